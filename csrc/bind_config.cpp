@@ -1,0 +1,66 @@
+// What was built, what this machine supports, what is in use.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <chrono>
+
+#include "core/team.h"
+#include "cpu/dispatch.h"
+
+namespace py = pybind11;
+
+namespace {
+
+std::string compiler() {
+#if defined(__clang__)
+    return "clang " __clang_version__;
+#elif defined(__GNUC__)
+    return "gcc " __VERSION__;
+#else
+    return "unknown";
+#endif
+}
+
+py::dict config() {
+    py::dict d;
+    d["version"] = HNSCORE_VERSION;
+    d["compiler"] = compiler();
+    d["build_type"] = HNSCORE_BUILD_TYPE;
+    d["targets_compiled"] = hnscore::compiled_targets();
+    d["targets_supported"] = hnscore::supported_targets();
+    d["target"] = hnscore::current_target().name;
+    d["processors"] = hnscore::available_processors();
+    d["cuda"] = false;
+    d["cuda_reason"] = HNSCORE_CUDA_REASON;
+    return d;
+}
+
+// The rate of independent multiply-adds on all accumulators of the tile, all threads at once.
+double fma_peak(double seconds, int n_threads) {
+    const hnscore::Target& target = hnscore::current_target();
+    std::vector<double> operations(static_cast<size_t>(n_threads));
+    hnscore::Team team(n_threads, 0, {});
+    const auto start = std::chrono::steady_clock::now();
+    const auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+    team.run([&](int worker) {
+        while (elapsed() < seconds) operations[static_cast<size_t>(worker)] += target.fma_burst(100000);
+    });
+    double sum = 0;
+    for (const double o : operations) sum += o;
+    return sum / elapsed();
+}
+
+std::string set_target(const std::string& name) {
+    const std::string previous = hnscore::current_target().name;
+    hnscore::set_target(name);
+    return previous;
+}
+
+}  // namespace
+
+void register_config(py::module_& m) {
+    m.def("config", &config);
+    m.def("default_threads", &hnscore::available_processors);
+    m.def("set_target", &set_target, py::arg("name"));
+    m.def("fma_peak", &fma_peak, py::arg("seconds"), py::arg("n_threads"), py::call_guard<py::gil_scoped_release>());
+}

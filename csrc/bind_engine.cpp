@@ -1,0 +1,187 @@
+// The engine for Python. Arguments were checked by hnscore/_arrays.py; here only what would otherwise be undefined.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+
+#include "cpu/dispatch.h"
+#include "cpu/engine.h"
+
+namespace py = pybind11;
+using hnscore::View;
+
+namespace {
+
+constexpr int kSwapped = 256;
+constexpr const char* kDTypes[] = {"float16", "bfloat16", "float32", "float64", "int8",  "uint8",
+                                   "int16",   "uint16",   "int32",   "uint32",  "int64", "uint64"};
+constexpr const char* kPrecisions[] = {"exact", "fp32", "bf16"};
+constexpr const char* kRecipes[] = {
+#define HNSCORE_RECIPE(name, ...) #name,
+#include "stages/recipes.def"
+};
+
+template <class Names>
+int index_of(const Names& names, const std::string& name, const char* what) {
+    int i = 0;
+    for (const char* n : names) {
+        if (name == n) return i;
+        ++i;
+    }
+    throw std::invalid_argument(std::string(what) + " '" + name + "' is unknown to the core");
+}
+
+View view_of(const py::array& a, int code) {
+    if (a.ndim() != 2) throw std::invalid_argument("the core takes two-dimensional embeddings");
+    return {static_cast<const char*>(a.data()), a.shape(0), a.shape(1), a.strides(0), a.strides(1),
+            static_cast<hnscore::DType>(code & ~kSwapped), (code & kSwapped) != 0};
+}
+
+template <class T>
+using Side = std::optional<py::array_t<T, py::array::c_style>>;
+
+template <class T>
+const T* side(const Side<T>& a, int64_t length, const char* name) {
+    if (!a) return nullptr;
+    if (a->ndim() != 1 || a->shape(0) != length)
+        throw std::invalid_argument(std::string(name) + " must have " + std::to_string(length) + " values");
+    return a->data();
+}
+
+// Python's signals and the caller's progress function, from the thread that made the call.
+hnscore::Poll poll_of(const py::object& progress) {
+    return [&progress](double share) {
+        const py::gil_scoped_acquire gil;
+        if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+        if (!progress.is_none()) progress(share);
+        return true;
+    };
+}
+
+struct PyColumns {
+    py::array array;  // kept alive: exact decisions read it again
+    hnscore::Columns columns;
+};
+
+std::unique_ptr<PyColumns> make_columns(const py::array& array, int code, const std::string& similarity,
+                                        const std::string& precision, int n_threads, const py::object& progress) {
+    const View view = view_of(array, code);
+    const hnscore::Format format{&hnscore::current_target(),
+                                 static_cast<hnscore::Precision>(index_of(kPrecisions, precision, "precision")),
+                                 similarity == "cosine"};
+    const hnscore::Poll poll = poll_of(progress);
+    const py::gil_scoped_release release;
+    hnscore::Columns columns(view, format, n_threads, poll);
+    const py::gil_scoped_acquire gil;
+    return std::make_unique<PyColumns>(PyColumns{array, std::move(columns)});
+}
+
+py::tuple reduce(const py::array& array, int code, const PyColumns& columns, const std::string& recipe, int n_threads,
+                 const Side<double>& tau, const Side<double>& max_similarity, bool max_similarity_of_rows,
+                 const Side<int32_t>& row_groups, const Side<int32_t>& col_groups, const Side<int32_t>& row_owners,
+                 const Side<int32_t>& col_owners, const Side<double>& kth_value, const Side<int64_t>& kth_row,
+                 const std::string& weight, double temperature, int64_t k, const Side<double>& floor,
+                 const Side<double>& rank_weights, const py::object& progress) {
+    const View rows = view_of(array, code);
+    const int64_t n = rows.rows, m = columns.columns.rows;
+    if (rows.dim != columns.columns.dim) throw std::invalid_argument("rows and columns differ in dim");
+    hnscore::Job job;
+    job.rows = rows;
+    job.columns = &columns.columns;
+    job.recipe = static_cast<hnscore::Recipe>(index_of(kRecipes, recipe, "recipe"));
+    job.weight = static_cast<hnscore::Recipe>(index_of(kRecipes, weight, "weight"));
+    job.temperature = temperature;
+    job.k = k;
+    const bool top = job.recipe == hnscore::top_gap || job.recipe == hnscore::top_similarity;
+    if (top) job.rank_weights = side(rank_weights, k, "rank_weights");
+    hnscore::Rules& r = job.rules;
+    r.tau = side(tau, m, "tau");
+    r.max_similarity = side(max_similarity, max_similarity_of_rows ? n : m, "max_similarity");
+    r.max_similarity_of_rows = max_similarity_of_rows;
+    r.row_group = side(row_groups, n, "row_groups");
+    r.col_group = side(col_groups, m, "col_groups");
+    r.row_owner = side(row_owners, n, "row_owners");
+    r.col_owner = side(col_owners, m, "col_owners");
+    r.kth_value = side(kth_value, m, "kth_value");
+    r.kth_row = side(kth_row, m, "kth_row");
+    r.floor = side(floor, n, "floor");
+    if (!r.row_group != !r.col_group || !r.row_owner != !r.col_owner || !r.kth_value != !r.kth_row)
+        throw std::invalid_argument("groups, owners and kth values come in pairs");
+
+    py::array_t<double> values = top && !job.rank_weights ? py::array_t<double>({n, k}) : py::array_t<double>(n);
+    py::object entries = py::none();
+    job.values = values.mutable_data();
+    if (top && !job.rank_weights) {
+        py::array_t<int64_t> indices({n, k});
+        job.entries = indices.mutable_data();
+        entries = std::move(indices);
+    }
+    std::vector<std::pair<int64_t, int>> bad;
+    const hnscore::Poll poll = poll_of(progress);
+    {
+        const py::gil_scoped_release release;
+        bad = hnscore::reduce(job, n_threads, poll);
+    }
+    return py::make_tuple(values, entries, bad);
+}
+
+py::tuple pair_similarity(const py::array& a, int a_code, const Side<int64_t>& a_rows, const py::array& b, int b_code,
+                          const std::string& similarity, int n_threads) {
+    const View va = view_of(a, a_code), vb = view_of(b, b_code);
+    if (va.dim != vb.dim) throw std::invalid_argument("a and b differ in dim");
+    const int64_t* rows = side(a_rows, vb.rows, "a_rows");
+    for (int64_t j = 0; j < vb.rows; ++j)
+        if ((rows ? rows[j] : j) < 0 || (rows ? rows[j] : j) >= va.rows) throw std::invalid_argument("a_rows out of range");
+    const hnscore::Format format{&hnscore::current_target(), hnscore::Precision::exact, similarity == "cosine"};
+    py::array_t<double> out(vb.rows);
+    double* values = out.mutable_data();
+    hnscore::PairResult result;
+    {
+        const py::gil_scoped_release release;
+        result = hnscore::pair_similarity(va, rows, vb, format, n_threads, values);
+    }
+    return py::make_tuple(out, result.bad_a, result.bad_b);
+}
+
+double exact_dot(const py::array_t<double, py::array::c_style>& a, const py::array_t<double, py::array::c_style>& b) {
+    if (a.size() != b.size()) throw std::invalid_argument("a and b differ in length");
+    const hnscore::Target& t = hnscore::current_target();
+    return hnscore::round_pair_sum(t.dot_pair(a.data(), b.data(), a.size(), true), a.data(), b.data(), a.size());
+}
+
+}  // namespace
+
+void register_engine(py::module_& m) {
+    py::dict dtypes;
+    for (const char* name : kDTypes) dtypes[name] = py::int_(dtypes.size());
+    m.attr("DTYPES") = dtypes;
+    py::tuple recipes(std::size(kRecipes)), precisions(std::size(kPrecisions));
+    for (size_t i = 0; i < std::size(kRecipes); ++i) recipes[i] = kRecipes[i];
+    for (size_t i = 0; i < std::size(kPrecisions); ++i) precisions[i] = kPrecisions[i];
+    m.attr("RECIPES") = recipes;
+    m.attr("PRECISIONS") = precisions;
+    m.attr("BAD_NONFINITE") = static_cast<int>(hnscore::kNonFinite);
+    m.attr("BAD_ZERO") = static_cast<int>(hnscore::kZero);
+    m.attr("BAD_RANGE") = static_cast<int>(hnscore::kOutOfRange);
+
+    py::class_<PyColumns>(m, "Columns")
+        .def(py::init(&make_columns), py::arg("array"), py::arg("code"), py::arg("similarity"), py::arg("precision"),
+             py::arg("n_threads"), py::arg("progress") = py::none())
+        .def_property_readonly("rows", [](const PyColumns& c) { return c.columns.rows; })
+        .def_property_readonly("dim", [](const PyColumns& c) { return c.columns.dim; })
+        .def_property_readonly("nbytes", [](const PyColumns& c) { return c.columns.bytes(); })
+        .def_property_readonly("target", [](const PyColumns& c) { return c.columns.format.target->name; })
+        .def_property_readonly("bad_rows", [](const PyColumns& c) { return c.columns.bad; });
+
+    m.def("reduce", &reduce, py::arg("array"), py::arg("code"), py::arg("columns"), py::arg("recipe"),
+          py::arg("n_threads"), py::kw_only(), py::arg("tau") = py::none(), py::arg("max_similarity") = py::none(),
+          py::arg("max_similarity_of_rows") = false, py::arg("row_groups") = py::none(),
+          py::arg("col_groups") = py::none(), py::arg("row_owners") = py::none(), py::arg("col_owners") = py::none(),
+          py::arg("kth_value") = py::none(), py::arg("kth_row") = py::none(), py::arg("weight") = "similarity",
+          py::arg("temperature") = 1.0, py::arg("k") = 1, py::arg("floor") = py::none(),
+          py::arg("rank_weights") = py::none(), py::arg("progress") = py::none());
+    m.def("pair_similarity", &pair_similarity, py::arg("a"), py::arg("a_code"), py::arg("a_rows"), py::arg("b"),
+          py::arg("b_code"), py::arg("similarity"), py::arg("n_threads"));
+    m.def("exact_dot", &exact_dot, py::arg("a"), py::arg("b"));
+}

@@ -1,0 +1,93 @@
+// What a CPU target receives: plain data, no owner, no container. One struct for every recipe.
+//
+// Units. Row i and column j are packed as x'_i = x_i 2^-e_i and t'_j = t_j 2^-f_j with norms in [1, 2), an exact
+// scaling for float32 values. A kernel sees acc = x'_i . t'_j and never divides by a norm: the threshold is
+// multiplied instead,
+//     gap' = acc - row_scale_i * tau'_j,    tau'_j = tau_j * m_j,    row_scale_i = m_i,
+// with m = |x'| under cosine and 2^-e under dot, so that s_ij = acc / (m_i m_j) and
+//     gap_ij = s_ij - tau_j = gap' * col_scale_j / m_i,               col_scale_j = 1 / m_j.
+#pragma once
+
+#include <cstdint>
+
+#include "core/exact.h"
+#include "core/view.h"
+
+namespace hnscore {
+
+enum class Precision : int { exact, fp32, bf16 };
+
+// K is summed in chunks of kChunk, kGroup chunks to a group: three short chains of float32 additions instead of one
+// long one. Measured against one chain at dim 512, worst of 300 pairs with x = t: 3.3 instead of 14.7 units of 2^-24.
+constexpr int kChunk = 64;
+constexpr int kGroup = 8;
+
+// Packed depth: a multiple of 8 keeps every unrolled loop whole (4 steps of float32, 4 pairs of bf16).
+constexpr int64_t padded_depth(int64_t dim) { return (dim + 7) / 8 * 8; }
+// Rows are stored in whole chunks [chunk][row][kChunk], so that all row addresses of a tile are constant offsets.
+constexpr int64_t row_depth(int64_t dim) { return (dim + kChunk - 1) / kChunk * kChunk; }
+
+// Sum lanes are added to float64 after this many panels: 16 additions cost at most 8 units in the last place.
+constexpr int kPanelsPerBlock = 16;
+
+struct TileBlock {
+    // Rows: `tiles` tiles of Target::rows rows each.
+    const char* rows;
+    int64_t tile_bytes;
+    int tiles;
+    const float* row_scale;     // m_i; NaN sends every pair of the row to `resolve`
+    const float* row_limit;     // see col_limit
+    const float* row_factor;    // exp only: 1 / (m_i * temperature)
+    const uint32_t* row_mask;   // ~0 for a row, 0 for the padding of the last tile
+    const int32_t* row_group;
+    const int32_t* row_owner;
+    float* row_state;           // sums: [row][lanes]; top: [row] the key that a candidate must exceed
+    // Columns: `panels` panels of Target::cols columns each.
+    const char* cols;
+    int64_t panel_bytes;
+    int panels;
+    const float* tau;           // tau'_j; +inf for the padding of the last panel
+    const float* band;          // |gap'| <= band is decided by `resolve`; infinite where float32 cannot serve
+    const float* col_scale;     // 1 / m_j
+    const float* col_limit;     // acc > row_limit * col_limit is above max_similarity
+    const int32_t* col_group;
+    const int32_t* col_owner;
+    int64_t depth;              // padded_depth(dim)
+    float* scratch;             // 3 * Target::rows * Target::cols floats
+    // Pairs that the kernel does not decide. Sums: those within the band. Top: all candidates; `sure` marks those
+    // that need no decision. One word per row of the tile, bit c for column c of the panel; acc is [row][cols].
+    void (*resolve)(void* context, int tile, int panel, const uint32_t* pairs, const uint32_t* sure, const float* acc);
+    void* context;
+};
+
+using Kernel = void (*)(const TileBlock&);
+
+enum Recipe : int {
+#define HNSCORE_RECIPE(name, ...) name,
+#include "stages/recipes.def"
+    kRecipes
+};
+
+struct Kernels {
+    Kernel plain[kRecipes];
+    Kernel filtered[kRecipes];  // with max_similarity, groups or owners
+};
+
+// One instruction set. `cpu/targets/*.cpp` define them, `cpu/dispatch.cpp` chooses one.
+struct Target {
+    const char* name;
+    int rows, cols, lanes;      // the tile: rows x cols pairs on registers
+    int64_t block_bytes;        // columns per block: what half of a usual second-level cache holds
+    // Reads row `row` as float64; false where a value is not finite.
+    bool (*load_row)(const View& view, int64_t row, double* out);
+    // The dot product as an unevaluated pair; wide: products need not fit in float64.
+    PairSum (*dot_pair)(const double* a, const double* b, int64_t n, bool wide);
+    // float32 (or bf16-rounded float32) values of x * 2^-exponent.
+    void (*scale_row)(const double* x, int64_t n, int exponent, bool round_bf16, float* out);
+    Kernels fp32, bf16;
+    bool native_bf16;           // bf16 kernels read bf16; otherwise they are the fp32 ones on rounded values
+    // Independent multiply-adds on all accumulators of the tile; returns the floating point operations done.
+    double (*fma_burst)(int64_t iterations);
+};
+
+}  // namespace hnscore

@@ -1,0 +1,160 @@
+#include "cpu/columns.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace hnscore {
+namespace {
+
+// Squared norms outside this range have lost digits to underflow or are infinite.
+constexpr double kLeastNorm2 = 0x1p-960;
+// Rows and thresholds within 2^60 keep every float32 product of the epilogue within range.
+constexpr int kPlainExponent = 60;
+
+// The exponent e for which x * 2^-e has a norm in [1, 2), from a squared norm.
+int norm_exponent(double norm2) {
+    int e;
+    std::frexp(std::sqrt(norm2), &e);
+    return e - 1;
+}
+
+}  // namespace
+
+RowFacts Format::facts(const double* x, int64_t dim, bool wide) const {
+    RowFacts f;
+    f.norm2 = round_pair_sum(target->dot_pair(x, x, dim, wide), x, x, dim);
+    const bool in_range = f.norm2 >= kLeastNorm2 && f.norm2 <= 1 / kLeastNorm2;
+    if (cosine) {
+        if (f.norm2 >= kLeastNorm2 && std::isfinite(f.norm2)) {
+            f.exponent = norm_exponent(f.norm2);
+            f.m = std::ldexp(std::sqrt(f.norm2), -f.exponent);
+        } else {
+            f.bad = std::all_of(x, x + dim, [](double v) { return v == 0; }) ? kZero : kOutOfRange;
+        }
+        return f;
+    }
+    if (in_range) {
+        f.exponent = norm_exponent(f.norm2);
+    } else {
+        double largest = 0, sum = 0;
+        for (int64_t k = 0; k < dim; ++k) largest = std::max(largest, std::abs(x[k]));
+        if (largest > 0) {
+            const int e = std::ilogb(largest);
+            for (int64_t k = 0; k < dim; ++k) sum += std::pow(std::ldexp(x[k], -e), 2);
+            f.exponent = e + norm_exponent(sum);
+        }
+    }
+    f.m = std::ldexp(1.0, -f.exponent);
+    f.plain = std::abs(f.exponent) <= kPlainExponent;
+    return f;
+}
+
+double Format::exact_similarity(const double* x, double x_norm2, const double* t, double t_norm2, int64_t dim,
+                                bool wide) const {
+    const double dot = round_pair_sum(target->dot_pair(x, t, dim, wide), x, t, dim);
+    return cosine ? dot / (std::sqrt(x_norm2) * std::sqrt(t_norm2)) : dot;
+}
+
+RowReader::RowReader(const Format& format, const View& view)
+    : format_(format), view_(view), wide_(!fits_float32(view.dtype)), row_(view.dim + 8) {}
+
+const double* RowReader::values(int64_t row) {
+    if (row != cached_) {
+        finite_ = format_.target->load_row(view_, row, row_.data());
+        cached_ = row;
+    }
+    return row_.data();
+}
+
+RowFacts RowReader::read(int64_t row, float* scaled) {
+    const double* x = values(row);
+    RowFacts f;
+    if (!finite_) {
+        f.bad = kNonFinite;
+        return f;
+    }
+    f = format_.facts(x, view_.dim, wide_);
+    if (f.bad == kGood)
+        format_.target->scale_row(x, view_.dim, f.exponent, format_.precision == Precision::bf16, scaled);
+    return f;
+}
+
+void BadRows::add(int64_t row, BadRow kind) {
+    const std::lock_guard<std::mutex> lock(guard_);
+    rows_.emplace_back(row, kind);
+    any_ = true;
+}
+
+std::vector<std::pair<int64_t, int>> BadRows::sorted() const {
+    auto out = rows_;
+    std::sort(out.begin(), out.end());
+    if (out.size() > kNamed) out.resize(kNamed);
+    return out;
+}
+
+Columns::Columns(const View& view_, const Format& format_, int n_threads, const Poll& poll)
+    : view(view_),
+      format(format_),
+      rows(view_.rows),
+      dim(view_.dim),
+      depth(padded_depth(view_.dim)),
+      panels((view_.rows + format_.target->cols - 1) / format_.target->cols),
+      panel_bytes(depth * format_.target->cols * format_.element_bytes()),
+      packed(panels * panel_bytes),
+      m(static_cast<size_t>(rows)),
+      norm2(static_cast<size_t>(rows)),
+      plain(static_cast<size_t>(rows)) {
+    const int width = format.target->cols;
+    BadRows bad_rows;
+    std::atomic<int64_t> next{0};
+    Team team(useful_threads(n_threads, panels, 20.0 * static_cast<double>(rows * dim)), panels, poll);
+    team.run([&](int worker) {
+        // Sixteen floats of padding: rows a power of two apart would share few sets of the first-level cache.
+        const int64_t pitch = depth + 16;
+        Buffer<float> scaled(width * pitch);
+        RowReader reader(format, view);
+        while (!bad_rows.any()) {
+            const int64_t panel = next.fetch_add(1);
+            if (panel >= panels) return;
+            std::memset(scaled.data(), 0, static_cast<size_t>(width * pitch) * sizeof(float));
+            for (int c = 0; c < width && panel * width + c < rows; ++c) {
+                const int64_t j = panel * width + c;
+                const RowFacts f = reader.read(j, scaled.data() + c * pitch);
+                if (f.bad != kGood) bad_rows.add(j, f.bad);
+                m[static_cast<size_t>(j)] = f.m;
+                norm2[static_cast<size_t>(j)] = f.norm2;
+                plain[static_cast<size_t>(j)] = f.plain;
+            }
+            char* out = packed.data() + panel * panel_bytes;
+            if (format.bf16_elements()) {
+                auto* p = reinterpret_cast<uint16_t*>(out);
+                for (int64_t k = 0; k < depth; k += 2)
+                    for (int c = 0; c < width; ++c)
+                        for (int64_t e = 0; e < 2; ++e) {
+                            uint32_t bits;
+                            std::memcpy(&bits, &scaled[c * pitch + k + e], 4);
+                            *p++ = static_cast<uint16_t>(bits >> 16);
+                        }
+            } else {
+                auto* p = reinterpret_cast<float*>(out);
+                for (int64_t k = 0; k < depth; ++k)
+                    for (int c = 0; c < width; ++c) *p++ = scaled[c * pitch + k];
+            }
+            if (!team.advance(worker, 1)) return;
+        }
+    });
+    bad = bad_rows.sorted();
+}
+
+int64_t Columns::bytes() const {
+    return packed.bytes() + static_cast<int64_t>(rows) * static_cast<int64_t>(2 * sizeof(double) + 1);
+}
+
+int useful_threads(int limit, int64_t items, double operations) {
+    // A thread costs about 20 microseconds; give each at least ten times that at 50 operations a nanosecond.
+    const double wanted = std::max(1.0, operations / 1e7);
+    return static_cast<int>(std::max<int64_t>(1, std::min<int64_t>({limit, items, static_cast<int64_t>(wanted)})));
+}
+
+}  // namespace hnscore

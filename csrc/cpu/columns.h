@@ -1,0 +1,87 @@
+// Rows of embeddings made ready for the tile loop, and the side that is packed once.
+#pragma once
+
+#include <atomic>
+#include <vector>
+
+#include "core/buffer.h"
+#include "core/problem.h"
+#include "core/team.h"
+
+namespace hnscore {
+
+enum BadRow : int { kGood = 0, kNonFinite = 1, kZero = 2, kOutOfRange = 3 };
+
+// What is known of a row besides its packed values; core/problem.h has the units.
+struct RowFacts {
+    double m = 1;        // s_ij = acc / (m_i m_j)
+    double norm2 = 0;    // the exact squared norm, rounded once (cosine only)
+    int exponent = 0;    // packed values are x * 2^-exponent
+    bool plain = true;   // false: too large or small for float32 arithmetic on thresholds, pairs are decided one by one
+    BadRow bad = kGood;
+};
+
+// The rules by which rows are read; the same for both sides of a call.
+struct Format {
+    const Target* target;
+    Precision precision;
+    bool cosine;
+
+    bool bf16_elements() const { return precision == Precision::bf16 && target->native_bf16; }
+    int64_t element_bytes() const { return bf16_elements() ? 2 : 4; }
+    RowFacts facts(const double* x, int64_t dim, bool wide) const;
+    // s of two rows, from their values, exactly as the contract defines it.
+    double exact_similarity(const double* x, double x_norm2, const double* t, double t_norm2, int64_t dim, bool wide) const;
+};
+
+// Reads rows of a view as packed float32 (or rounded) values and facts. One per thread.
+class RowReader {
+  public:
+    RowReader(const Format& format, const View& view);
+    const double* values(int64_t row);           // kept until the next call
+    RowFacts read(int64_t row, float* scaled);   // scaled: view.dim values
+    bool wide() const { return wide_; }
+
+  private:
+    const Format format_;
+    const View view_;
+    const bool wide_;
+    int64_t cached_ = -1;
+    bool finite_ = true;
+    Buffer<double> row_;
+};
+
+// Bad rows by ascending index, at most kNamed of them, from several threads. Work items are handed out in ascending
+// order and none is handed out after a bad row was seen, so that the first bad row of the input is always among them.
+class BadRows {
+  public:
+    static constexpr size_t kNamed = 8;
+    void add(int64_t row, BadRow kind);
+    bool any() const { return any_.load(std::memory_order_relaxed); }
+    std::vector<std::pair<int64_t, int>> sorted() const;
+
+  private:
+    std::mutex guard_;
+    std::vector<std::pair<int64_t, int>> rows_;
+    std::atomic<bool> any_{false};
+};
+
+// The packed side: panels of Target::cols rows of the view, [panel][depth / step][column][step].
+struct Columns {
+    Columns(const View& view, const Format& format, int n_threads, const Poll& poll);
+
+    View view;
+    Format format;
+    int64_t rows, dim, depth, panels, panel_bytes;
+    Buffer<char> packed;
+    std::vector<double> m, norm2;
+    std::vector<char> plain;
+    std::vector<std::pair<int64_t, int>> bad;
+
+    int64_t bytes() const;
+};
+
+// Threads worth starting for this much arithmetic, at most `limit`.
+int useful_threads(int limit, int64_t items, double operations);
+
+}  // namespace hnscore

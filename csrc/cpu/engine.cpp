@@ -1,0 +1,389 @@
+// Walks row blocks over column blocks, calls the target's kernels, and decides the pairs they hand on.
+//
+// Same bits for any thread count and chunking: a row's state is its own; its lanes are added to float64 after every
+// column block, whose width is a constant of the target; decided pairs are added apart, in column order.
+#include "cpu/engine.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "cpu/top.h"
+#include "stages/weight.h"
+
+namespace hnscore {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr double kUnit = 0x1p-24;  // relative rounding error of float32
+
+// Half-width of the band around a threshold, in units of acc, within which float32 cannot tell.
+// |x'| |t'| < 4. Products and their sums in three short chains: (chunk + group + groups + 1) units of 4, one more
+// each for the rounding of x' and t' of float64 rows. The rounded threshold: at most 16 units, since a threshold
+// above 8 is further from any acc than the band. Without `exact` the rounded acc itself is what is compared.
+float band_width(Precision precision, int64_t dim) {
+    const double threshold = 16 * kUnit;
+    if (precision != Precision::exact) return static_cast<float>(threshold);
+    const double chain = static_cast<double>(std::min<int64_t>(dim, kChunk)) + kGroup +
+                         static_cast<double>(dim) / (kChunk * kGroup) + 4;
+    return static_cast<float>(1.02 * (4 * chain * kUnit + threshold));
+}
+
+// w = g(gap) of one pair in float64.
+double weight_of(Recipe weight, double s, double gap, double temperature) {
+    switch (weight) {
+        case count: return 1;
+        case hinge: return gap;
+        case squared_hinge: return gap * gap;
+        case exp: return std::exp(gap / temperature);
+        default: return s;
+    }
+}
+
+int row_power(Recipe weight) {
+    switch (weight) {
+        case hinge: return Hinge::kRowPower;
+        case squared_hinge: return SquaredHinge::kRowPower;
+        case similarity: return Similarity::kRowPower;
+        default: return 0;
+    }
+}
+
+bool is_top(Recipe r) { return r == top_gap || r == top_similarity; }
+
+// The rules as the kernels want them: one padded array per number, in the units of core/problem.h.
+struct ColumnLimits {
+    ColumnLimits(const Job& job) : columns(*job.columns), tau(padded()), band(padded()), scale(padded()), limit(padded()), group(padded()), owner(padded()) {
+        const Rules& rules = job.rules;
+        const float width = band_width(columns.format.precision, columns.dim);
+        for (int64_t j = 0; j < padded(); ++j) {
+            tau[j] = limit[j] = kInfinity;
+            band[j] = scale[j] = 0;
+            group[j] = owner[j] = -2;
+            if (j >= columns.rows) continue;
+            const double m = columns.m[static_cast<size_t>(j)];
+            double lo = rules.tau ? rules.tau[j] : -std::numeric_limits<double>::infinity();
+            if (rules.kth_value) lo = std::max(lo, rules.kth_value[j]);
+            tau[j] = static_cast<float>(lo * m);
+            // Under dot, thresholds of any size meet rows of any size: beyond the plain range they are decided singly.
+            const bool plain = columns.plain[static_cast<size_t>(j)] &&
+                               (columns.format.cosine || std::isinf(lo) || std::abs(lo * m) < 0x1p60);
+            band[j] = plain ? width : kInfinity;
+            scale[j] = static_cast<float>(1 / m);
+            if (rules.max_similarity)
+                limit[j] = static_cast<float>(rules.max_similarity_of_rows ? m : rules.max_similarity[j] * m);
+            if (rules.col_group) group[j] = rules.col_group[j];
+            if (rules.col_owner) owner[j] = rules.col_owner[j];
+        }
+    }
+    int64_t padded() const { return columns.panels * columns.format.target->cols; }
+
+    const Columns& columns;
+    Buffer<float> tau, band, scale, limit;
+    Buffer<int32_t> group, owner;
+};
+
+// One thread's rows in flight and everything known of them.
+class RowBlock {
+  public:
+    RowBlock(const Job& job, const ColumnLimits& limits, int tiles)
+        : job_(job),
+          columns_(*job.columns),
+          format_(columns_.format),
+          target_(*format_.target),
+          limits_(limits),
+          size_(static_cast<int64_t>(tiles) * target_.rows),
+          tile_bytes_(row_depth(columns_.dim) * target_.rows * format_.element_bytes()),
+          packed_(tiles * tile_bytes_),
+          scale_(size_), limit_(size_), factor_(size_), mask_(size_), group_(size_), owner_(size_),
+          state_(size_ * (is_top(job.recipe) ? 1 : target_.lanes)),
+          scratch_(3 * target_.rows * target_.cols),
+          scaled_(row_depth(columns_.dim)),
+          facts_(static_cast<size_t>(size_)),
+          lanes_(static_cast<size_t>(size_)), decided_(static_cast<size_t>(size_)),
+          rows_(format_, job.rows), texts_(format_, columns_.view) {
+        if (is_top(job.recipe)) top_.resize(static_cast<size_t>(size_));
+    }
+
+    // Packs rows [first, first + count) of the call; false where some are bad.
+    bool load(int64_t first, int64_t count, BadRows& bad) {
+        first_ = first;
+        count_ = count;
+        const int64_t chunk_values = static_cast<int64_t>(target_.rows) * kChunk;
+        bool good = true;
+        for (int64_t i = 0; i < tiles() * target_.rows; ++i) {
+            RowFacts& f = facts_[static_cast<size_t>(i)];
+            std::memset(scaled_.data(), 0, static_cast<size_t>(scaled_.bytes()));
+            f = i < count ? rows_.read(first + i, scaled_.data()) : RowFacts{};
+            if (f.bad != kGood) {
+                bad.add(first + i, f.bad);
+                good = false;
+            }
+            const int64_t offset = i / target_.rows * (tile_bytes_ / format_.element_bytes()) + i % target_.rows * kChunk;
+            for (int64_t k = 0; k < row_depth(columns_.dim); k += kChunk) {
+                const int64_t at = offset + k / kChunk * chunk_values;
+                if (format_.bf16_elements()) {
+                    auto* out = reinterpret_cast<uint16_t*>(packed_.data()) + at;
+                    const auto* in = reinterpret_cast<const uint32_t*>(scaled_.data() + k);
+                    for (int e = 0; e < kChunk; ++e) out[e] = static_cast<uint16_t>(in[e] >> 16);
+                } else {
+                    std::memcpy(reinterpret_cast<float*>(packed_.data()) + at, scaled_.data() + k, kChunk * sizeof(float));
+                }
+            }
+            set_limits(i, i < count, f);
+        }
+        return good;
+    }
+
+    void run(int64_t first_panel, int64_t panels) {
+        const int64_t at = first_panel * target_.cols;
+        block_ = {
+            .rows = packed_.data(), .tile_bytes = tile_bytes_, .tiles = static_cast<int>(tiles()),
+            .row_scale = scale_.data(), .row_limit = limit_.data(), .row_factor = factor_.data(),
+            .row_mask = mask_.data(), .row_group = group_.data(), .row_owner = owner_.data(),
+            .row_state = state_.data(),
+            .cols = columns_.packed.data() + first_panel * columns_.panel_bytes, .panel_bytes = columns_.panel_bytes,
+            .panels = static_cast<int>(panels),
+            .tau = limits_.tau.data() + at, .band = limits_.band.data() + at, .col_scale = limits_.scale.data() + at,
+            .col_limit = limits_.limit.data() + at, .col_group = limits_.group.data() + at,
+            .col_owner = limits_.owner.data() + at,
+            .depth = columns_.depth, .scratch = scratch_.data(), .resolve = resolve, .context = this,
+        };
+        first_column_ = at;
+        const Rules& r = job_.rules;
+        const bool filtered = r.max_similarity || r.row_group || r.row_owner;
+        const Kernels& kernels = format_.precision == Precision::bf16 ? target_.bf16 : target_.fp32;
+        (filtered ? kernels.filtered : kernels.plain)[job_.recipe](block_);
+        if (is_top(job_.recipe)) return;
+        for (int64_t i = 0; i < count_; ++i) {
+            float* lanes = state_.data() + i * target_.lanes;
+            double sum = 0;
+            for (int l = 0; l < target_.lanes; ++l) sum += static_cast<double>(lanes[l]);
+            lanes_[static_cast<size_t>(i)] += sum;
+            std::memset(lanes, 0, static_cast<size_t>(target_.lanes) * sizeof(float));
+        }
+    }
+
+    void finish() {
+        for (int64_t i = 0; i < count_; ++i) {
+            if (is_top(job_.recipe)) {
+                finish_top(i);
+                continue;
+            }
+            const RowFacts& f = facts_[static_cast<size_t>(i)];
+            double sum = decided_[static_cast<size_t>(i)];
+            if (f.plain) sum += lanes_[static_cast<size_t>(i)] / std::pow(f.m, row_power(job_.recipe));
+            job_.values[first_ + i] = sum;
+        }
+    }
+
+    int64_t tiles() const { return (count_ + target_.rows - 1) / target_.rows; }
+
+  private:
+    void set_limits(int64_t i, bool real, const RowFacts& f) {
+        const Rules& r = job_.rules;
+        const int64_t row = first_ + i;
+        const auto m = static_cast<float>(f.m);
+        scale_[i] = f.plain ? m : std::numeric_limits<float>::quiet_NaN();
+        limit_[i] = real && r.max_similarity && r.max_similarity_of_rows
+                        ? static_cast<float>(r.max_similarity[row] * f.m)
+                        : m;
+        if (!f.plain) limit_[i] = scale_[i];
+        factor_[i] = static_cast<float>(1 / (f.m * job_.temperature));
+        mask_[i] = real ? ~uint32_t{0} : 0;
+        group_[i] = real && r.row_group ? r.row_group[row] : -1;
+        owner_[i] = real && r.row_owner ? r.row_owner[row] : -1;
+        if (is_top(job_.recipe)) {
+            const double floor = real && r.floor ? r.floor[row] * f.m : -kInfinity;
+            const auto least = static_cast<float>(floor - std::abs(floor) * 0x1p-20 - 0x1p-120);
+            state_[i] = real ? least : kInfinity;
+            if (real) top_[static_cast<size_t>(i)].reset(job_.k, std::isnan(least) ? -kInfinity : least);
+        } else {
+            std::memset(state_.data() + i * target_.lanes, 0, static_cast<size_t>(target_.lanes) * sizeof(float));
+            lanes_[static_cast<size_t>(i)] = decided_[static_cast<size_t>(i)] = 0;
+        }
+    }
+
+    double similarity_of(int64_t i, int64_t j, float acc) {
+        const RowFacts& f = facts_[static_cast<size_t>(i)];
+        const double col_m = columns_.m[static_cast<size_t>(j)];
+        if (format_.precision != Precision::exact) return static_cast<double>(acc) / (f.m * col_m);
+        return format_.exact_similarity(rows_.values(first_ + i), f.norm2, texts_.values(j),
+                                        columns_.norm2[static_cast<size_t>(j)], columns_.dim, rows_.wide() || texts_.wide());
+    }
+    double tau_of(int64_t j) const {
+        return job_.rules.tau ? job_.rules.tau[j] : -std::numeric_limits<double>::infinity();
+    }
+    // The contract's own words: whether the pair counts.
+    bool counts(int64_t i, int64_t j, double s) const {
+        const Rules& r = job_.rules;
+        const int64_t row = first_ + i;
+        if (r.row_group && r.row_group[row] == r.col_group[j]) return false;
+        if (r.row_owner && r.row_owner[row] == r.col_owner[j]) return false;
+        if (r.max_similarity && s > r.max_similarity[r.max_similarity_of_rows ? row : j]) return false;
+        if (r.kth_value && !(s > r.kth_value[j] || (s == r.kth_value[j] && row <= r.kth_row[j]))) return false;
+        return !r.tau || s - r.tau[j] > 0;
+    }
+
+    static void resolve(void* context, int tile, int panel, const uint32_t* pairs, const uint32_t* sure, const float* acc) {
+        auto& self = *static_cast<RowBlock*>(context);
+        const Target& t = self.target_;
+        for (int r = 0; r < t.rows; ++r)
+            for (uint32_t bits = pairs[r]; bits != 0; bits &= bits - 1) {
+                const int c = __builtin_ctz(bits);
+                const int64_t i = static_cast<int64_t>(tile) * t.rows + r;
+                const int64_t j = self.first_column_ + static_cast<int64_t>(panel) * t.cols + c;
+                if (j >= self.columns_.rows) continue;
+                if (is_top(self.job_.recipe))
+                    self.push(i, j, acc[r * t.cols + c], (sure[r] >> c & 1) != 0);
+                else
+                    self.add(i, j, acc[r * t.cols + c]);
+            }
+    }
+    void add(int64_t i, int64_t j, float acc) {
+        const double s = similarity_of(i, j, acc);
+        if (counts(i, j, s))
+            decided_[static_cast<size_t>(i)] += weight_of(job_.recipe, s, s - tau_of(j), job_.temperature);
+    }
+
+    void push(int64_t i, int64_t j, float acc, bool sure) {
+        const bool gap = job_.recipe == top_gap;
+        const double x = gap ? acc - static_cast<double>(scale_[i]) * static_cast<double>(limits_.tau[j]) : acc;
+        const double scale = limits_.scale[j], band = limits_.band[j];
+        TopRow::Entry e{0, bound((x - band) * scale, -1), bound((x + band) * scale, 1), static_cast<int32_t>(j), acc, false};
+        TopRow& top = top_[static_cast<size_t>(i)];
+        const auto decide = [&](TopRow::Entry& entry) { return this->decide(i, entry); };
+        // Bounds serve where the pair surely counts; NaN bounds never do.
+        const bool bounded = sure && format_.precision == Precision::exact && e.lower <= e.upper;
+        if (!bounded && !decide(e)) return;
+        top.push(e, decide);
+        state_[i] = top.least();
+    }
+    bool decide(int64_t i, TopRow::Entry& e) {
+        const double s = similarity_of(i, e.col, e.acc);
+        if (!counts(i, e.col, s)) return false;
+        e.key = job_.recipe == top_gap ? s - tau_of(e.col) : s;
+        if (job_.rules.floor && !(e.key > job_.rules.floor[first_ + i])) return false;
+        const double in_row_units = e.key * facts_[static_cast<size_t>(i)].m;
+        e.lower = bound(in_row_units, -1);
+        e.upper = bound(in_row_units, 1);
+        e.decided = true;
+        return true;
+    }
+    // A float32 surely below (side -1) or above (+1) x and its float32 neighbours by rounding.
+    static float bound(double x, int side) {
+        return static_cast<float>(x + side * (std::abs(x) * 0x1p-20 + 0x1p-120));
+    }
+
+    void finish_top(int64_t i) {
+        TopRow& top = top_[static_cast<size_t>(i)];
+        top.finish([&](TopRow::Entry& e) { return decide(i, e); });
+        const auto& entries = top.entries();
+        const int64_t row = first_ + i, found = static_cast<int64_t>(entries.size());
+        if (job_.rank_weights != nullptr) {
+            double sum = 0;
+            for (int64_t r = 0; r < found; ++r) {
+                const double key = entries[static_cast<size_t>(r)].key;
+                sum += job_.rank_weights[r] * weight_of(job_.weight, key, key, job_.temperature);
+            }
+            job_.values[row] = sum;
+            return;
+        }
+        for (int64_t r = 0; r < job_.k; ++r) {
+            job_.values[row * job_.k + r] = r < found ? entries[static_cast<size_t>(r)].key : -HUGE_VAL;
+            job_.entries[row * job_.k + r] = r < found ? entries[static_cast<size_t>(r)].col : -1;
+        }
+    }
+
+    const Job& job_;
+    const Columns& columns_;
+    const Format format_;
+    const Target& target_;
+    const ColumnLimits& limits_;
+    const int64_t size_, tile_bytes_;
+    Buffer<char> packed_;
+    Buffer<float> scale_, limit_, factor_;
+    Buffer<uint32_t> mask_;
+    Buffer<int32_t> group_, owner_;
+    Buffer<float> state_, scratch_, scaled_;
+    std::vector<RowFacts> facts_;
+    std::vector<double> lanes_, decided_;  // sums of lanes in row units; sums of pairs decided one by one
+    std::vector<TopRow> top_;
+    RowReader rows_, texts_;
+    TileBlock block_{};
+    int64_t first_ = 0, count_ = 0, first_column_ = 0;
+};
+
+// Rows per block: up to 16 tiles (their packed values then share the second-level cache with a column block), fewer
+// where that leaves threads idle at the end, and few where a top recipe keeps many candidates a row.
+int tiles_per_block(const Job& job, int threads, int64_t tiles) {
+    constexpr int64_t kMost = 16, kCandidateBytes = 64 << 20;
+    int64_t most = std::min(kMost, std::max<int64_t>(1, tiles / (4 * threads)));
+    if (is_top(job.recipe)) {
+        const int64_t row_bytes = (2 * job.k + 64) * static_cast<int64_t>(sizeof(TopRow::Entry));
+        most = std::min(most, std::max<int64_t>(1, kCandidateBytes / (row_bytes * job.columns->format.target->rows)));
+    }
+    return static_cast<int>(most);
+}
+
+}  // namespace
+
+std::vector<std::pair<int64_t, int>> reduce(const Job& job, int n_threads, const Poll& poll) {
+    const Columns& columns = *job.columns;
+    const Target& target = *columns.format.target;
+    const int64_t n = job.rows.rows, tiles = (n + target.rows - 1) / target.rows;
+    const double operations = static_cast<double>(n) * static_cast<double>(columns.rows + 20) * static_cast<double>(columns.dim);
+    const int threads = useful_threads(n_threads, tiles, operations);
+    const int block_tiles = tiles_per_block(job, threads, tiles);
+    const int64_t block_rows = static_cast<int64_t>(block_tiles) * target.rows;
+    const int64_t panels = std::clamp<int64_t>(target.block_bytes / columns.panel_bytes, 1, kPanelsPerBlock);
+
+    const ColumnLimits limits(job);
+    BadRows bad;
+    std::atomic<int64_t> next{0};
+    Team team(threads, tiles * columns.panels, poll);
+    team.run([&](int worker) {
+        RowBlock block(job, limits, block_tiles);
+        while (!bad.any()) {
+            const int64_t first = next.fetch_add(1) * block_rows;
+            if (first >= n) return;
+            if (!block.load(first, std::min(block_rows, n - first), bad)) continue;
+            for (int64_t p = 0; p < columns.panels; p += panels) {
+                const int64_t now = std::min(panels, columns.panels - p);
+                block.run(p, now);
+                if (!team.advance(worker, now * block.tiles()) || bad.any()) return;
+            }
+            block.finish();
+        }
+    });
+    return bad.sorted();
+}
+
+PairResult pair_similarity(const View& a, const int64_t* a_rows, const View& b, const Format& format, int n_threads,
+                           double* out) {
+    constexpr int64_t kStep = 256;
+    BadRows bad_a, bad_b;
+    std::atomic<int64_t> next{0};
+    Team team(useful_threads(n_threads, (b.rows + kStep - 1) / kStep, 60.0 * static_cast<double>(b.rows * b.dim)), 0, {});
+    team.run([&](int) {
+        RowReader read_a(format, a), read_b(format, b);
+        Buffer<float> scaled(b.dim);
+        while (!bad_a.any() && !bad_b.any()) {
+            const int64_t first = next.fetch_add(kStep);
+            for (int64_t j = first; j < std::min(b.rows, first + kStep); ++j) {
+                const int64_t i = a_rows ? a_rows[j] : j;
+                const RowFacts fa = read_a.read(i, scaled.data()), fb = read_b.read(j, scaled.data());
+                if (fa.bad != kGood) bad_a.add(i, fa.bad);
+                if (fb.bad != kGood) bad_b.add(j, fb.bad);
+                if (fa.bad == kGood && fb.bad == kGood)
+                    out[j] = format.exact_similarity(read_a.values(i), fa.norm2, read_b.values(j), fb.norm2, b.dim,
+                                                     read_a.wide() || read_b.wide());
+            }
+            if (first >= b.rows) return;
+        }
+    });
+    return {bad_a.sorted(), bad_b.sorted()};
+}
+
+}  // namespace hnscore

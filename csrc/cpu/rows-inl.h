@@ -1,0 +1,182 @@
+// Rows in and out of the packed formats, and the exact dot product of two rows: everything that touches a single row,
+// compiled with each target's own flags. Loops are plain C++ that the compiler vectorises.
+#include <cstring>
+
+#include "core/problem.h"
+
+namespace hnscore {
+namespace HNSCORE_NS {
+
+// Eight float64 lanes on any target; wider than the registers of some, which is the compiler's business.
+typedef double Double8 __attribute__((vector_size(64)));
+
+template <class T>
+HNSCORE_INLINE T load_element(const char* p, bool swapped) {
+    T value;
+    if (!swapped) {
+        std::memcpy(&value, p, sizeof(T));
+        return value;
+    }
+    char bytes[sizeof(T)];
+    for (unsigned i = 0; i < sizeof(T); ++i) bytes[i] = p[sizeof(T) - 1 - i];
+    std::memcpy(&value, bytes, sizeof(T));
+    return value;
+}
+
+// float16 by its bits. Subnormals take the second branch: their significand is added to 2^-14 and 2^-14 taken off
+// again, so that no subnormal float32 appears whatever the machine does with those.
+HNSCORE_INLINE double from_f16(uint16_t h) {
+    const uint32_t magnitude = static_cast<uint32_t>(h & 0x7fff) << 13, sign = static_cast<uint32_t>(h & 0x8000) << 16;
+    const uint32_t exponent = magnitude & 0x0f800000;
+    const uint32_t special = exponent == 0x0f800000 ? (255u - 31u) << 23 : (127u - 15u) << 23;
+    const uint32_t offset = exponent == 0 ? 113u << 23 : special;
+    const uint32_t bits = magnitude + offset;
+    float value, base;
+    const uint32_t base_bits = exponent == 0 ? 113u << 23 : 0;
+    std::memcpy(&value, &bits, 4);
+    std::memcpy(&base, &base_bits, 4);
+    value -= base;
+    uint32_t out;
+    std::memcpy(&out, &value, 4);
+    out |= sign;
+    std::memcpy(&value, &out, 4);
+    return value;
+}
+HNSCORE_INLINE double from_bf16(uint16_t h) {
+    const uint32_t bits = static_cast<uint32_t>(h) << 16;
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
+template <class T, class Convert>
+HNSCORE_INLINE bool read_row(const char* p, int64_t n, int64_t stride, bool swapped, double* out, Convert convert) {
+    if (stride == static_cast<int64_t>(sizeof(T)) && !swapped) {
+        for (int64_t k = 0; k < n; ++k) out[k] = convert(load_element<T>(p + k * static_cast<int64_t>(sizeof(T)), false));
+    } else {
+        for (int64_t k = 0; k < n; ++k) out[k] = convert(load_element<T>(p + k * stride, swapped));
+    }
+    // x * 0 is NaN exactly where x is not finite; one sum collects them without a branch.
+    Double8 check = {};
+    int64_t k = 0;
+    for (; k + 8 <= n; k += 8) {
+        Double8 x;
+        std::memcpy(&x, out + k, sizeof x);
+        check += x * 0.0;
+    }
+    double sum = 0;
+    for (; k < n; ++k) sum += out[k] * 0.0;
+    for (int l = 0; l < 8; ++l) sum += check[l];
+    return sum == 0;
+}
+
+inline bool load_row(const View& v, int64_t row, double* out) {
+    const char* p = v.data + row * v.row_stride;
+    const auto plain = [](auto x) { return static_cast<double>(x); };
+    switch (v.dtype) {
+        case DType::f16: return read_row<uint16_t>(p, v.dim, v.col_stride, v.swapped, out, from_f16);
+        case DType::bf16: return read_row<uint16_t>(p, v.dim, v.col_stride, v.swapped, out, from_bf16);
+        case DType::f32: return read_row<float>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::f64: return read_row<double>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::i8: return read_row<int8_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::u8: return read_row<uint8_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::i16: return read_row<int16_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::u16: return read_row<uint16_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::i32: return read_row<int32_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::u32: return read_row<uint32_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::i64: return read_row<int64_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::u64: return read_row<uint64_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
+    }
+    return false;
+}
+
+// sum + x as an unevaluated pair (Knuth): the rounding error goes to `low`, its magnitude to `magnitude`.
+template <class T>
+HNSCORE_INLINE void add_exactly(T x, T& sum, T& low, T& magnitude) {
+    const T total = sum + x, part = total - sum;
+    const T error = (sum - (total - part)) + (x - part);
+    sum = total;
+    low += error;
+    magnitude += error < 0 ? -error : error;
+}
+
+inline PairSum dot_pair(const double* a, const double* b, int64_t n, bool wide) {
+    Double8 sum = {}, low = {}, magnitude = {};
+    bool lost = false;
+    int64_t k = 0;
+    const auto low_part = [&](double x, double y, double product) {
+        lost |= x != 0 && y != 0 && __builtin_fabs(product) < 0x1p-960;
+        return __builtin_fma(x, y, -product);
+    };
+    for (; k + 8 <= n; k += 8) {
+        Double8 x, y;
+        std::memcpy(&x, a + k, sizeof x);
+        std::memcpy(&y, b + k, sizeof y);
+        const Double8 product = x * y;
+        add_exactly(product, sum, low, magnitude);
+        if (wide) {
+            for (int l = 0; l < 8; ++l) {
+                const double error = low_part(x[l], y[l], product[l]);
+                low[l] += error;
+                magnitude[l] += __builtin_fabs(error);
+            }
+        }
+    }
+    PairSum out{0, 0, 0};
+    for (; k < n; ++k) {
+        const double product = a[k] * b[k];
+        add_exactly(product, out.hi, out.lo, out.magnitude);
+        if (wide) {
+            const double error = low_part(a[k], b[k], product);
+            out.lo += error;
+            out.magnitude += __builtin_fabs(error);
+        }
+    }
+    for (int l = 0; l < 8; ++l) {
+        add_exactly(sum[l], out.hi, out.lo, out.magnitude);
+        out.lo += low[l];
+        out.magnitude += magnitude[l];
+    }
+    if (lost) out.magnitude = __builtin_inf();
+    return out;
+}
+
+inline void scale_row(const double* x, int64_t n, int exponent, bool round_bf16, float* out) {
+    // Two factors, since 2^-exponent alone need not be a float64.
+    const int half = -exponent / 2;
+    const double first = __builtin_ldexp(1.0, half), second = __builtin_ldexp(1.0, -exponent - half);
+    for (int64_t k = 0; k < n; ++k) out[k] = static_cast<float>(x[k] * first * second);
+    if (!round_bf16) return;
+    for (int64_t k = 0; k < n; ++k) {
+        uint32_t bits;
+        std::memcpy(&bits, out + k, 4);
+        bits = (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u;  // to nearest even
+        std::memcpy(out + k, &bits, 4);
+    }
+}
+
+inline double fma_burst(int64_t iterations) {
+    Simd::F32 acc[kRows][kVectors];
+    for (int r = 0; r < kRows; ++r)
+        for (int v = 0; v < kVectors; ++v) acc[r][v] = Simd::set1(static_cast<float>(r + v));
+    // Opaque operands: nothing is known of them, so that nothing is folded or skipped.
+    float values[2] = {0.5f, 1e-3f};
+    __asm__ volatile("" : : "r"(values) : "memory");
+    const Simd::F32 a = Simd::set1(values[0]), b = Simd::set1(values[1]);
+    for (int64_t i = 0; i < iterations; ++i) {
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 4
+            for (int v = 0; v < kVectors; ++v) acc[r][v] = Simd::fma(a, acc[r][v], b);
+    }
+    alignas(64) float sink[kLanes];
+    for (int r = 0; r < kRows; ++r)
+        for (int v = 0; v < kVectors; ++v) {
+            Simd::store(sink, acc[r][v]);
+            __asm__ volatile("" : : "r"(sink) : "memory");
+        }
+    return 2.0 * kRows * kCols * static_cast<double>(iterations);
+}
+
+}  // namespace HNSCORE_NS
+}  // namespace hnscore

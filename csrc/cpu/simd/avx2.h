@@ -1,0 +1,47 @@
+// 256-bit vectors: 6 x 2 accumulators, 2 column vectors and 1 broadcast are 15 of 16 registers.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace hnscore::avx2 {
+
+struct Simd {
+    using F32 = __m256;
+    using Mask = __m256;
+    static constexpr const char* kName = "avx2";
+    static constexpr int kLanes = 8, kRows = 6, kVectors = 2;
+    static constexpr int64_t kBlockBytes = 256 * 1024;
+
+    static inline F32 zero() { return _mm256_setzero_ps(); }
+    static inline F32 set1(float x) { return _mm256_set1_ps(x); }
+    static inline F32 load(const float* p) { return _mm256_load_ps(p); }
+    static inline void store(float* p, F32 a) { _mm256_store_ps(p, a); }
+    static inline F32 add(F32 a, F32 b) { return _mm256_add_ps(a, b); }
+    static inline F32 sub(F32 a, F32 b) { return _mm256_sub_ps(a, b); }
+    static inline F32 mul(F32 a, F32 b) { return _mm256_mul_ps(a, b); }
+    static inline F32 min(F32 a, F32 b) { return _mm256_min_ps(a, b); }
+    static inline F32 fma(F32 a, F32 b, F32 c) { return _mm256_fmadd_ps(a, b, c); }
+    static inline F32 fnma(F32 a, F32 b, F32 c) { return _mm256_fnmadd_ps(a, b, c); }
+    static inline F32 round(F32 a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+    static inline F32 pow2(F32 n) {
+        const __m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+        return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
+    }
+
+    static inline Mask gt(F32 a, F32 b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
+    static inline Mask equal(const int32_t* p, int32_t x) {
+        const __m256i v = _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
+        return _mm256_castsi256_ps(_mm256_cmpeq_epi32(v, _mm256_set1_epi32(x)));
+    }
+    static inline Mask mask_none() { return _mm256_setzero_ps(); }
+    static inline Mask mask_and(Mask a, Mask b) { return _mm256_and_ps(a, b); }
+    static inline Mask mask_andnot(Mask a, Mask b) { return _mm256_andnot_ps(b, a); }  // a and not b
+    static inline Mask mask_or(Mask a, Mask b) { return _mm256_or_ps(a, b); }
+    static inline Mask mask_not(Mask a) { return _mm256_xor_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(-1))); }
+    static inline F32 masked(Mask m, F32 a) { return _mm256_and_ps(m, a); }  // 0 where not m
+    static inline uint32_t bits(Mask m) { return static_cast<uint32_t>(_mm256_movemask_ps(m)); }
+};
+
+}  // namespace hnscore::avx2

@@ -1,0 +1,43 @@
+// 512-bit vectors: 14 x 2 accumulators, 2 columns vectors and 1 broadcast are 31 of 32 registers.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace hnscore::avx512 {
+
+struct Simd {
+    using F32 = __m512;
+    using Mask = __mmask16;
+    static constexpr const char* kName = "avx512";
+    static constexpr int kLanes = 16, kRows = 14, kVectors = 2;
+    static constexpr int64_t kBlockBytes = 512 * 1024;
+
+    static inline F32 zero() { return _mm512_setzero_ps(); }
+    static inline F32 set1(float x) { return _mm512_set1_ps(x); }
+    static inline F32 load(const float* p) { return _mm512_load_ps(p); }
+    static inline void store(float* p, F32 a) { _mm512_store_ps(p, a); }
+    static inline F32 add(F32 a, F32 b) { return _mm512_add_ps(a, b); }
+    static inline F32 sub(F32 a, F32 b) { return _mm512_sub_ps(a, b); }
+    static inline F32 mul(F32 a, F32 b) { return _mm512_mul_ps(a, b); }
+    static inline F32 min(F32 a, F32 b) { return _mm512_min_ps(a, b); }
+    static inline F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
+    static inline F32 fnma(F32 a, F32 b, F32 c) { return _mm512_fnmadd_ps(a, b, c); }
+    static inline F32 round(F32 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT); }
+    static inline F32 pow2(F32 n) { return _mm512_scalef_ps(_mm512_set1_ps(1.0f), n); }
+
+    static inline Mask gt(F32 a, F32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+    static inline Mask equal(const int32_t* p, int32_t x) {
+        return _mm512_cmpeq_epi32_mask(_mm512_load_si512(p), _mm512_set1_epi32(x));
+    }
+    static inline Mask mask_none() { return 0; }
+    static inline Mask mask_and(Mask a, Mask b) { return _kand_mask16(a, b); }
+    static inline Mask mask_andnot(Mask a, Mask b) { return _kandn_mask16(b, a); }  // a and not b
+    static inline Mask mask_or(Mask a, Mask b) { return _kor_mask16(a, b); }
+    static inline Mask mask_not(Mask a) { return _knot_mask16(a); }
+    static inline F32 masked(Mask m, F32 a) { return _mm512_maskz_mov_ps(m, a); }  // 0 where not m
+    static inline uint32_t bits(Mask m) { return m; }
+};
+
+}  // namespace hnscore::avx512

@@ -1,0 +1,48 @@
+// 128-bit vectors: 8 x 3 accumulators, 3 column vectors and 1 broadcast are 28 of 32 registers.
+#pragma once
+
+#include <arm_neon.h>
+
+#include <cstdint>
+
+namespace hnscore::neon {
+
+struct Simd {
+    using F32 = float32x4_t;
+    using Mask = uint32x4_t;
+    static constexpr const char* kName = "neon";
+    static constexpr int kLanes = 4, kRows = 8, kVectors = 3;
+    static constexpr int64_t kBlockBytes = 256 * 1024;
+
+    static inline F32 zero() { return vdupq_n_f32(0); }
+    static inline F32 set1(float x) { return vdupq_n_f32(x); }
+    static inline F32 load(const float* p) { return vld1q_f32(p); }
+    static inline void store(float* p, F32 a) { vst1q_f32(p, a); }
+    static inline F32 add(F32 a, F32 b) { return vaddq_f32(a, b); }
+    static inline F32 sub(F32 a, F32 b) { return vsubq_f32(a, b); }
+    static inline F32 mul(F32 a, F32 b) { return vmulq_f32(a, b); }
+    static inline F32 min(F32 a, F32 b) { return vminq_f32(a, b); }
+    static inline F32 fma(F32 a, F32 b, F32 c) { return vfmaq_f32(c, a, b); }
+    static inline F32 fnma(F32 a, F32 b, F32 c) { return vfmsq_f32(c, a, b); }
+    static inline F32 round(F32 a) { return vrndnq_f32(a); }
+    static inline F32 pow2(F32 n) {
+        return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23));
+    }
+
+    static inline Mask gt(F32 a, F32 b) { return vcgtq_f32(a, b); }
+    static inline Mask equal(const int32_t* p, int32_t x) { return vceqq_s32(vld1q_s32(p), vdupq_n_s32(x)); }
+    static inline Mask mask_none() { return vdupq_n_u32(0); }
+    static inline Mask mask_and(Mask a, Mask b) { return vandq_u32(a, b); }
+    static inline Mask mask_andnot(Mask a, Mask b) { return vbicq_u32(a, b); }  // a and not b
+    static inline Mask mask_or(Mask a, Mask b) { return vorrq_u32(a, b); }
+    static inline Mask mask_not(Mask a) { return vmvnq_u32(a); }
+    static inline F32 masked(Mask m, F32 a) {  // 0 where not m
+        return vreinterpretq_f32_u32(vandq_u32(m, vreinterpretq_u32_f32(a)));
+    }
+    static inline uint32_t bits(Mask m) {
+        const uint32x4_t weight = {1, 2, 4, 8};
+        return vaddvq_u32(vandq_u32(m, weight));
+    }
+};
+
+}  // namespace hnscore::neon

@@ -1,0 +1,25 @@
+// What every file in cpu/targets ends with: its row of the dispatch table.
+#include "cpu/tile-inl.h"
+#include "cpu/rows-inl.h"
+
+namespace hnscore {
+namespace HNSCORE_NS {
+
+extern const Target kTarget;
+const Target kTarget = {
+    .name = Simd::kName,
+    .rows = kRows,
+    .cols = kCols,
+    .lanes = kLanes,
+    .block_bytes = Simd::kBlockBytes,
+    .load_row = load_row,
+    .dot_pair = dot_pair,
+    .scale_row = scale_row,
+    .fp32 = kernels<F32Product>(),
+    .bf16 = kernels<F32Product>(),
+    .native_bf16 = false,
+    .fma_burst = fma_burst,
+};
+
+}  // namespace HNSCORE_NS
+}  // namespace hnscore

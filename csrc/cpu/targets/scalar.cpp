@@ -1,0 +1,3 @@
+#define HNSCORE_NS scalar
+#include "cpu/simd/scalar.h"
+#include "cpu/target-inl.h"

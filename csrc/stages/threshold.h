@@ -1,0 +1,48 @@
+// Which pairs count. Every rule (margin, reference, maximum similarity, groups, own image) ends as numbers per row
+// and per column before a kernel starts; no kernel knows which rule made them.
+//
+//     gap'  = acc - row_scale_i * tau'_j        the pair is inside where gap' >  band_j, outside where gap' < -band_j
+//     over' = acc - row_limit_i * col_limit_j   the pair is inside where over' < -band_j, outside where over' > band_j
+//     group_i = group_j or owner_i = owner_j    the pair is outside
+//
+// What is neither inside nor outside (NaN included) is decided outside the kernel, exactly or in float64.
+#pragma once
+
+#include <cstdint>
+
+namespace hnscore {
+
+// Simd supplies the vector operations; kFiltered changes the generated code, hence a template parameter.
+template <class Simd, bool kFiltered>
+struct Threshold {
+    using F32 = typename Simd::F32;
+    using Mask = typename Simd::Mask;
+
+    struct Columns {
+        F32 tau, band, limit;
+        const int32_t *group, *owner;
+    };
+    struct Row {
+        F32 scale, limit;
+        int32_t group, owner;
+    };
+    struct Decision {
+        F32 gap;
+        Mask inside, outside;
+    };
+
+    static inline __attribute__((always_inline)) Decision decide(F32 acc, const Row& row, const Columns& col) {
+        const F32 gap = Simd::fnma(row.scale, col.tau, acc);
+        const F32 minus_band = Simd::sub(Simd::zero(), col.band);
+        Decision d{gap, Simd::gt(gap, col.band), Simd::gt(minus_band, gap)};
+        if constexpr (kFiltered) {
+            const F32 over = Simd::fnma(row.limit, col.limit, acc);
+            const Mask excluded = Simd::mask_or(Simd::equal(col.group, row.group), Simd::equal(col.owner, row.owner));
+            d.inside = Simd::mask_andnot(Simd::mask_and(d.inside, Simd::gt(minus_band, over)), excluded);
+            d.outside = Simd::mask_or(Simd::mask_or(d.outside, Simd::gt(over, col.band)), excluded);
+        }
+        return d;
+    }
+};
+
+}  // namespace hnscore

@@ -1,0 +1,98 @@
+"""Types of the compiled core. One reduction engine, one packed side, one exact pair similarity."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+DTYPES: Final[dict[str, int]]
+RECIPES: Final[tuple[str, ...]]
+PRECISIONS: Final[tuple[str, ...]]
+BAD_NONFINITE: Final[int]
+BAD_ZERO: Final[int]
+BAD_RANGE: Final[int]
+
+Progress = Callable[[float], object] | None
+BadRows = list[tuple[int, int]]
+
+class Columns:
+    """The side that is packed once: rows of `array` scaled by powers of two, in panels of one CPU target.
+
+    `code` is DTYPES[name], plus 256 where the bytes are swapped. `bad_rows` lists at most 8 rows
+    (row, kind) in ascending order; an object with bad rows must not be used.
+    The array is kept alive and read again where `precision` is "exact".
+    """
+
+    def __init__(
+        self,
+        array: NDArray[Any],
+        code: int,
+        similarity: str,
+        precision: str,
+        n_threads: int,
+        progress: Progress = None,
+    ) -> None: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def bad_rows(self) -> BadRows: ...
+
+def reduce(
+    array: NDArray[Any],
+    code: int,
+    columns: Columns,
+    recipe: str,
+    n_threads: int,
+    *,
+    tau: NDArray[np.float64] | None = None,
+    max_similarity: NDArray[np.float64] | None = None,
+    max_similarity_of_rows: bool = False,
+    row_groups: NDArray[np.int32] | None = None,
+    col_groups: NDArray[np.int32] | None = None,
+    row_owners: NDArray[np.int32] | None = None,
+    col_owners: NDArray[np.int32] | None = None,
+    kth_value: NDArray[np.float64] | None = None,
+    kth_row: NDArray[np.int64] | None = None,
+    weight: str = "similarity",
+    temperature: float = 1.0,
+    k: int = 1,
+    floor: NDArray[np.float64] | None = None,
+    rank_weights: NDArray[np.float64] | None = None,
+    progress: Progress = None,
+) -> tuple[NDArray[np.float64], NDArray[np.int64] | None, BadRows]:
+    """Reduce every row of `array` over all columns.
+
+    Sum recipes (the weight names) return the (n,) sums. Top recipes ("top_gap", "top_similarity") return the
+    k largest keys (n, k), descending, ties to the lowest column, padded with -inf, and their columns, padded
+    with -1; with `rank_weights` (k,) they return (n,) `sum_r rank_weights[r] * weight(entry r)` instead.
+    A pair counts where `s > tau[col]`, `s <= max_similarity[col or row]`, the group ids differ, the owner ids
+    differ, and (s, row) is not below (kth_value[col], kth_row[col]). `floor[row]`: only entries above it.
+    """
+
+def pair_similarity(
+    a: NDArray[Any],
+    a_code: int,
+    a_rows: NDArray[np.int64] | None,
+    b: NDArray[Any],
+    b_code: int,
+    similarity: str,
+    n_threads: int,
+) -> tuple[NDArray[np.float64], BadRows, BadRows]:
+    """Exact similarity of row a_rows[j] of `a` (row j where None) with row j of `b`: (len(b),) float64."""
+
+def exact_dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """The exact sum of products, rounded once to float64."""
+
+def default_threads() -> int: ...
+def fma_peak(seconds: float, n_threads: int) -> float:
+    """Measured single-precision multiply-add peak of the current target, in FLOP/s."""
+
+def config() -> dict[str, Any]:
+    """Build and run-time facts: version, compiler, targets compiled / supported / current, cuda."""
