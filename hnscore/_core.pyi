@@ -91,6 +91,9 @@ def exact_dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """The exact sum of products, rounded once to float64."""
 
 def default_threads() -> int: ...
+def set_target(name: str) -> str:
+    """Use another CPU target from now on; returns the previous one. For tests."""
+
 def fma_peak(seconds: float, n_threads: int) -> float:
     """Measured single-precision multiply-add peak of the current target, in FLOP/s."""
 

@@ -17,15 +17,15 @@ namespace hnscore {
 
 enum class Precision : int { exact, fp32, bf16 };
 
-// K is summed in chunks of kChunk, kGroup chunks to a group: three short chains of float32 additions instead of one
-// long one. Measured against one chain at dim 512, worst of 300 pairs with x = t: 3.3 instead of 14.7 units of 2^-24.
-constexpr int kChunk = 64;
-constexpr int kGroup = 8;
+// The depth is summed in chunks, chunks in groups of kGroup, and groups: three short chains of float32 additions
+// instead of one long one, since a chain's error grows with its length. Worst of 20,000 pairs with similarities near 1
+// at dim 512, in units of 2^-24: one chain 21, chunks of 64 3.9, chunks of 16 1.6. bf16 has larger errors to worry about.
+constexpr int kChunk = 16;
+constexpr int kChunkBf16 = 64;
+constexpr int kGroup = 16;
 
-// Packed depth: a multiple of 8 keeps every unrolled loop whole (4 steps of float32, 4 pairs of bf16).
+// Packed depth: a multiple of 8, so that the unrolled product loop leaves no remainder.
 constexpr int64_t padded_depth(int64_t dim) { return (dim + 7) / 8 * 8; }
-// Rows are stored in whole chunks [chunk][row][kChunk], so that all row addresses of a tile are constant offsets.
-constexpr int64_t row_depth(int64_t dim) { return (dim + kChunk - 1) / kChunk * kChunk; }
 
 // Sum lanes are added to float64 after this many panels: 16 additions cost at most 8 units in the last place.
 constexpr int kPanelsPerBlock = 16;
@@ -36,6 +36,7 @@ struct TileBlock {
     int64_t tile_bytes;
     int tiles;
     const float* row_scale;     // m_i; NaN sends every pair of the row to `resolve`
+    const float* row_scale_low; // what float32 leaves of m_i
     const float* row_limit;     // see col_limit
     const float* row_factor;    // exp only: 1 / (m_i * temperature)
     const uint32_t* row_mask;   // ~0 for a row, 0 for the padding of the last tile
@@ -46,14 +47,16 @@ struct TileBlock {
     const char* cols;
     int64_t panel_bytes;
     int panels;
-    const float* tau;           // tau'_j; +inf for the padding of the last panel
+    const float* tau;           // tau'_j; very large for the padding of the last panel
+    const float* tau_low;       // what float32 leaves of tau'_j
     const float* band;          // |gap'| <= band is decided by `resolve`; infinite where float32 cannot serve
     const float* col_scale;     // 1 / m_j
     const float* col_limit;     // acc > row_limit * col_limit is above max_similarity
+    const float* col_least;     // acc < row_scale * col_least is not among the most similar of the column
     const int32_t* col_group;
     const int32_t* col_owner;
     int64_t depth;              // padded_depth(dim)
-    float* scratch;             // 3 * Target::rows * Target::cols floats
+    float* scratch;             // 3 * Target::rows * Target::cols floats: chunk sums, group sums, a tile to look at
     // Pairs that the kernel does not decide. Sums: those within the band. Top: all candidates; `sure` marks those
     // that need no decision. One word per row of the tile, bit c for column c of the panel; acc is [row][cols].
     void (*resolve)(void* context, int tile, int panel, const uint32_t* pairs, const uint32_t* sure, const float* acc);
@@ -70,7 +73,7 @@ enum Recipe : int {
 
 struct Kernels {
     Kernel plain[kRecipes];
-    Kernel filtered[kRecipes];  // with max_similarity, groups or owners
+    Kernel filtered[kRecipes];  // with max_similarity, groups, owners or ranks
 };
 
 // One instruction set. `cpu/targets/*.cpp` define them, `cpu/dispatch.cpp` chooses one.

@@ -9,14 +9,28 @@ namespace {
 
 // Squared norms outside this range have lost digits to underflow or are infinite.
 constexpr double kLeastNorm2 = 0x1p-960;
-// Rows and thresholds within 2^60 keep every float32 product of the epilogue within range.
-constexpr int kPlainExponent = 60;
 
 // The exponent e for which x * 2^-e has a norm in [1, 2), from a squared norm.
 int norm_exponent(double norm2) {
     int e;
     std::frexp(std::sqrt(norm2), &e);
     return e - 1;
+}
+
+// [column][depth] to [depth][width].
+void interleave(const float* in, int64_t pitch, int columns, int width, int64_t depth, float* out) {
+    for (int64_t k = 0; k < depth; ++k)
+        for (int c = 0; c < columns; ++c) out[k * width + c] = in[c * pitch + k];
+}
+
+// [column][depth] to [depth / 2][width][2], of values that are already rounded to bf16.
+void interleave_bf16(const float* in, int64_t pitch, int columns, int width, int64_t depth, uint16_t* out) {
+    for (int64_t k = 0; k < depth; ++k)
+        for (int c = 0; c < columns; ++c) {
+            uint32_t bits;
+            std::memcpy(&bits, in + c * pitch + k, 4);
+            out[k / 2 * 2 * width + 2 * c + k % 2] = static_cast<uint16_t>(bits >> 16);
+        }
 }
 
 }  // namespace
@@ -113,12 +127,13 @@ Columns::Columns(const View& view_, const Format& format_, int n_threads, const 
         // Sixteen floats of padding: rows a power of two apart would share few sets of the first-level cache.
         const int64_t pitch = depth + 16;
         Buffer<float> scaled(width * pitch);
+        std::memset(scaled.data(), 0, static_cast<size_t>(scaled.bytes()));
         RowReader reader(format, view);
         while (!bad_rows.any()) {
             const int64_t panel = next.fetch_add(1);
             if (panel >= panels) return;
-            std::memset(scaled.data(), 0, static_cast<size_t>(width * pitch) * sizeof(float));
-            for (int c = 0; c < width && panel * width + c < rows; ++c) {
+            const int present = static_cast<int>(std::min<int64_t>(width, rows - panel * width));
+            for (int c = 0; c < present; ++c) {
                 const int64_t j = panel * width + c;
                 const RowFacts f = reader.read(j, scaled.data() + c * pitch);
                 if (f.bad != kGood) bad_rows.add(j, f.bad);
@@ -127,20 +142,11 @@ Columns::Columns(const View& view_, const Format& format_, int n_threads, const 
                 plain[static_cast<size_t>(j)] = f.plain;
             }
             char* out = packed.data() + panel * panel_bytes;
-            if (format.bf16_elements()) {
-                auto* p = reinterpret_cast<uint16_t*>(out);
-                for (int64_t k = 0; k < depth; k += 2)
-                    for (int c = 0; c < width; ++c)
-                        for (int64_t e = 0; e < 2; ++e) {
-                            uint32_t bits;
-                            std::memcpy(&bits, &scaled[c * pitch + k + e], 4);
-                            *p++ = static_cast<uint16_t>(bits >> 16);
-                        }
-            } else {
-                auto* p = reinterpret_cast<float*>(out);
-                for (int64_t k = 0; k < depth; ++k)
-                    for (int c = 0; c < width; ++c) *p++ = scaled[c * pitch + k];
-            }
+            if (present < width) std::memset(out, 0, static_cast<size_t>(panel_bytes));
+            if (format.bf16_elements())
+                interleave_bf16(scaled.data(), pitch, present, width, depth, reinterpret_cast<uint16_t*>(out));
+            else
+                interleave(scaled.data(), pitch, present, width, depth, reinterpret_cast<float*>(out));
             if (!team.advance(worker, 1)) return;
         }
     });

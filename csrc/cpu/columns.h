@@ -21,6 +21,10 @@ struct RowFacts {
     BadRow bad = kGood;
 };
 
+// Norms within 2^30 of 1, and thresholds as far, keep every weight of the epilogue within float32, gap^2 included.
+// Beyond, under dot, pairs are decided one by one in float64.
+constexpr int kPlainExponent = 30;
+
 // The rules by which rows are read; the same for both sides of a call.
 struct Format {
     const Target* target;
@@ -29,6 +33,9 @@ struct Format {
 
     bool bf16_elements() const { return precision == Precision::bf16 && target->native_bf16; }
     int64_t element_bytes() const { return bf16_elements() ? 2 : 4; }
+    // Rows are stored in whole chunks [chunk][row][chunk depth], so that all row addresses of a tile are constant offsets.
+    int64_t chunk() const { return bf16_elements() ? kChunkBf16 : kChunk; }
+    int64_t row_depth(int64_t dim) const { return (dim + chunk() - 1) / chunk() * chunk(); }
     RowFacts facts(const double* x, int64_t dim, bool wide) const;
     // s of two rows, from their values, exactly as the contract defines it.
     double exact_similarity(const double* x, double x_norm2, const double* t, double t_norm2, int64_t dim, bool wide) const;

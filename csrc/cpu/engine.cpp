@@ -17,10 +17,12 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kUnit = 0x1p-24;  // relative rounding error of float32
+// Stands for an infinite threshold: times any plain row it is beyond every acc, and times 0 it is not NaN.
+constexpr float kNever = 0x1p100f;
 
 // Half-width of the band around a threshold, in units of acc, within which float32 cannot tell.
 // |x'| |t'| < 4. Products and their sums in three short chains: (chunk + group + groups + 1) units of 4, one more
-// each for the rounding of x' and t' of float64 rows. The rounded threshold: at most 16 units, since a threshold
+// each for the rounding of x' and t' of float64 rows and for a target without fused multiply-adds. The rounded threshold: at most 16 units, since a threshold
 // above 8 is further from any acc than the band. Without `exact` the rounded acc itself is what is compared.
 float band_width(Precision precision, int64_t dim) {
     const double threshold = 16 * kUnit;
@@ -30,15 +32,18 @@ float band_width(Precision precision, int64_t dim) {
     return static_cast<float>(1.02 * (4 * chain * kUnit + threshold));
 }
 
-// w = g(gap) of one pair in float64.
+// w = g(gap) of one pair.
 double weight_of(Recipe weight, double s, double gap, double temperature) {
-    switch (weight) {
-        case count: return 1;
-        case hinge: return gap;
-        case squared_hinge: return gap * gap;
-        case exp: return std::exp(gap / temperature);
-        default: return s;
-    }
+    const auto value = [&] {
+        switch (weight) {
+            case count: return 1.0;
+            case hinge: return gap;
+            case squared_hinge: return gap * gap;
+            case exp: return std::exp(gap / temperature);
+            default: return s;
+        }
+    }();
+    return std::isinf(static_cast<float>(value)) ? HUGE_VAL : value;  // a weight beyond float32 is +inf
 }
 
 int row_power(Recipe weight) {
@@ -54,22 +59,29 @@ bool is_top(Recipe r) { return r == top_gap || r == top_similarity; }
 
 // The rules as the kernels want them: one padded array per number, in the units of core/problem.h.
 struct ColumnLimits {
-    ColumnLimits(const Job& job) : columns(*job.columns), tau(padded()), band(padded()), scale(padded()), limit(padded()), group(padded()), owner(padded()) {
+    explicit ColumnLimits(const Job& job)
+        : columns(*job.columns),
+          filtered(job.rules.max_similarity || job.rules.row_group || job.rules.row_owner || job.rules.kth_value),
+          tau(padded()), tau_low(padded()), band(padded()), scale(padded()), limit(padded()), least(padded()), group(padded()), owner(padded()) {
         const Rules& rules = job.rules;
         const float width = band_width(columns.format.precision, columns.dim);
         for (int64_t j = 0; j < padded(); ++j) {
-            tau[j] = limit[j] = kInfinity;
-            band[j] = scale[j] = 0;
+            tau[j] = kNever;
+            limit[j] = kInfinity;
+            tau_low[j] = band[j] = scale[j] = 0;
+            least[j] = -kInfinity;
             group[j] = owner[j] = -2;
             if (j >= columns.rows) continue;
             const double m = columns.m[static_cast<size_t>(j)];
-            double lo = rules.tau ? rules.tau[j] : -std::numeric_limits<double>::infinity();
-            if (rules.kth_value) lo = std::max(lo, rules.kth_value[j]);
-            tau[j] = static_cast<float>(lo * m);
-            // Under dot, thresholds of any size meet rows of any size: beyond the plain range they are decided singly.
-            const bool plain = columns.plain[static_cast<size_t>(j)] &&
-                               (columns.format.cosine || std::isinf(lo) || std::abs(lo * m) < 0x1p60);
-            band[j] = plain ? width : kInfinity;
+            const double rule_tau = rules.tau ? rules.tau[j] : -HUGE_VAL;
+            const double rule_least = rules.kth_value ? rules.kth_value[j] : -HUGE_VAL;
+            const double largest = columns.format.cosine ? kNever : std::ldexp(1.0, kPlainExponent);
+            const auto plain = [&](double x) { return std::isinf(x) || std::abs(x * m) < largest; };
+            band[j] = columns.plain[static_cast<size_t>(j)] && plain(rule_tau) && plain(rule_least) ? width : kInfinity;
+            const double scaled = std::clamp<double>(rule_tau * m, -kNever, kNever);
+            tau[j] = static_cast<float>(scaled);
+            tau_low[j] = static_cast<float>(scaled - tau[j]);
+            least[j] = static_cast<float>(rule_least * m);
             scale[j] = static_cast<float>(1 / m);
             if (rules.max_similarity)
                 limit[j] = static_cast<float>(rules.max_similarity_of_rows ? m : rules.max_similarity[j] * m);
@@ -80,7 +92,8 @@ struct ColumnLimits {
     int64_t padded() const { return columns.panels * columns.format.target->cols; }
 
     const Columns& columns;
-    Buffer<float> tau, band, scale, limit;
+    const bool filtered;
+    Buffer<float> tau, tau_low, band, scale, limit, least;
     Buffer<int32_t> group, owner;
 };
 
@@ -94,15 +107,17 @@ class RowBlock {
           target_(*format_.target),
           limits_(limits),
           size_(static_cast<int64_t>(tiles) * target_.rows),
-          tile_bytes_(row_depth(columns_.dim) * target_.rows * format_.element_bytes()),
+          tile_bytes_(format_.row_depth(columns_.dim) * target_.rows * format_.element_bytes()),
           packed_(tiles * tile_bytes_),
-          scale_(size_), limit_(size_), factor_(size_), mask_(size_), group_(size_), owner_(size_),
+          scale_(size_), scale_low_(size_), limit_(size_), factor_(size_), mask_(size_), group_(size_), owner_(size_),
           state_(size_ * (is_top(job.recipe) ? 1 : target_.lanes)),
           scratch_(3 * target_.rows * target_.cols),
-          scaled_(row_depth(columns_.dim)),
+          scaled_(format_.row_depth(columns_.dim)),
           facts_(static_cast<size_t>(size_)),
           lanes_(static_cast<size_t>(size_)), decided_(static_cast<size_t>(size_)),
           rows_(format_, job.rows), texts_(format_, columns_.view) {
+        std::memset(scaled_.data(), 0, static_cast<size_t>(scaled_.bytes()));  // the padding of the depth stays 0
+        std::memset(packed_.data(), 0, static_cast<size_t>(packed_.bytes()));  // nothing there may be NaN or subnormal
         if (is_top(job.recipe)) top_.resize(static_cast<size_t>(size_));
     }
 
@@ -110,28 +125,23 @@ class RowBlock {
     bool load(int64_t first, int64_t count, BadRows& bad) {
         first_ = first;
         count_ = count;
-        const int64_t chunk_values = static_cast<int64_t>(target_.rows) * kChunk;
+        const int64_t chunk = format_.chunk(), tile_values = tile_bytes_ / format_.element_bytes();
         bool good = true;
         for (int64_t i = 0; i < tiles() * target_.rows; ++i) {
             RowFacts& f = facts_[static_cast<size_t>(i)];
-            std::memset(scaled_.data(), 0, static_cast<size_t>(scaled_.bytes()));
-            f = i < count ? rows_.read(first + i, scaled_.data()) : RowFacts{};
+            if (i >= count) {  // padding: whatever was packed there, masked
+                set_limits(i, false, RowFacts{});
+                continue;
+            }
+            f = rows_.read(first + i, scaled_.data());
             if (f.bad != kGood) {
                 bad.add(first + i, f.bad);
                 good = false;
             }
-            const int64_t offset = i / target_.rows * (tile_bytes_ / format_.element_bytes()) + i % target_.rows * kChunk;
-            for (int64_t k = 0; k < row_depth(columns_.dim); k += kChunk) {
-                const int64_t at = offset + k / kChunk * chunk_values;
-                if (format_.bf16_elements()) {
-                    auto* out = reinterpret_cast<uint16_t*>(packed_.data()) + at;
-                    const auto* in = reinterpret_cast<const uint32_t*>(scaled_.data() + k);
-                    for (int e = 0; e < kChunk; ++e) out[e] = static_cast<uint16_t>(in[e] >> 16);
-                } else {
-                    std::memcpy(reinterpret_cast<float*>(packed_.data()) + at, scaled_.data() + k, kChunk * sizeof(float));
-                }
-            }
-            set_limits(i, i < count, f);
+            int64_t at = i / target_.rows * tile_values + i % target_.rows * chunk;
+            for (int64_t k = 0; k < format_.row_depth(columns_.dim); k += chunk, at += chunk * target_.rows)
+                store_values(scaled_.data() + k, chunk, at);
+            set_limits(i, true, f);
         }
         return good;
     }
@@ -140,21 +150,19 @@ class RowBlock {
         const int64_t at = first_panel * target_.cols;
         block_ = {
             .rows = packed_.data(), .tile_bytes = tile_bytes_, .tiles = static_cast<int>(tiles()),
-            .row_scale = scale_.data(), .row_limit = limit_.data(), .row_factor = factor_.data(),
+            .row_scale = scale_.data(), .row_scale_low = scale_low_.data(), .row_limit = limit_.data(), .row_factor = factor_.data(),
             .row_mask = mask_.data(), .row_group = group_.data(), .row_owner = owner_.data(),
             .row_state = state_.data(),
             .cols = columns_.packed.data() + first_panel * columns_.panel_bytes, .panel_bytes = columns_.panel_bytes,
             .panels = static_cast<int>(panels),
-            .tau = limits_.tau.data() + at, .band = limits_.band.data() + at, .col_scale = limits_.scale.data() + at,
-            .col_limit = limits_.limit.data() + at, .col_group = limits_.group.data() + at,
-            .col_owner = limits_.owner.data() + at,
+            .tau = limits_.tau.data() + at, .tau_low = limits_.tau_low.data() + at, .band = limits_.band.data() + at, .col_scale = limits_.scale.data() + at,
+            .col_limit = limits_.limit.data() + at, .col_least = limits_.least.data() + at,
+            .col_group = limits_.group.data() + at, .col_owner = limits_.owner.data() + at,
             .depth = columns_.depth, .scratch = scratch_.data(), .resolve = resolve, .context = this,
         };
         first_column_ = at;
-        const Rules& r = job_.rules;
-        const bool filtered = r.max_similarity || r.row_group || r.row_owner;
         const Kernels& kernels = format_.precision == Precision::bf16 ? target_.bf16 : target_.fp32;
-        (filtered ? kernels.filtered : kernels.plain)[job_.recipe](block_);
+        (limits_.filtered ? kernels.filtered : kernels.plain)[job_.recipe](block_);
         if (is_top(job_.recipe)) return;
         for (int64_t i = 0; i < count_; ++i) {
             float* lanes = state_.data() + i * target_.lanes;
@@ -181,11 +189,24 @@ class RowBlock {
     int64_t tiles() const { return (count_ + target_.rows - 1) / target_.rows; }
 
   private:
+    void store_values(const float* values, int64_t count, int64_t at) {
+        if (!format_.bf16_elements()) {
+            std::memcpy(reinterpret_cast<float*>(packed_.data()) + at, values, static_cast<size_t>(count) * sizeof(float));
+            return;
+        }
+        auto* out = reinterpret_cast<uint16_t*>(packed_.data()) + at;
+        for (int64_t k = 0; k < count; ++k) {
+            uint32_t bits;
+            std::memcpy(&bits, values + k, 4);
+            out[k] = static_cast<uint16_t>(bits >> 16);  // already rounded to bf16
+        }
+    }
     void set_limits(int64_t i, bool real, const RowFacts& f) {
         const Rules& r = job_.rules;
         const int64_t row = first_ + i;
         const auto m = static_cast<float>(f.m);
         scale_[i] = f.plain ? m : std::numeric_limits<float>::quiet_NaN();
+        scale_low_[i] = f.plain ? static_cast<float>(f.m - m) : 0;
         limit_[i] = real && r.max_similarity && r.max_similarity_of_rows
                         ? static_cast<float>(r.max_similarity[row] * f.m)
                         : m;
@@ -303,7 +324,7 @@ class RowBlock {
     const ColumnLimits& limits_;
     const int64_t size_, tile_bytes_;
     Buffer<char> packed_;
-    Buffer<float> scale_, limit_, factor_;
+    Buffer<float> scale_, scale_low_, limit_, factor_;
     Buffer<uint32_t> mask_;
     Buffer<int32_t> group_, owner_;
     Buffer<float> state_, scratch_, scaled_;

@@ -1,8 +1,8 @@
 // THE tile loop. For every tile of rows and every panel of columns: products on registers, then the epilogue of the
 // recipe on the same registers. The similarities of a tile exist nowhere else unless a pair must be looked at again.
 //
-// Budget, per pair of vectors at dim 512: 1024 multiply-adds in the product loop; the epilogue of a hinge sum adds
-// 8 operations, the two-level summation 3 per 64 multiply-adds, on ports of their own where the machine has them.
+// Budget at dim 512, per vector of the tile: 512 multiply-adds; 32 additions for the chunk sums, on ports of their own
+// where the machine has them; 8 operations for the epilogue of a hinge sum.
 //
 // Included by every file in cpu/targets, which names the namespace (HNSCORE_NS) that holds its Simd.
 #include "core/problem.h"
@@ -14,20 +14,36 @@ namespace HNSCORE_NS {
 // How one step of the depth is multiplied: float32, one value at a time.
 struct F32Product {
     using Element = float;
-    static constexpr int kStep = 1;
-    using Vector = Simd::F32;
-    static inline Vector columns(const float* p) { return Simd::load(p); }
-    static inline Vector row(const float* p) { return Simd::set1(*p); }
-    static inline Simd::F32 add(Vector a, Vector b, Simd::F32 c) { return Simd::fma(a, b, c); }
+    static constexpr int kStep = 1, kChunk = hnscore::kChunk;
+    static inline Simd::F32 columns(const float* p) { return Simd::load(p); }
+    static inline Simd::RowValue row(const float* p) { return Simd::row_value(*p); }
+    static inline Simd::F32 add(Simd::RowValue a, Simd::F32 b, Simd::F32 c) { return Simd::add_product(a, b, c); }
 };
 
 constexpr int kRows = Simd::kRows, kVectors = Simd::kVectors, kLanes = Simd::kLanes, kCols = kVectors * kLanes;
 
 #define HNSCORE_INLINE inline __attribute__((always_inline))
 
+// Sums of a tile beside its accumulators: on registers where a target has enough, else in memory.
+template <bool kOnRegisters>
+struct TileSums {
+    Simd::F32 value[kRows][kVectors];
+    explicit TileSums(float*) {}
+    HNSCORE_INLINE Simd::F32 get(int r, int v) const { return value[r][v]; }
+    HNSCORE_INLINE void set(int r, int v, Simd::F32 x) { value[r][v] = x; }
+};
+template <>
+struct TileSums<false> {
+    float* memory;
+    explicit TileSums(float* m) : memory(m) {}
+    HNSCORE_INLINE Simd::F32 get(int r, int v) const { return Simd::load(memory + r * kCols + v * kLanes); }
+    HNSCORE_INLINE void set(int r, int v, Simd::F32 x) { Simd::store(memory + r * kCols + v * kLanes, x); }
+};
+
 template <class Product>
 struct Tile {
     using Element = typename Product::Element;
+    static constexpr int kChunk = Product::kChunk;
     Simd::F32 acc[kRows][kVectors];
 
     // acc = the products of one chunk of the depth; rows are kChunk elements apart, a constant.
@@ -36,60 +52,51 @@ struct Tile {
         for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
             for (int v = 0; v < kVectors; ++v) acc[r][v] = Simd::zero();
-#pragma GCC unroll 2
-        for (int64_t k = 0; k < depth; k += Product::kStep) {
-            typename Product::Vector b[kVectors];
+        // Eight values at a time: padded_depth() leaves no remainder, and the compiler need not provide for one.
+        for (int64_t k = 0; k < depth; k += 8) {
+#pragma GCC unroll 8
+            for (int64_t step = k; step < k + 8; step += Product::kStep) {
+                decltype(Product::columns(cols)) b[kVectors];
 #pragma GCC unroll 4
-            for (int v = 0; v < kVectors; ++v) b[v] = Product::columns(cols + k * kCols + v * kLanes * Product::kStep);
+                for (int v = 0; v < kVectors; ++v)
+                    b[v] = Product::columns(cols + step * kCols + v * kLanes * Product::kStep);
 #pragma GCC unroll 16
-            for (int r = 0; r < kRows; ++r) {
-                const typename Product::Vector a = Product::row(rows + r * kChunk + k);
+                for (int r = 0; r < kRows; ++r) {
+                    const auto a = Product::row(rows + r * kChunk + step);
 #pragma GCC unroll 4
-                for (int v = 0; v < kVectors; ++v) acc[r][v] = Product::add(a, b[v], acc[r][v]);
+                    for (int v = 0; v < kVectors; ++v) acc[r][v] = Product::add(a, b[v], acc[r][v]);
+                }
             }
         }
     }
 
     template <class F>
-    HNSCORE_INLINE void each(float* memory, F f) {
+    HNSCORE_INLINE void each(F f) {
 #pragma GCC unroll 16
         for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-            for (int v = 0; v < kVectors; ++v) f(acc[r][v], memory + r * kCols + v * kLanes);
-    }
-    HNSCORE_INLINE void store(float* memory) {
-        each(memory, [](Simd::F32 a, float* p) { Simd::store(p, a); });
-    }
-    HNSCORE_INLINE void add_to(float* memory) {
-        each(memory, [](Simd::F32 a, float* p) { Simd::store(p, Simd::add(Simd::load(p), a)); });
-    }
-    HNSCORE_INLINE void add(float* memory) {
-        each(memory, [](Simd::F32& a, float* p) { a = Simd::add(Simd::load(p), a); });
+            for (int v = 0; v < kVectors; ++v) f(r, v, acc[r][v]);
     }
 
-    // acc = all products, summed in chunks, groups of chunks, and groups (core/problem.h).
-    HNSCORE_INLINE void run(const Element* rows, const Element* cols, int64_t depth, float* chunks, float* groups) {
-        bool have_chunks = false, have_groups = false;
-        for (int in_group = 1;; ++in_group) {
-            const int64_t now = depth < kChunk ? depth : kChunk;
-            multiply(rows, cols, now);
-            depth -= now;
-            if (depth == 0) break;
-            rows += kRows * kChunk;
-            cols += kCols * kChunk;
-            if (have_chunks) add(chunks);
-            have_chunks = in_group < kGroup;
-            if (have_chunks) {
-                store(chunks);
-                continue;
+    // acc = all products: chunks added up within a group, groups added up in memory (core/problem.h).
+    HNSCORE_INLINE void run(const Element* rows, const Element* cols, int64_t depth, float* scratch) {
+        constexpr int64_t kGroupDepth = kGroup * kChunk;
+        TileSums<Simd::kSumsOnRegisters> chunks(scratch);
+        TileSums<false> groups(scratch + kRows * kCols);
+        for (bool first = true;; first = false) {
+            each([&](int r, int v, Simd::F32) { chunks.set(r, v, Simd::zero()); });
+            for (int64_t k = 0; k < depth && k < kGroupDepth; k += kChunk) {
+                multiply(rows, cols, depth - k < kChunk ? depth - k : kChunk);
+                each([&](int r, int v, Simd::F32 a) { chunks.set(r, v, Simd::add(chunks.get(r, v), a)); });
+                rows += kRows * kChunk;
+                cols += kCols * kChunk;
             }
-            in_group = 0;
-            if (have_groups) add(groups);
-            store(groups);
-            have_groups = true;
+            each([&](int r, int v, Simd::F32& a) { a = chunks.get(r, v); });
+            if (!first) each([&](int r, int v, Simd::F32& a) { a = Simd::add(groups.get(r, v), a); });
+            depth -= kGroupDepth;
+            if (depth <= 0) return;
+            each([&](int r, int v, Simd::F32 a) { groups.set(r, v, a); });
         }
-        if (have_chunks) add(chunks);
-        if (have_groups) add(groups);
     }
 };
 
@@ -107,15 +114,17 @@ struct Finish {
 #pragma GCC unroll 4
         for (int v = 0; v < kVectors; ++v) {
             const int64_t c = static_cast<int64_t>(panel) * kCols + v * kLanes;
-            p.threshold[v] = {Simd::load(b.tau + c), Simd::load(b.band + c),
+            p.threshold[v] = {Simd::load(b.tau + c), Simd::load(b.tau_low + c), Simd::load(b.band + c),
                               kFiltered ? Simd::load(b.col_limit + c) : Simd::zero(),
+                              kFiltered ? Simd::load(b.col_least + c) : Simd::zero(),
                               kFiltered ? b.col_group + c : nullptr, kFiltered ? b.col_owner + c : nullptr};
             p.scale[v] = Simd::load(b.col_scale + c);
         }
         return p;
     }
     static HNSCORE_INLINE typename Rule::Row load_row(const TileBlock& b, int64_t row) {
-        return {Simd::set1(b.row_scale[row]), kFiltered ? Simd::set1(b.row_limit[row]) : Simd::zero(),
+        return {Simd::set1(b.row_scale[row]), Simd::set1(b.row_scale_low[row]),
+                kFiltered ? Simd::set1(b.row_limit[row]) : Simd::zero(),
                 kFiltered ? b.row_group[row] : 0, kFiltered ? b.row_owner[row] : 0};
     }
     static HNSCORE_INLINE Simd::F32 least(const TileBlock& b, int64_t row) {
@@ -149,9 +158,9 @@ struct Finish {
             }
         }
         if (__builtin_expect(Simd::bits(any) != 0, 0)) {
-            float* memory = b.scratch + 2 * kRows * kCols;
-            tile.store(memory);
-            hand_on(b, i, j, memory);
+            TileSums<false> memory(b.scratch + 2 * kRows * kCols);
+            tile.each([&](int r, int v, Simd::F32 a) { memory.set(r, v, a); });
+            hand_on(b, i, j, memory.memory);
         }
     }
 
@@ -187,7 +196,7 @@ void run_block(const TileBlock& b) {
         for (int j = 0; j < b.panels; ++j) {
             const auto* cols = reinterpret_cast<const Element*>(b.cols + j * b.panel_bytes);
             Tile<Product> tile;
-            tile.run(rows, cols, b.depth, b.scratch, b.scratch + kRows * kCols);
+            tile.run(rows, cols, b.depth, b.scratch);
             Finish<Epilogue, kFiltered>::apply(tile, b, i, j);
         }
     }

@@ -2,7 +2,9 @@
 // and per column before a kernel starts; no kernel knows which rule made them.
 //
 //     gap'  = acc - row_scale_i * tau'_j        the pair is inside where gap' >  band_j, outside where gap' < -band_j
+//             (both factors in two float32 parts: a threshold rounded once would cost as much as all products)
 //     over' = acc - row_limit_i * col_limit_j   the pair is inside where over' < -band_j, outside where over' > band_j
+//     rank' = acc - row_scale_i * least'_j      as gap', where only the most similar rows of a column count
 //     group_i = group_j or owner_i = owner_j    the pair is outside
 //
 // What is neither inside nor outside (NaN included) is decided outside the kernel, exactly or in float64.
@@ -19,11 +21,11 @@ struct Threshold {
     using Mask = typename Simd::Mask;
 
     struct Columns {
-        F32 tau, band, limit;
+        F32 tau, tau_low, band, limit, least;
         const int32_t *group, *owner;
     };
     struct Row {
-        F32 scale, limit;
+        F32 scale, scale_low, limit;
         int32_t group, owner;
     };
     struct Decision {
@@ -32,14 +34,17 @@ struct Threshold {
     };
 
     static inline __attribute__((always_inline)) Decision decide(F32 acc, const Row& row, const Columns& col) {
-        const F32 gap = Simd::fnma(row.scale, col.tau, acc);
+        F32 gap = Simd::fnma(row.scale, col.tau, acc);
+        gap = Simd::fnma(row.scale_low, col.tau, Simd::fnma(row.scale, col.tau_low, gap));
         const F32 minus_band = Simd::sub(Simd::zero(), col.band);
         Decision d{gap, Simd::gt(gap, col.band), Simd::gt(minus_band, gap)};
         if constexpr (kFiltered) {
-            const F32 over = Simd::fnma(row.limit, col.limit, acc);
+            const F32 over = Simd::fnma(row.limit, col.limit, acc), rank = Simd::fnma(row.scale, col.least, acc);
             const Mask excluded = Simd::mask_or(Simd::equal(col.group, row.group), Simd::equal(col.owner, row.owner));
-            d.inside = Simd::mask_andnot(Simd::mask_and(d.inside, Simd::gt(minus_band, over)), excluded);
-            d.outside = Simd::mask_or(Simd::mask_or(d.outside, Simd::gt(over, col.band)), excluded);
+            const Mask within = Simd::mask_and(Simd::gt(minus_band, over), Simd::gt(rank, col.band));
+            const Mask beyond = Simd::mask_or(Simd::gt(over, col.band), Simd::gt(minus_band, rank));
+            d.inside = Simd::mask_andnot(Simd::mask_and(d.inside, within), excluded);
+            d.outside = Simd::mask_or(Simd::mask_or(d.outside, beyond), excluded);
         }
         return d;
     }

@@ -52,8 +52,9 @@ struct Exp {
 
     // e^x for x >= 0 to about 1 unit in the last place; +inf above the float32 range.
     // x = n ln 2 + r with |r| <= ln(2) / 2, e^r by its Taylor polynomial of degree 7 (remainder below 2^-26).
+    // Not inlined: its constants would take registers from the accumulators all through the product loop.
     template <class S>
-    static inline typename S::F32 exp_of_positive(typename S::F32 x) {
+    static __attribute__((noinline)) typename S::F32 exp_of_positive(typename S::F32 x) {
         x = S::min(x, S::set1(89.0f));
         const typename S::F32 n = S::round(S::mul(x, S::set1(1.44269504088896341f)));
         // ln 2 in two parts; n * high is exact for |n| < 2^9.

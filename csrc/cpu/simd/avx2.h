@@ -9,9 +9,11 @@ namespace hnscore::avx2 {
 
 struct Simd {
     using F32 = __m256;
+    using RowValue = F32;  // one value of a row, against a vector of columns
     using Mask = __m256;
     static constexpr const char* kName = "avx2";
     static constexpr int kLanes = 8, kRows = 6, kVectors = 2;
+    static constexpr bool kSumsOnRegisters = false;
     static constexpr int64_t kBlockBytes = 256 * 1024;
 
     static inline F32 zero() { return _mm256_setzero_ps(); }
@@ -24,6 +26,8 @@ struct Simd {
     static inline F32 min(F32 a, F32 b) { return _mm256_min_ps(a, b); }
     static inline F32 fma(F32 a, F32 b, F32 c) { return _mm256_fmadd_ps(a, b, c); }
     static inline F32 fnma(F32 a, F32 b, F32 c) { return _mm256_fnmadd_ps(a, b, c); }
+    static inline RowValue row_value(float x) { return set1(x); }
+    static inline F32 add_product(RowValue a, F32 b, F32 c) { return fma(a, b, c); }
     static inline F32 round(F32 a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
     static inline F32 pow2(F32 n) {
         const __m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));

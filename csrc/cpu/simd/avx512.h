@@ -1,4 +1,6 @@
-// 512-bit vectors: 14 x 2 accumulators, 2 columns vectors and 1 broadcast are 31 of 32 registers.
+// 512-bit vectors: 14 accumulators, 14 chunk sums and 1 column vector are 29 of 32 registers; row values come with the
+// multiply-add as broadcast operands. A tile of 14 x 2 with its sums in memory needs chunks four times as long for the
+// same rate: Zen 4 stores a 512-bit vector every other cycle only.
 #pragma once
 
 #include <immintrin.h>
@@ -9,9 +11,11 @@ namespace hnscore::avx512 {
 
 struct Simd {
     using F32 = __m512;
+    using RowValue = F32;  // one value of a row, against a vector of columns
     using Mask = __mmask16;
     static constexpr const char* kName = "avx512";
-    static constexpr int kLanes = 16, kRows = 14, kVectors = 2;
+    static constexpr int kLanes = 16, kRows = 14, kVectors = 1;
+    static constexpr bool kSumsOnRegisters = true;
     static constexpr int64_t kBlockBytes = 512 * 1024;
 
     static inline F32 zero() { return _mm512_setzero_ps(); }
@@ -24,6 +28,8 @@ struct Simd {
     static inline F32 min(F32 a, F32 b) { return _mm512_min_ps(a, b); }
     static inline F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
     static inline F32 fnma(F32 a, F32 b, F32 c) { return _mm512_fnmadd_ps(a, b, c); }
+    static inline RowValue row_value(float x) { return set1(x); }
+    static inline F32 add_product(RowValue a, F32 b, F32 c) { return fma(a, b, c); }
     static inline F32 round(F32 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT); }
     static inline F32 pow2(F32 n) { return _mm512_scalef_ps(_mm512_set1_ps(1.0f), n); }
 

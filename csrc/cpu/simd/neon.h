@@ -1,4 +1,4 @@
-// 128-bit vectors: 8 x 3 accumulators, 3 column vectors and 1 broadcast are 28 of 32 registers.
+// 128-bit vectors: 7 x 3 accumulators, 3 column vectors and 7 row values are 31 of 32 registers (8 x 3 spills three).
 #pragma once
 
 #include <arm_neon.h>
@@ -9,9 +9,13 @@ namespace hnscore::neon {
 
 struct Simd {
     using F32 = float32x4_t;
+    // One value of a row, against a vector of columns: multiplied by element, since a load that broadcasts takes no
+    // offset and would need a pointer a row.
+    using RowValue = float;
     using Mask = uint32x4_t;
     static constexpr const char* kName = "neon";
-    static constexpr int kLanes = 4, kRows = 8, kVectors = 3;
+    static constexpr int kLanes = 4, kRows = 7, kVectors = 3;
+    static constexpr bool kSumsOnRegisters = false;
     static constexpr int64_t kBlockBytes = 256 * 1024;
 
     static inline F32 zero() { return vdupq_n_f32(0); }
@@ -24,6 +28,8 @@ struct Simd {
     static inline F32 min(F32 a, F32 b) { return vminq_f32(a, b); }
     static inline F32 fma(F32 a, F32 b, F32 c) { return vfmaq_f32(c, a, b); }
     static inline F32 fnma(F32 a, F32 b, F32 c) { return vfmsq_f32(c, a, b); }
+    static inline RowValue row_value(float x) { return x; }
+    static inline F32 add_product(RowValue a, F32 b, F32 c) { return vfmaq_n_f32(c, b, a); }
     static inline F32 round(F32 a) { return vrndnq_f32(a); }
     static inline F32 pow2(F32 n) {
         return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23));

@@ -10,9 +10,11 @@ namespace hnscore::scalar {
 
 struct Simd {
     typedef float F32 __attribute__((vector_size(16)));
+    using RowValue = F32;  // one value of a row, against a vector of columns
     typedef int32_t Mask __attribute__((vector_size(16)));
     static constexpr const char* kName = "scalar";
     static constexpr int kLanes = 4, kRows = 4, kVectors = 2;
+    static constexpr bool kSumsOnRegisters = false;
     static constexpr int64_t kBlockBytes = 128 * 1024;
 
     static inline F32 zero() { return F32{}; }
@@ -25,6 +27,8 @@ struct Simd {
     static inline F32 min(F32 a, F32 b) { return a < b ? a : b; }
     static inline F32 fma(F32 a, F32 b, F32 c) { return a * b + c; }
     static inline F32 fnma(F32 a, F32 b, F32 c) { return c - a * b; }
+    static inline RowValue row_value(float x) { return set1(x); }
+    static inline F32 add_product(RowValue a, F32 b, F32 c) { return fma(a, b, c); }
     static inline F32 round(F32 a) {
         return F32{std::nearbyint(a[0]), std::nearbyint(a[1]), std::nearbyint(a[2]), std::nearbyint(a[3])};
     }

@@ -12,15 +12,14 @@ namespace avx512bf16 {
 
 struct Bf16Product {
     using Element = uint16_t;
-    static constexpr int kStep = 2;
-    using Vector = __m512bh;
-    static inline Vector columns(const uint16_t* p) { return reinterpret_cast<Vector>(_mm512_load_si512(p)); }
-    static inline Vector row(const uint16_t* p) {
+    static constexpr int kStep = 2, kChunk = kChunkBf16;
+    static inline __m512bh columns(const uint16_t* p) { return reinterpret_cast<__m512bh>(_mm512_load_si512(p)); }
+    static inline __m512bh row(const uint16_t* p) {
         int32_t pair;
         __builtin_memcpy(&pair, p, 4);
-        return reinterpret_cast<Vector>(_mm512_set1_epi32(pair));
+        return reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
     }
-    static inline Simd::F32 add(Vector a, Vector b, Simd::F32 c) { return _mm512_dpbf16_ps(c, a, b); }
+    static inline Simd::F32 add(__m512bh a, __m512bh b, Simd::F32 c) { return _mm512_dpbf16_ps(c, a, b); }
 };
 
 extern const Kernels kKernels;

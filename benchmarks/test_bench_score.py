@@ -1,0 +1,29 @@
+"""The methods of bench_score.py under pytest-benchmark, at a size for a quick look: `pytest benchmarks`."""
+
+from typing import Any
+
+import pytest
+
+from hnscore.bench import workloads
+from hnscore.bench.methods import Method, methods, set_threads
+
+N, DIM, THREADS = 2048, 256, 2
+WORKLOAD = workloads.gaussian(N, N, DIM)
+
+
+@pytest.mark.parametrize("method", methods(N, N, 1e9), ids=lambda m: f"{m.name} {m.setting}".strip().replace(" ", "-"))
+def test_score(benchmark: Any, method: Method) -> None:
+    if not method.installed:
+        pytest.skip(f"{method.package} is not installed")
+    if method.package == "pykeops":
+        pytest.skip("KeOps compiles at its first call; bench_score.py has it")
+    set_threads(THREADS)
+    run = method.build(*method.inputs(WORKLOAD), THREADS)
+    benchmark.extra_info["GFLOP"] = WORKLOAD.flops / 1e9
+    benchmark.pedantic(run, rounds=5, warmup_rounds=1)
+
+
+def test_one_image_and_one_text(benchmark: Any) -> None:
+    pair = workloads.gaussian(1, 1, 512)
+    method = next(m for m in methods(1, 1, 1e9) if m.name == "hnscore exact hinge")
+    benchmark(method.build(*method.inputs(pair), THREADS))

@@ -1,0 +1,332 @@
+"""Arguments in, results out. Every argument error of hnscore is raised in this file.
+
+An error names the argument, what was expected, what came, and the remedy: TypeError for kinds and dtypes, ValueError
+for shapes and values. Embeddings become (ndarray view, dtype code of the core) and are never copied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import numbers
+import operator
+import sys
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+
+_BFLOAT16 = _core.DTYPES["bfloat16"]
+_SWAPPED = 256
+_NATIVE = {np.dtype(name): code for name, code in _core.DTYPES.items() if name != "bfloat16"}
+_CODES = _NATIVE | {d.newbyteorder(): code + _SWAPPED for d, code in _NATIVE.items() if d.itemsize > 1}
+_DLPACK_CPU = 1
+_DLPACK_DEVICES = {2: "cuda", 8: "metal", 10: "rocm"}
+
+
+def is_tensor(x: object) -> bool:
+    """Whether `x` is a torch tensor; torch is looked up, never imported."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, getattr(torch, "Tensor", ()))
+
+
+def _refuse_device(name: str, device: str) -> NoReturn:
+    raise ValueError(
+        f"{name} must be in CPU memory, got device {device}: hnscore was built without CUDA; move it to the CPU first"
+    )
+
+
+def _from_torch(name: str, tensor: Any) -> tuple[NDArray[Any], int | None]:
+    import torch
+
+    if tensor.device.type != "cpu":
+        _refuse_device(name, str(tensor.device))
+    if tensor.layout is not torch.strided:
+        raise ValueError(f"{name} must be a dense tensor, got layout {tensor.layout}; call .to_dense() first")
+    if tensor.dtype == torch.bfloat16:  # which NumPy lacks
+        return tensor.detach().view(torch.int16).numpy(), _BFLOAT16
+    try:
+        array = tensor.numpy(force=True)  # on the CPU: without the gradient, and without a copy
+    except TypeError as error:
+        _refuse_dtype(name, tensor.dtype, error)
+    return array, _CODES.get(array.dtype)
+
+
+def _convert(name: str, x: Any) -> tuple[NDArray[Any], int | None]:
+    """`x` as an array where it lies, with its dtype code; None for a dtype that holds no real numbers."""
+    if is_tensor(x):
+        return _from_torch(name, x)
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, got a masked array; fill or drop the masked values first")
+    if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack_device__"):
+        kind, index = x.__dlpack_device__()
+        if kind != _DLPACK_CPU:
+            _refuse_device(name, f"{_DLPACK_DEVICES.get(int(kind), f'DLPack type {int(kind)}')}:{index}")
+        # A dtype that NumPy's DLPack lacks, such as bfloat16, is left to __array__.
+        with contextlib.suppress(BufferError, RuntimeError, TypeError):
+            x = np.from_dlpack(x)
+    try:
+        array = np.asarray(x)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"{name} must be an array of numbers, got {type(x).__name__} ({error}); pass a NumPy array"
+        ) from error
+    code = _CODES.get(array.dtype)
+    if code is None and array.dtype.name == "bfloat16":  # of ml_dtypes
+        return array.view(np.int16), _BFLOAT16
+    return array, code
+
+
+def _refuse_dtype(name: str, dtype: object, cause: Exception | None = None) -> NoReturn:
+    raise TypeError(
+        f"{name} must hold real numbers (float16, bfloat16, float32, float64 or integers), got dtype {dtype}; "
+        "convert it, for example to float32"
+    ) from cause
+
+
+def embeddings(name: str, x: Any) -> tuple[NDArray[Any], int]:
+    """The rows of `x`, read where they lie, and the core's code of their dtype."""
+    if type(x) is np.ndarray and (code := _CODES.get(x.dtype)) is not None:
+        array = x
+    else:
+        array, known = _convert(name, x)
+        if known is None:
+            _refuse_dtype(name, array.dtype)
+        code = known
+    if array.ndim != 2:
+        raise ValueError(
+            f"{name} must have 2 dimensions (rows, dim), got shape {array.shape}; reshape it, one embedding per row"
+        )
+    if array.shape[1] == 0:
+        raise ValueError(f"{name} must have at least one column, got shape {array.shape}; check the encoder's output")
+    return array, code
+
+
+def same_library(img_emb: Any, of_tensors: bool, name: str = "img_emb") -> None:
+    """Both sides must be torch tensors, or neither."""
+    if is_tensor(img_emb) != of_tensors:
+        raise TypeError(
+            f"{name} and txt_emb must both be torch tensors or neither, got {name} as {type(img_emb).__name__} and "
+            f"txt_emb {'as a tensor' if of_tensors else 'as no tensor'}; convert one with torch.from_numpy or .numpy()"
+        )
+
+
+def same_dim(img: NDArray[Any], txt: NDArray[Any], name: str = "img_emb") -> None:
+    if img.shape[1] != txt.shape[1]:
+        raise ValueError(
+            f"txt_emb has dim {txt.shape[1]}, {name} has dim {img.shape[1]}; expected equal dims: use the same encoder "
+            "output size"
+        )
+
+
+def refuse_pool_wide(reference: Any, top_k_images: Any) -> None:
+    """What a Scorer cannot do, since it sees the pool in chunks."""
+    if isinstance(reference, str):
+        raise ValueError(
+            "reference must be an array for a Scorer, which sees the pool in chunks, and a name like 'pool_max' needs "
+            f"the whole pool, got {reference!r}; pass similarities or embeddings, or use hnscore.score"
+        )
+    if top_k_images is not None:
+        raise ValueError(
+            "top_k_images must be None for a Scorer, which sees the pool in chunks, and a text's most similar images "
+            f"need the whole pool, got {top_k_images!r}; use hnscore.score"
+        )
+
+
+def not_empty(name: str, array: NDArray[Any]) -> None:
+    if not len(array):
+        raise ValueError(f"{name} must have at least one row, got shape {array.shape}; pass the embeddings to compare")
+
+
+def paired_lengths(argument: str, n_img: int, n_txt: int) -> None:
+    if n_img != n_txt:
+        raise ValueError(
+            f"{argument} needs img_emb and txt_emb of the same number of rows, row j of one belonging to row j of the "
+            f"other, got {n_img} and {n_txt}; repeat an image that has several texts, or pass their similarities"
+        )
+
+
+def other_images(kind: str, n_img: int) -> None:
+    if n_img < 2:
+        raise ValueError(
+            f"img_emb must have at least 2 rows for kind={kind!r}, which looks at other images than the text's own, "
+            f"got {n_img}; pass more images"
+        )
+
+
+def refuse_bad_rows(name: str, bad: _core.BadRows, rows: NDArray[np.int64] | None = None, start: int = 0) -> NoReturn:
+    """Raise for the rows that the core reports; row i of the core is `rows[i]` or `start + i` of the caller."""
+    kind = bad[0][1]
+    named = dict.fromkeys(start + row if rows is None else int(rows[row]) for row, other in bad if other == kind)
+    where = f"row{'s' if len(named) > 1 else ''} {', '.join(map(str, named))}"
+    if kind == _core.BAD_NONFINITE:
+        raise ValueError(f"{name} must be finite, got NaN or Inf in {where} (the first found); repair or drop them")
+    if kind == _core.BAD_ZERO:
+        raise ValueError(
+            f"{name} must have no zero rows under similarity='cosine', where they have no direction, got zeros in "
+            f"{where} (the first found); drop them or use similarity='dot'"
+        )
+    raise ValueError(
+        f"{name} must have squared norms inside the float64 range, got one outside in {where} (the first found); "
+        "rescale the embeddings"
+    )
+
+
+def values(name: str, x: Any, n: int, *, upper_limits: bool = False) -> NDArray[np.float64]:
+    """`x` as n float64 values, one per text, in memory of their own: what the caller changes later does not matter.
+
+    Upper limits may be +inf, and one for all texts.
+    """
+    array, code = _convert(name, x)
+    if code is None:
+        _refuse_dtype(name, array.dtype)
+    if array.shape != (n,) and not (upper_limits and array.ndim == 0):
+        raise ValueError(f"{name} must have shape ({n},), one value per text, got {array.shape}; check its length")
+    if code == _BFLOAT16:
+        array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    out = np.empty(n)
+    out[:] = array
+    bad = np.isnan(out) | (out == -np.inf) if upper_limits else ~np.isfinite(out)
+    if bad.any():
+        j = int(bad.argmax())
+        raise ValueError(
+            f"{name} must be finite{' or +inf' if upper_limits else ''}, got {out[j]} at index {j}; repair that value"
+        )
+    return out
+
+
+def own_images(x: Any, n_txt: int, dim: int) -> tuple[NDArray[Any], int | None]:
+    """A reference that is no name: (n_txt,) similarities and None, or (n_txt, dim) embeddings and their dtype code."""
+    array, code = _convert("reference", x)
+    if code is None:
+        _refuse_dtype("reference", array.dtype)
+    if array.ndim == 2 and array.shape == (n_txt, dim):
+        return array, code
+    if array.ndim == 1:
+        return values("reference", x, n_txt), None
+    raise ValueError(
+        f"reference must be 'pool_max', 'paired', an array of shape ({n_txt},) or one of shape ({n_txt}, {dim}), got "
+        f"shape {array.shape}; pass one similarity or one image embedding per text"
+    )
+
+
+def labels(name: str, x: Any, n: int) -> NDArray[Any]:
+    """`x` as n integers of any width."""
+    array, code = _convert(name, x)
+    if array.size and (code is None or code == _BFLOAT16 or array.dtype.kind not in "iu"):
+        raise TypeError(f"{name} must hold integers, got dtype {array.dtype}; convert it, for example to int64")
+    if array.shape != (n,):
+        raise ValueError(f"{name} must have shape ({n},), one integer per row, got {array.shape}; check its length")
+    return array.astype(np.uint64 if array.dtype.kind == "u" else np.int64)
+
+
+def owners(x: Any, n_txt: int, n_img: int) -> NDArray[np.int64]:
+    """The row of each text's own image."""
+    rows = labels("owner", x, n_txt)
+    bad = (rows < 0) | (rows >= n_img)
+    if bad.any():
+        j = int(bad.argmax())
+        raise ValueError(
+            f"owner must hold rows of img_emb, 0 to {n_img - 1}, got {rows[j]} at index {j}; it counts from 0"
+        )
+    return rows.astype(np.int64)
+
+
+def both_groups(img_groups: Any, txt_groups: Any) -> None:
+    if (img_groups is None) != (txt_groups is None):
+        given = "img_groups" if txt_groups is None else "txt_groups"
+        raise ValueError(f"img_groups and txt_groups must be given together, got only {given}; pass both or neither")
+
+
+def choice(name: str, value: Any, known: Iterable[str]) -> None:
+    if not (isinstance(value, str) and value in known):
+        error = ValueError if isinstance(value, str) else TypeError
+        raise error(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}; choose one of these")
+
+
+def integer(name: str, value: Any, low: int, high: int | None, meaning: str) -> int:
+    """An int from `low` to `high`; `meaning` says what it counts."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError("a bool is no number")
+        number = operator.index(value)
+    except TypeError as error:
+        raise TypeError(f"{name} must be an integer ({meaning}), got {value!r}; pass an int") from error
+    if number < low or (high is not None and number > high):
+        expected = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"{name} must be {expected} ({meaning}), got {number}; pass a value in that range")
+    return number
+
+
+def real(name: str, value: Any) -> float:
+    """A finite float."""
+    if type(value) is not float:
+        if getattr(value, "shape", None) == () and hasattr(value, "item"):
+            value = value.item()
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"{name} must be a number, got {type(value).__name__}; pass a float")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {number}; pass a finite float")
+    return number
+
+
+def only_with(name: str, given: bool, setting: str, holds: bool) -> None:
+    if given != holds:
+        raise ValueError(
+            f"{name} must be given with {setting} and only with it, got {setting if holds else 'another choice'} "
+            f"{'without' if holds else 'with'} {name}; {'pass' if holds else 'leave out'} {name}"
+        )
+
+
+def weighting(weight: Any, aggregate: Any, k: Any, temperature: Any, n_txt: int) -> tuple[int, float]:
+    """(k, temperature) of a weight and an aggregate: each given where it has a meaning, and only there."""
+    choice("weight", weight, ("count", "hinge", "squared_hinge", "similarity", "exp"))
+    choice("aggregate", aggregate, ("sum", "mean", "max", "topk"))
+    only_with("k", k is not None, "aggregate='topk'", aggregate == "topk")
+    only_with("temperature", temperature is not None, "weight='exp'", weight == "exp")
+    k = 1 if k is None else integer("k", k, 1, n_txt, "texts that an image is scored by")
+    if temperature is None:
+        return k, 1.0
+    temperature = real("temperature", temperature)
+    if temperature <= 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}; pass a positive float")
+    return k, temperature
+
+
+def threads(n_threads: Any) -> int:
+    """The number of threads to use; results do not depend on it, so that a cap hides nothing."""
+    if n_threads is None:
+        return _core.default_threads()
+    return min(integer("n_threads", n_threads, 1, None, "threads"), 1024)
+
+
+def random_generator(random_state: Any) -> np.random.Generator:
+    if isinstance(random_state, np.random.RandomState):
+        random_state = random_state.randint(2**31)
+    try:
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"random_state must be None, an int >= 0 or a NumPy generator, got {random_state!r}; pass an int"
+        ) from error
+
+
+def like(x: Any, result: NDArray[Any]) -> Any:
+    """`result` as the kind of array that `x` is."""
+    if isinstance(x, np.ndarray):
+        return result
+    if is_tensor(x):
+        import torch
+
+        return torch.from_numpy(result)
+    namespace = getattr(x, "__array_namespace__", None)
+    return result if namespace is None else namespace().from_dlpack(result)

@@ -1,0 +1,128 @@
+"""Roles swapped: what each text finds in the whole pool, which is streamed past the texts in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from ._arrays import refuse_bad_rows
+
+# Pool rows are packed in blocks of this size: much longer than what packing a block and starting a pass cost, much
+# smaller than a pool. The blocks are the same for any number of threads, and their results merge exactly.
+_BLOCK_BYTES = 2**24
+_LEAST_BLOCK = 256
+# The running top k of this many texts at a time: 16 bytes an entry, three times over while two lists are merged.
+_STATE_BYTES = 2**26
+_BYTES_PER_ENTRY = 48
+_LEAST_SLICE = 16
+
+
+def pack(
+    name: str,
+    array: NDArray[Any],
+    code: int,
+    similarity: str,
+    precision: str,
+    n_threads: int,
+    rows: NDArray[np.int64] | None = None,
+    start: int = 0,
+) -> _core.Columns:
+    """`array` packed as columns, or the error that names its bad rows (row i is the caller's rows[i] or start + i)."""
+    columns = _core.Columns(array, code, similarity, precision, n_threads)
+    if bad := columns.bad_rows:
+        refuse_bad_rows(name, bad, rows, start)
+    return columns
+
+
+def kth_best(
+    txt: NDArray[Any],
+    txt_code: int,
+    img: NDArray[Any],
+    img_code: int,
+    k: int,
+    similarity: str,
+    precision: str,
+    n_threads: int,
+    progress: Callable[[float], object] | None = None,
+    *,
+    max_similarity: NDArray[np.float64] | None = None,
+    txt_groups: NDArray[np.int32] | None = None,
+    img_groups: NDArray[np.int32] | None = None,
+    txt_owners: NDArray[np.int32] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The k-th largest similarity of each text over the pool and its row: -inf and -1 where fewer than k pairs count.
+
+    In NumPy, without the filters and without the matrix::
+
+        row = np.argsort(-(txt @ img.T), axis=1, kind="stable")[:, k - 1]
+
+    Needs 1 <= k <= n_img and at least one text.
+    """
+    block = max(_LEAST_BLOCK, _BLOCK_BYTES // (4 * img.shape[1]))
+    blocks = [(start, min(start + block, len(img))) for start in range(0, len(img), block)]
+    step = max(_LEAST_SLICE, _STATE_BYTES // (_BYTES_PER_ENTRY * k))
+    kth = []
+    for first in range(0, len(txt), step):
+        part = slice(first, first + step)
+        filters: dict[str, Any] = {}
+        if max_similarity is not None:
+            filters["max_similarity"] = max_similarity[part]
+            filters["max_similarity_of_rows"] = True
+        if txt_groups is not None:
+            filters["row_groups"] = txt_groups[part]
+        if txt_owners is not None:
+            filters["row_owners"] = txt_owners[part]
+        values = rows = None
+        for start, stop in blocks:
+            columns = pack("img_emb", img[start:stop], img_code, similarity, precision, n_threads, start=start)
+            if img_groups is not None:
+                filters["col_groups"] = img_groups[start:stop]
+            if txt_owners is not None:
+                filters["col_owners"] = np.arange(start, stop, dtype=np.int32)
+            if progress is not None:
+                filters["progress"] = _share(progress, len(txt), len(img), first, len(txt[part]), start, stop)
+            found, at, bad = _core.reduce(
+                txt[part], txt_code, columns, "top_similarity", n_threads, k=min(k, stop - start), **filters
+            )
+            if bad:
+                refuse_bad_rows("txt_emb", bad, start=first)
+            assert at is not None
+            if values is None or rows is None:
+                values, rows = found, at
+            else:
+                at[at >= 0] += start
+                values, rows = _merge(values, rows, found, at, k)
+            if values.shape[1] == k:
+                filters["floor"] = values[:, -1]
+        assert values is not None
+        assert rows is not None
+        kth.append((values[:, -1].copy(), rows[:, -1].copy()))  # a view would keep all k
+    if progress is not None:
+        progress(1.0)
+    if len(kth) == 1:
+        return kth[0]
+    value, row = zip(*kth, strict=True)
+    return np.concatenate(value), np.concatenate(row)
+
+
+def _merge(
+    values: NDArray[np.float64], rows: NDArray[np.int64], found: NDArray[np.float64], at: NDArray[np.int64], k: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The k best of two lists. The sort is stable and `values` come from earlier rows, so ties go to the lowest."""
+    values = np.concatenate([values, found], axis=1)
+    rows = np.concatenate([rows, at], axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(values, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def _share(
+    progress: Callable[[float], object], n_txt: int, n_img: int, first: int, n_part: int, start: int, stop: int
+) -> Callable[[float], object]:
+    """Progress of one call as progress of all: its share of the text-image rectangle after what came before."""
+    done = first * n_img + n_part * start
+    here = n_part * (stop - start)
+    return lambda fraction: progress((done + fraction * here) / (n_txt * n_img))

@@ -1,0 +1,5 @@
+"""``python -m hnscore.bench``"""
+
+from hnscore.bench import main
+
+raise SystemExit(main())

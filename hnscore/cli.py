@@ -1,0 +1,136 @@
+"""The command ``hnscore``: parses, calls the library function of the same name, turns exceptions into one line."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
+
+_SCORE_HELP = """\
+Scores of every row of a .npy file of pool embeddings against a .npy file of text embeddings. Files of any size: the
+pool is read in chunks. Ctrl-C stops within a second; the same command again continues where it stopped.
+The values of --weight, --aggregate and the other rules are explained by: python -c "help('hnscore.score')"
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0, 2 on an error, 130 when interrupted."""
+    args = _parser().parse_args(argv)
+    warnings.showwarning = _show_warning
+    try:
+        return int(args.command(args) or 0)
+    except KeyboardInterrupt:
+        note = f"; run the same command again to finish {args.output}" if args.name == "score" else ""
+        print(f"\nhnscore: interrupted{note}", file=sys.stderr)
+        return INTERRUPTED
+    except (OSError, TypeError, ValueError, MemoryError, ImportError) as error:
+        print(f"hnscore: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    from hnscore import __version__, bench
+
+    parser = argparse.ArgumentParser(prog="hnscore", description="Hard-negative scores of unpaired images and texts.")
+    parser.add_argument("--version", action="version", version=f"hnscore {__version__}")
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="score the packaged emoji set and draw what was found")
+    demo.add_argument("-o", "--output", default="hnscore_demo.svg", metavar="SVG", help="default: %(default)s")
+    demo.add_argument("--export", metavar="DIR", help="also write the set as .npy files for `hnscore score`")
+    demo.add_argument("--n-threads", type=int)
+    demo.set_defaults(command=_demo)
+
+    score = commands.add_parser(
+        "score",
+        help="score .npy files of any size, resumable",
+        description=_SCORE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    files = score.add_argument_group("files")
+    files.add_argument("--images", required=True, metavar="NPY", help="the pool, (n_img, dim)")
+    files.add_argument("--texts", required=True, metavar="NPY", help="the annotated texts, (n_txt, dim)")
+    files.add_argument("-o", "--output", required=True, metavar="NPY", help="the scores to write, (n_img,)")
+    files.add_argument("--dtype", choices=["bfloat16"], help="read two-byte files without a number type as bfloat16")
+    files.add_argument("--overwrite", action="store_true", help="replace what --output holds, or other settings left")
+    rule = score.add_argument_group("rule")
+    rule.add_argument(
+        "--reference",
+        default="pool_max",
+        metavar="RULE|NPY",
+        help="pool_max (default), paired, or a file: similarities (n_txt,) or own images (n_txt, dim)",
+    )
+    rule.add_argument("--margin", type=float, default=0.2, help="similarity difference (default: %(default)s)")
+    rule.add_argument("--weight", metavar="W", default="hinge", help="count, hinge (default), squared_hinge, ...")
+    rule.add_argument("--aggregate", metavar="A", default="sum", help="sum (default), mean, max, topk")
+    rule.add_argument("--k", type=int, help="for --aggregate topk")
+    rule.add_argument("--temperature", type=float, help="for --weight exp")
+    rule.add_argument("--top-k-images", type=int, metavar="K", help="only each text's K best images count")
+    rule.add_argument("--max-similarity", type=_number_or_path, metavar="S|NPY", help="a number, or a file (n_txt,)")
+    rule.add_argument("--img-groups", metavar="NPY", help="integer labels (n_img,); equal labels never count")
+    rule.add_argument("--txt-groups", metavar="NPY", help="integer labels (n_txt,)")
+    rule.add_argument("--minibatch", type=int, metavar="N", help="score against N texts drawn at random")
+    rule.add_argument("--random-state", type=int, metavar="SEED", help="for --minibatch")
+    rule.add_argument("--similarity", default="cosine", help="cosine (default) or dot")
+    work = score.add_argument_group("work")
+    work.add_argument("--precision", default="exact", help="exact (default), fp32, bf16")
+    work.add_argument("--method", default="auto", help="auto (default), dense, cascade")
+    work.add_argument("--n-threads", type=int, help="default: every core")
+    work.add_argument("--chunk-rows", type=int, help="pool rows per chunk (default: as many as take 0.4 s)")
+    work.add_argument("--no-progress", action="store_true", help="no progress bar")
+    score.set_defaults(command=_score)
+
+    benchmark = commands.add_parser("bench", help="time hnscore beside what people use today, on this machine")
+    bench.add_arguments(benchmark)
+    benchmark.set_defaults(command=bench.run)
+
+    info = commands.add_parser("info", help="version, build, instruction sets, threads")
+    info.set_defaults(command=_info)
+    return parser
+
+
+def _demo(args: argparse.Namespace) -> None:
+    from hnscore import demo
+
+    demo.run(args.output, n_threads=args.n_threads, export=args.export)
+
+
+def _score(args: argparse.Namespace) -> None:
+    from hnscore.stream import score_file
+
+    options = vars(args).copy()
+    for name in ("name", "command"):
+        del options[name]
+    score_file(
+        options.pop("images"),
+        options.pop("texts"),
+        options.pop("output"),
+        options.pop("margin"),
+        show_progress_bar=not options.pop("no_progress"),
+        **options,
+    )
+
+
+def _info(_: argparse.Namespace) -> None:
+    import hnscore
+
+    hnscore.show_config()
+
+
+def _number_or_path(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"hnscore: warning: {' '.join(str(message).split())}", file=sys.stderr)

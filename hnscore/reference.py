@@ -1,0 +1,252 @@
+"""What hnscore computes, in slow and obvious float64 NumPy. Every backend is tested against this file.
+
+    x_i, t_j     row i of img_emb, row j of txt_emb: the values as given
+    s_ij         <x_i, t_j> / (sqrt(<x_i, x_i>) sqrt(<t_j, t_j>)), or <x_i, t_j> where similarity is "dot"
+    r_j          reference of text j
+    gap_ij       s_ij - (r_j - margin)
+    counts_ij    gap_ij > 0  and  s_ij <= max_similarity_j  and  the groups differ  and  (paired) i is not j;
+                 with top_k_images, i is also among the k most similar of the images that the last three rules leave
+    w_ij         g(gap_ij, s_ij) where counts_ij, else 0
+    h_i          an aggregate of w_ij over the texts j
+
+Every <.,.> is the exact sum of products, rounded once to float64. All else is one float64 operation after another in
+the order written. So which pairs count is the same on every machine.
+
+It stores the n_img x n_txt matrix, checks no argument and shares nothing with the rest of the package.
+"""
+
+from collections.abc import Callable
+from math import comb
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Float = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# ---- Similarities ----------------------------------------------------------------------------------------------------
+
+
+def given_values(emb: ArrayLike) -> Float:
+    """The values of an embedding as float64: exact, but for integers beyond 2^53."""
+    return np.asarray(emb).astype(np.float64)
+
+
+def similarity_matrix(img_emb: ArrayLike, txt_emb: ArrayLike, similarity: str = "cosine") -> Float:
+    """`s_ij`, shape (n_img, n_txt)."""
+    x, x_exponent = _integers(given_values(img_emb))
+    t, t_exponent = _integers(given_values(txt_emb))
+    dots = _rounded(x @ t.T, np.add.outer(x_exponent, t_exponent))
+    if similarity == "dot":
+        return dots
+    x_norms = np.sqrt(_rounded((x * x).sum(axis=1), 2 * x_exponent))
+    t_norms = np.sqrt(_rounded((t * t).sum(axis=1), 2 * t_exponent))
+    return dots / np.multiply.outer(x_norms, t_norms)
+
+
+def pair_similarity(x: ArrayLike, t: ArrayLike, similarity: str = "cosine") -> Float:
+    """The similarity of row j of `x` with row j of `t`, shape (n,)."""
+    rows = zip(np.asarray(x), np.asarray(t), strict=True)
+    return np.array([similarity_matrix(a[None], b[None], similarity)[0, 0] for a, b in rows], np.float64)
+
+
+def _integers(values: Float) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Python integers and one exponent per row, such that values = integers * 2^exponent exactly."""
+    fraction, exponent = np.frexp(values)
+    mantissa, exponent = np.ldexp(fraction, 53).astype(np.int64), exponent.astype(np.int64) - 53
+    lowest = np.min(exponent, axis=1, where=mantissa != 0, initial=1024)
+    shift = np.where(mantissa != 0, exponent - lowest[:, None], 0)
+    return np.left_shift(mantissa.astype(object), shift.astype(object)), lowest
+
+
+def _rounded(integers: NDArray[Any], exponents: NDArray[np.int64]) -> Float:
+    """integers * 2^exponents, each rounded once to float64; beyond its range an infinity."""
+
+    def one(value: int, exponent: int) -> float:
+        try:  # Python rounds both conversions correctly
+            return float(value << exponent) if exponent >= 0 else value / (1 << -exponent)
+        except OverflowError:
+            return float("inf") if value > 0 else float("-inf")
+
+    return np.asarray(np.frompyfunc(one, 2, 1)(integers, exponents.astype(object)), np.float64)
+
+
+# ---- References ------------------------------------------------------------------------------------------------------
+
+# r_j from s
+REFERENCES: dict[str, Callable[[Float], Float]] = {
+    "pool_max": lambda s: s.max(axis=0, initial=-np.inf),
+    "paired": lambda s: s.diagonal(),
+}
+
+
+def _expected_hardest(others: Float, k: int, batch_size: int) -> Float:
+    """Over batches of the own image and b = batch_size - 1 of the n others: sum_r s_(r) C(n - r, b - 1) / C(n, b)."""
+    n, b = others.shape[0], batch_size - 1
+    probability = np.array([comb(n - r, b - 1) / comb(n, b) for r in range(1, n + 1)])
+    return np.asarray(probability @ others, np.float64)
+
+
+# r_j from the similarities of the other images in descending order, (n_img - 1, n_txt)
+KINDS: dict[str, Callable[[Float, int, int], Float]] = {
+    "hardest": lambda others, k, batch_size: others[0],
+    "topk": lambda others, k, batch_size: others[k - 1],
+    "minibatch": _expected_hardest,
+}
+
+
+def reference_similarity(
+    img_emb: ArrayLike,
+    txt_emb: ArrayLike,
+    *,
+    owner: ArrayLike | None = None,
+    kind: str = "positive",
+    k: int = 1,
+    batch_size: int = 0,
+    similarity: str = "cosine",
+) -> Float:
+    """`r_j` of each text among paired images, of which row owner[j] (None: row j) is its own; shape (n_txt,)."""
+    s = similarity_matrix(img_emb, txt_emb, similarity)
+    texts = np.arange(s.shape[1])
+    own = texts if owner is None else np.asarray(owner)
+    if kind == "positive":
+        return np.asarray(s[own, texts], np.float64)
+    others = np.stack([np.sort(np.delete(s[:, j], own[j]))[::-1] for j in texts], axis=1)
+    return KINDS[kind](others, k, batch_size)
+
+
+# ---- Weights: g(gap, s, temperature) ---------------------------------------------------------------------------------
+
+WEIGHTS: dict[str, Callable[[Float, Float, float], Float]] = {
+    "count": lambda gap, s, temperature: np.ones_like(gap),
+    "hinge": lambda gap, s, temperature: gap,
+    "squared_hinge": lambda gap, s, temperature: gap * gap,
+    "similarity": lambda gap, s, temperature: s,
+    "exp": lambda gap, s, temperature: np.exp(gap / temperature),
+}
+
+# ---- Aggregates: h from w and counts, (n_img, n_txt) -----------------------------------------------------------------
+
+
+def _sum_of_largest(w: Float, counts: Mask, k: int) -> Float:
+    largest = np.sort(np.where(counts, w, -np.inf), axis=1)[:, -k:]
+    return np.asarray(largest.sum(axis=1, where=largest > -np.inf))
+
+
+AGGREGATES: dict[str, Callable[[Float, Mask, int], Float]] = {
+    "sum": lambda w, counts, k: w.sum(axis=1),
+    "mean": lambda w, counts, k: w.sum(axis=1) / w.shape[1],
+    "max": lambda w, counts, k: _sum_of_largest(w, counts, 1),
+    "topk": _sum_of_largest,
+}
+
+# What the compiled core calls its recipes, and what defines each of them.
+RECIPES: dict[str, Callable[..., Any]] = {
+    **WEIGHTS,
+    "top_gap": _sum_of_largest,
+    "top_similarity": reference_similarity,
+}
+
+# ---- Score -----------------------------------------------------------------------------------------------------------
+
+
+def score(
+    img_emb: ArrayLike,
+    txt_emb: ArrayLike,
+    margin: float = 0.2,
+    *,
+    reference: Any = "pool_max",
+    similarity: str = "cosine",
+    **rules: Any,
+) -> NDArray[Any]:
+    """`h`, shape (n_img,). `rules` are the further keywords of `score_matrix`."""
+    if not isinstance(reference, str) and np.ndim(reference) == 2:
+        reference = pair_similarity(reference, txt_emb, similarity)
+    return score_matrix(similarity_matrix(img_emb, txt_emb, similarity), margin, reference=reference, **rules)
+
+
+def score_matrix(
+    s: Float,
+    margin: float,
+    *,
+    reference: Any = "pool_max",
+    weight: str = "hinge",
+    aggregate: str = "sum",
+    k: int | None = None,
+    temperature: float | None = None,
+    minibatch: int | None = None,
+    random_state: Any = None,
+    **filters: Any,
+) -> NDArray[Any]:
+    """`h` from the similarities. `reference` is a name or `r`; `filters` are the further keywords of `counting`."""
+    gap, counts = counting(s, margin, reference=reference, **filters)
+    n_txt = s.shape[1]
+    if minibatch is not None:
+        drawn = np.random.default_rng(random_state).choice(n_txt, minibatch, replace=False, shuffle=False)
+        s, gap, counts = s[:, drawn], gap[:, drawn], counts[:, drawn]
+    with np.errstate(over="ignore"):  # a weight beyond the float32 range is an infinity
+        w = np.where(counts, WEIGHTS[weight](gap, s, temperature or 1.0), 0.0)
+        w = np.where(np.isinf(w.astype(np.float32)), np.copysign(np.inf, w), w)
+        h = AGGREGATES[aggregate](w, counts, k or 1)
+        if minibatch is not None and aggregate == "sum":
+            h = h * (n_txt / minibatch)
+        is_integer = weight == "count" and aggregate == "sum" and minibatch is None
+        return h.astype(np.int64 if is_integer else np.float32)
+
+
+def counting(
+    s: Float,
+    margin: float,
+    *,
+    reference: Any = "pool_max",
+    max_similarity: ArrayLike | None = None,
+    img_groups: ArrayLike | None = None,
+    txt_groups: ArrayLike | None = None,
+    top_k_images: int | None = None,
+) -> tuple[Float, Mask]:
+    """`gap` and `counts`, both (n_img, n_txt)."""
+    r = REFERENCES[reference](s) if isinstance(reference, str) else np.asarray(reference).astype(np.float64)
+    allowed = np.ones(s.shape, np.bool_)
+    if max_similarity is not None:
+        allowed &= s <= np.asarray(max_similarity).astype(np.float64)
+    if img_groups is not None:
+        allowed &= np.asarray(img_groups)[:, None] != np.asarray(txt_groups)
+    if isinstance(reference, str) and reference == "paired":
+        allowed &= ~np.eye(len(r), dtype=np.bool_)
+    if top_k_images is not None:
+        # Descending with ties to the lowest index: a stable sort of the negatives.
+        order = np.argsort(-np.where(allowed, s, -np.inf), axis=0, kind="stable")
+        among = np.zeros(s.shape, np.bool_)
+        np.put_along_axis(among, order[:top_k_images], True, axis=0)
+        allowed &= among
+    gap = s - (r - margin)
+    return gap, (gap > 0) & allowed
+
+
+# ---- The same decisions on larger data -------------------------------------------------------------------------------
+
+
+def fast_similarity(img_emb: ArrayLike, txt_emb: ArrayLike, similarity: str = "cosine") -> tuple[Float, Float]:
+    """`s` by a float64 matrix product, and a bound on its distance from `similarity_matrix`; both (n_img, n_txt).
+
+    A sum of n products is within n u |x| |t| of the exact one in any order (u = 2^-53, to first order), a squared norm
+    within n u of itself; roots, product, quotient and the rounding of the exact value are 6 u more. Twice the sum is
+    claimed. Values whose squares leave the float64 range are not for this function.
+    """
+    x, t = given_values(img_emb), given_values(txt_emb)
+    norms = np.multiply.outer(np.sqrt((x * x).sum(axis=1)), np.sqrt((t * t).sum(axis=1)))
+    relative = 2 * (2 * x.shape[1] + 6) * 2.0**-53
+    return (x @ t.T, relative * norms) if similarity == "dot" else (x @ t.T / norms, np.full_like(norms, relative))
+
+
+def decided_similarity(img_emb: ArrayLike, txt_emb: ArrayLike, similarity: str, *levels: ArrayLike) -> Float:
+    """`fast_similarity`, but exact wherever it is too close to one of the `levels` (a number per text) to tell."""
+    x, t = given_values(img_emb), given_values(txt_emb)
+    s, error = fast_similarity(x, t, similarity)
+    close = np.zeros(s.shape, np.bool_)
+    for level in levels:
+        close |= np.abs(s - np.asarray(level)) <= error
+    i, j = np.nonzero(close)
+    s[i, j] = pair_similarity(x[i], t[j], similarity)
+    return s

@@ -1,0 +1,258 @@
+"""The score of every pool image: how much of a hard negative it is for the texts that are already paired."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from ._arrays import (
+    both_groups,
+    choice,
+    embeddings,
+    integer,
+    is_tensor,
+    like,
+    own_images,
+    paired_lengths,
+    refuse_bad_rows,
+    same_dim,
+    same_library,
+)
+from ._pool import kth_best
+from ._progress import rows_bar
+from ._texts import TextSide
+
+_LAST_ROW = np.iinfo(np.int64).max
+
+
+def score(
+    img_emb: Any,
+    txt_emb: Any,
+    margin: float = 0.2,
+    *,
+    reference: Any = "pool_max",
+    weight: str = "hinge",
+    aggregate: str = "sum",
+    k: int | None = None,
+    top_k_images: int | None = None,
+    max_similarity: Any = None,
+    img_groups: Any = None,
+    txt_groups: Any = None,
+    minibatch: int | None = None,
+    similarity: str = "cosine",
+    temperature: float | None = None,
+    precision: str = "exact",
+    method: str = "auto",
+    random_state: Any = None,
+    n_threads: int | None = None,
+    show_progress_bar: bool = False,
+    verbose: bool = False,
+) -> Any:
+    """Score every unpaired image by how much of a hard negative it is for the paired texts.
+
+    With the rows of both sides normalised, and without the ``(n_img, n_txt)`` matrix, the defaults equal::
+
+        s = img_emb @ txt_emb.T                   # similarity
+        tau = s.max(axis=0) - margin              # threshold of each text: its reference less the margin
+        gap = s - tau
+        scores = np.where(gap > 0, gap, 0).sum(axis=1)
+
+    Parameters
+    ----------
+    img_emb : array (n_img, dim)
+        The pool. NumPy array, torch CPU tensor or anything with DLPack or ``__array__``; float16, bfloat16, float32,
+        float64 or integers, with any strides. It is read where it lies, memory-mapped files included.
+    txt_emb : array (n_txt, dim)
+        The texts that are already paired with an image; the same kinds and dtypes, independently of img_emb's dtype.
+    margin : float
+        The triplet loss margin, a similarity difference.
+    reference : {"pool_max", "paired"}, array (n_txt,) or array (n_txt, dim)
+        What a text's similarities are measured against. ``"pool_max"``: its best match in the whole pool, before
+        groups and max_similarity; **the score of an image then depends on the pool it comes in**. ``"paired"``: row
+        j of img_emb is text j's own image (needs n_img = n_txt); that pair is the reference and never counts.
+        An array ``(n_txt,)``: similarities, for example from `reference_similarity`. An array ``(n_txt, dim)``:
+        each text's own image embedding.
+    weight : {"hinge", "count", "squared_hinge", "similarity", "exp"}
+        The weight of a pair whose gap is above 0: gap, 1, gap^2, s, or exp(gap / temperature).
+    aggregate : {"sum", "mean", "max", "topk"}
+        How the weights of one image become its score. The mean is over all n_txt texts; the maximum and the sum of
+        the `k` largest look at qualifying pairs only: none gives 0, fewer than k gives all of them.
+    k : int, optional
+        For ``aggregate="topk"`` only.
+    top_k_images : int, optional
+        Only the so many most similar images of each text count, among those that groups and max_similarity leave;
+        ties go to the lowest row. Our reading of the Top-k variant of [1]_.
+    max_similarity : float or array (n_txt,), optional
+        Pairs more similar than this do not count (probable false negatives); +inf is allowed.
+    img_groups, txt_groups : integer arrays (n_img,), (n_txt,), optional
+        A pair with equal labels never counts. Both or neither; no label value is special.
+    minibatch : int, optional
+        Score against this many texts, drawn without replacement. A sum is scaled by n_txt / minibatch.
+        Our reading of the mini-batch variant of [1]_.
+    similarity : {"cosine", "dot"}
+        Cosine normalises the rows on the way in.
+    temperature : float, optional
+        For ``weight="exp"`` only, in units of similarity.
+    precision : {"exact", "fp32", "bf16"}
+        ``"exact"``: a pair counts as it does with exact dot products rounded once to float64, so that counts are the
+        same integers everywhere; a sum is within 4 * 2^-24 of the sum over its qualifying pairs of
+        |dw/ds| * norm(x) * norm(t), plus the rounding of the output. ``"fp32"``: the same sums, but pairs within
+        float32 rounding of their threshold (a few 2^-24 * norm(x) * norm(t)) may fall on either side. ``"bf16"``:
+        embeddings are rounded to 8 significant bits, which moves a similarity by at most 2^-8 * norm(x) * norm(t),
+        usually far less.
+    method : {"auto", "dense"}
+        The algorithm; ``"auto"`` is dense.
+    random_state : int, numpy.random.Generator or RandomState, optional
+        Seed of the minibatch.
+    n_threads : int, optional
+        Default: all that the process may use. The result does not depend on it.
+    show_progress_bar : bool
+        Show the rows done, the rate and the time left.
+    verbose : bool
+        Print in one line what was decided. The logger "hnscore" has it at level INFO in any case.
+
+    Returns
+    -------
+    scores : array (n_img,)
+        float32, the kind of array that img_emb is; int64 for ``weight="count"`` with ``aggregate="sum"`` and no
+        minibatch. A weight beyond the float32 range is +inf. Torch results carry no gradient.
+
+    Raises
+    ------
+    TypeError
+        For kinds and dtypes that hold no embeddings, float labels, NumPy mixed with torch.
+    ValueError
+        For shapes, dims, NaN, Inf, zero rows under cosine, and values out of range.
+
+    Warns
+    -----
+    MarginWarning
+        When over half of a sample of the pairs qualify.
+
+    Notes
+    -----
+    Memory beyond inputs and outputs: the packed texts, about ``4 * n_txt * dim`` bytes (2 with bf16 on machines that
+    multiply it), ``32 * (n_img + n_txt)`` bytes and a fixed workspace. ``"pool_max"`` and `top_k_images` add 16 MiB of
+    packed images and at most 64 MiB of running best images, and one more pass over the pairs.
+
+    The method sections of [1]_ were not at hand: these rules cover the variants that its summary names.
+
+    References
+    ----------
+    .. [1] Jo, Lee, Chung, Choi, "Active Learning for Finely-Categorized Image-Text Retrieval by Selecting Hard
+       Negative Unpaired Samples", arXiv 2405.16301.
+
+    Examples
+    --------
+    >>> import numpy as np, hnscore
+    >>> img, txt = np.eye(3, 2, dtype=np.float32) + 1, np.eye(2, dtype=np.float32)
+    >>> hnscore.score(img, txt, 0.2, reference=np.array([0.9, 0.9])).round(3)
+    array([0.194, 0.194, 0.014], dtype=float32)
+    """
+    arguments = (
+        img_emb, txt_emb, margin, reference, weight, aggregate, k, top_k_images, max_similarity, img_groups, txt_groups,
+        minibatch, similarity, temperature, precision, method, random_state, n_threads, show_progress_bar, verbose,
+    )  # fmt: skip
+    torch = sys.modules.get("torch")
+    if torch is not None and type(img_emb) is not np.ndarray and torch.compiler.is_compiling():
+        from . import _torch
+
+        return _torch.traced(*arguments)
+    return _score(*arguments)
+
+
+def _score(
+    img_emb: Any,
+    txt_emb: Any,
+    margin: Any,
+    reference: Any,
+    weight: Any,
+    aggregate: Any,
+    k: Any,
+    top_k_images: Any,
+    max_similarity: Any,
+    img_groups: Any,
+    txt_groups: Any,
+    minibatch: Any,
+    similarity: Any,
+    temperature: Any,
+    precision: Any,
+    method: Any,
+    random_state: Any,
+    n_threads: Any,
+    show_progress_bar: Any,
+    verbose: Any,
+) -> Any:
+    img, img_code = embeddings("img_emb", img_emb)
+    txt, txt_code = embeddings("txt_emb", txt_emb)
+    same_library(img_emb, is_tensor(txt_emb))
+    same_dim(img, txt)
+    n_img, n_txt = len(img), len(txt)
+    if isinstance(reference, str):
+        choice("reference", reference, ("pool_max", "paired"))
+        if reference == "paired":
+            paired_lengths("reference='paired'", n_img, n_txt)
+    if top_k_images is not None:
+        top_k_images = integer("top_k_images", top_k_images, 1, n_img or None, "images of img_emb")
+    both_groups(img_groups, txt_groups)
+    texts = TextSide(
+        txt, txt_code, margin, weight, aggregate, k, max_similarity, txt_groups, minibatch, similarity, temperature,
+        precision, method, random_state, n_threads,
+    )  # fmt: skip
+    ids = texts.image_groups(img_groups, n_img)
+    own = None if isinstance(reference, str) else given_reference(reference, texts, n_txt)
+    if not n_img:
+        return like(img_emb, np.zeros(0, texts.dtype))
+
+    pool = (texts.txt, texts.txt_code, img, img_code)
+    filters: dict[str, Any] = {}
+    txt_owners = None
+    if own is None and reference == "pool_max" and n_img == 1:  # every text's best match is the one image there is
+        own, bad, _ = _core.pair_similarity(img, img_code, np.zeros(len(texts.txt), np.int64), *pool[:2], similarity, 1)
+        if bad:
+            refuse_bad_rows("img_emb", bad)
+    elif own is None and reference == "pool_max":
+        bar = rows_bar(show_progress_bar, "reference", n_img)
+        own, _ = kth_best(*pool, 1, similarity, precision, texts.threads, bar)
+    elif own is None:
+        own = _pair_similarity(texts, img, img_code, "img_emb")
+        txt_owners = np.arange(n_txt, dtype=np.int32) if texts.rows is None else texts.rows.astype(np.int32)
+        filters["row_owners"] = np.arange(n_img, dtype=np.int32)
+        filters["col_owners"] = txt_owners
+    texts.set_reference(own)
+    if top_k_images is None:
+        texts.warn_if_wide(img, img_code, stacklevel=4)
+    elif top_k_images < n_img:
+        bar = rows_bar(show_progress_bar, "top images", n_img)
+        kth_value, kth_row = kth_best(
+            *pool, top_k_images, similarity, precision, texts.threads, bar, max_similarity=texts.max_similarity,
+            txt_groups=texts.options.get("col_groups"), img_groups=ids, txt_owners=txt_owners,
+        )  # fmt: skip
+        filters["kth_value"] = kth_value
+        filters["kth_row"] = np.where(kth_row < 0, _LAST_ROW, kth_row)  # fewer than k images: all of them count
+    if ids is not None:
+        filters["row_groups"] = ids
+    texts.log(n_img, verbose)
+    return like(img_emb, texts.reduce(img, img_code, rows_bar(show_progress_bar, "score", n_img), **filters))
+
+
+def given_reference(reference: Any, texts: TextSide, n_txt: int) -> NDArray[np.float64]:
+    """The similarities that a reference array means for the texts in use."""
+    array, code = own_images(reference, n_txt, texts.txt.shape[1])
+    if code is not None:
+        return _pair_similarity(texts, array, code, "reference")
+    return array if texts.rows is None else array[texts.rows]
+
+
+def _pair_similarity(texts: TextSide, own: NDArray[Any], code: int, name: str) -> NDArray[np.float64]:
+    """Similarity of each text in use with its row of `own`, one row per text given."""
+    if texts.rows is not None:
+        own = own[texts.rows]
+    similar, bad, _ = _core.pair_similarity(own, code, None, texts.txt, texts.txt_code, texts.similarity, texts.threads)
+    if bad:
+        refuse_bad_rows(name, bad, texts.rows)
+    return similar

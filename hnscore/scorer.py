@@ -1,0 +1,120 @@
+"""Scores for a pool that comes in chunks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._arrays import both_groups, embeddings, is_tensor, like, refuse_pool_wide, same_dim, same_library
+from ._progress import rows_bar
+from ._texts import TextSide
+from .score import given_reference
+
+
+class Scorer:
+    """`score` for a pool that comes in chunks: the texts are checked, drawn and packed once.
+
+    Any number of chunks of any size, from any number of threads, get the same bits as one call of `score`. Rules that
+    need the whole pool (``reference="pool_max"``, ``reference="paired"``, `top_k_images`) are refused.
+
+    Parameters
+    ----------
+    txt_emb, margin, reference, ...
+        As in `score`; reference must be an array. A minibatch is drawn here, the same as `score` draws.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `score` does.
+
+    Notes
+    -----
+    Memory: the packed texts as in `score`, and a copy of txt_emb, so that later changes to the caller's array cannot
+    change scores. A Scorer can be pickled: the copy travels and is packed again on arrival.
+
+    Examples
+    --------
+    >>> import numpy as np, hnscore
+    >>> img, txt = np.eye(3, 2, dtype=np.float32) + 1, np.eye(2, dtype=np.float32)
+    >>> scorer = hnscore.Scorer(txt, 0.2, reference=np.array([0.9, 0.9]))
+    >>> scorer.score(img[:2]).round(3), scorer.score(img[2:]).round(3)
+    (array([0.194, 0.194], dtype=float32), array([0.014], dtype=float32))
+    """
+
+    def __init__(
+        self,
+        txt_emb: Any,
+        margin: float = 0.2,
+        *,
+        reference: Any,
+        weight: str = "hinge",
+        aggregate: str = "sum",
+        k: int | None = None,
+        top_k_images: int | None = None,
+        max_similarity: Any = None,
+        txt_groups: Any = None,
+        minibatch: int | None = None,
+        similarity: str = "cosine",
+        temperature: float | None = None,
+        precision: str = "exact",
+        method: str = "auto",
+        random_state: Any = None,
+        n_threads: int | None = None,
+        show_progress_bar: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        refuse_pool_wide(reference, top_k_images)
+        txt, code = embeddings("txt_emb", txt_emb)
+        self._texts = TextSide(
+            txt, code, margin, weight, aggregate, k, max_similarity, txt_groups, minibatch, similarity, temperature,
+            precision, method, random_state, n_threads, keep=True,
+        )  # fmt: skip
+        self._texts.set_reference(given_reference(reference, self._texts, len(txt)))
+        self._of_tensors = is_tensor(txt_emb)
+        self._judged = False
+        self._show_progress_bar = show_progress_bar
+        self._verbose = verbose
+
+    def score(self, img_chunk: Any, *, img_groups: Any = None) -> Any:
+        """Scores of some images of the pool.
+
+        Parameters
+        ----------
+        img_chunk : array (n, dim)
+            As img_emb in `score`; a torch tensor where txt_emb was one.
+        img_groups : integer array (n,), optional
+            Labels of these images; needed where txt_groups was given.
+
+        Returns
+        -------
+        scores : array (n,)
+            As `score` returns.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `score` does.
+        """
+        texts = self._texts
+        img, code = embeddings("img_chunk", img_chunk)
+        same_library(img_chunk, self._of_tensors, "img_chunk")
+        same_dim(img, texts.txt, "img_chunk")
+        both_groups(img_groups, texts.labels)
+        groups = texts.image_groups(img_groups, len(img))
+        if not len(img):
+            return like(img_chunk, np.zeros(0, texts.dtype))
+        if not self._judged:
+            self._judged = texts.warn_if_wide(img, code, stacklevel=3)
+            texts.log(len(img), self._verbose)
+        filters = {} if groups is None else {"row_groups": groups}
+        bar = rows_bar(self._show_progress_bar, "score", len(img))
+        return like(img_chunk, texts.reduce(img, code, bar, "img_chunk", **filters))
+
+    def __repr__(self) -> str:
+        t = self._texts
+        return (
+            f"Scorer({len(t.txt)} texts, dim {t.txt.shape[1]}, margin={t.margin:g}, weight={t.weight!r}, "
+            f"aggregate={t.aggregate!r}, similarity={t.similarity!r}, precision={t.precision!r}, "
+            f"{t.columns.nbytes / 2**20:.1f} MiB packed)"
+        )

@@ -1,0 +1,48 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from numpy.typing import NDArray
+
+from hnscore import _core
+
+# HYPOTHESIS_PROFILE chooses one. Nothing here is measured in time, so no example has a deadline.
+settings.register_profile("dev", deadline=None, max_examples=30)
+settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)
+settings.register_profile("thorough", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+# What this machine can run.
+TARGETS: tuple[str, ...] = tuple(_core.config()["targets_supported"])
+
+
+@pytest.fixture
+def targets() -> tuple[str, ...]:
+    return TARGETS
+
+
+@pytest.fixture(params=TARGETS)
+def target(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The test runs once on each CPU target of this machine."""
+    previous = _core.set_target(request.param)
+    yield request.param
+    _core.set_target(previous)
+
+
+@pytest.fixture(scope="session")
+def flickr8k() -> dict[str, NDArray[Any]]:
+    """An early active-learning round on Flickr8k: pool, texts of the training part and the texts' own images."""
+    folder = os.environ.get("HNSCORE_DATA")
+    if not folder:
+        pytest.skip("HNSCORE_DATA is not set: the Flickr8k embeddings are not part of this project")
+    path = Path(folder) / "flickr8k" / "round1_embeddings.npz"
+    if not path.exists():
+        pytest.skip(f"{path} does not exist")
+    with np.load(path) as data:
+        images, texts, owner, part = data["img_emb"], data["txt_emb"], data["owner"], data["part"]
+    trained = part[owner] == "train"
+    return {"pool": images[part == "pool_unused"], "texts": texts[trained], "own": images[owner[trained]]}

@@ -1,0 +1,113 @@
+// The engine against a plain float64 loop, for every target this machine supports: a program without Python, so that
+// it also runs under an emulator after cross-compiling. Prints one line a target; the exit status is the number of failures.
+#include <cmath>
+#include <cstdio>
+#include <random>
+#include <vector>
+
+#include "cpu/dispatch.h"
+#include "cpu/engine.h"
+
+namespace {
+
+using hnscore::Columns;
+using hnscore::Format;
+using hnscore::Job;
+using hnscore::Precision;
+using hnscore::View;
+
+View view(const std::vector<float>& x, int64_t rows, int64_t dim) {
+    return {reinterpret_cast<const char*>(x.data()), rows, dim, dim * 4, 4, hnscore::DType::f32, false};
+}
+
+struct Case {
+    int64_t n, m, dim;
+};
+
+int failures = 0;
+
+void expect(bool ok, const hnscore::Target& target, const Case& c, const char* what) {
+    if (ok) return;
+    ++failures;
+    std::printf("FAILED %s %ld x %ld x %ld: %s\n", target.name, long(c.n), long(c.m), long(c.dim), what);
+}
+
+void check(const hnscore::Target& target, const Case& c) {
+    std::mt19937 random(static_cast<unsigned>(c.n * 7919 + c.m * 104729 + c.dim));
+    std::normal_distribution<float> normal;
+    std::vector<float> x(static_cast<size_t>(c.n * c.dim)), t(static_cast<size_t>(c.m * c.dim));
+    for (float& v : x) v = normal(random);
+    for (float& v : t) v = normal(random);
+    for (int64_t k = 0; k < c.dim; ++k) t[static_cast<size_t>(k)] = x[static_cast<size_t>(k)];  // one pair with s = 1
+    const auto at = [&](const std::vector<float>& v, int64_t i, int64_t k) { return static_cast<double>(v[static_cast<size_t>(i * c.dim + k)]); };
+    const auto dot = [&](const std::vector<float>& a, int64_t i, const std::vector<float>& b, int64_t j) {
+        long double sum = 0;
+        for (int64_t k = 0; k < c.dim; ++k) sum += static_cast<long double>(at(a, i, k)) * at(b, j, k);
+        return static_cast<double>(sum);
+    };
+    std::vector<double> s(static_cast<size_t>(c.n * c.m)), tau(static_cast<size_t>(c.m));
+    for (int64_t i = 0; i < c.n; ++i)
+        for (int64_t j = 0; j < c.m; ++j)
+            s[static_cast<size_t>(i * c.m + j)] = dot(x, i, t, j) / (std::sqrt(dot(x, i, x, i)) * std::sqrt(dot(t, j, t, j)));
+    // Every third threshold lies just below a similarity, so that the exact decision has work to do.
+    for (int64_t j = 0; j < c.m; ++j)
+        tau[static_cast<size_t>(j)] = j % 3 ? 0.05 : s[static_cast<size_t>(j % c.n * c.m + j)] - 1e-12;
+
+    const Format format{&target, Precision::exact, true};
+    const Columns columns(view(t, c.m, c.dim), format, 2, {});
+    std::vector<double> out(static_cast<size_t>(c.n));
+    Job job;
+    job.rows = view(x, c.n, c.dim);
+    job.columns = &columns;
+    job.rules.tau = tau.data();
+    job.values = out.data();
+    const auto reference = [&](auto weight) {
+        bool ok = true;
+        for (int64_t i = 0; i < c.n; ++i) {
+            double sum = 0;
+            for (int64_t j = 0; j < c.m; ++j) {
+                const double gap = s[static_cast<size_t>(i * c.m + j)] - tau[static_cast<size_t>(j)];
+                if (gap > 0) sum += weight(gap);
+            }
+            // Four units of float32 rounding a pair, and the rounding of the sum (Job's outputs are float64).
+            ok &= std::abs(out[static_cast<size_t>(i)] - sum) <= 4 * 0x1p-24 * static_cast<double>(c.m);
+        }
+        return ok;
+    };
+    job.recipe = hnscore::count;
+    hnscore::reduce(job, 2, {});
+    expect(reference([](double) { return 1.0; }), target, c, "count");
+    job.recipe = hnscore::hinge;
+    hnscore::reduce(job, 3, {});
+    expect(reference([](double gap) { return gap; }), target, c, "hinge");
+
+    std::vector<double> best(static_cast<size_t>(c.n));
+    std::vector<int64_t> where(static_cast<size_t>(c.n));
+    job.recipe = hnscore::top_similarity;
+    job.rules = {};
+    job.values = best.data();
+    job.entries = where.data();
+    hnscore::reduce(job, 2, {});
+    bool ok = true;
+    for (int64_t i = 0; i < c.n; ++i) {
+        int64_t expected = 0;
+        for (int64_t j = 1; j < c.m; ++j)
+            if (s[static_cast<size_t>(i * c.m + j)] > s[static_cast<size_t>(i * c.m + expected)]) expected = j;
+        ok &= where[static_cast<size_t>(i)] == expected;
+    }
+    expect(ok, target, c, "top_similarity");
+}
+
+}  // namespace
+
+int main() {
+    for (const std::string& name : hnscore::supported_targets()) {
+        hnscore::set_target(name);
+        const int before = failures;
+        for (const Case& c : {Case{1, 1, 1}, Case{3, 5, 7}, Case{17, 33, 64}, Case{31, 97, 65}, Case{64, 40, 130},
+                              Case{15, 600, 300}, Case{40, 20, 1100}})
+            check(hnscore::current_target(), c);
+        std::printf("%s: %s\n", name.c_str(), failures == before ? "ok" : "FAILED");
+    }
+    return failures;
+}
