@@ -41,7 +41,9 @@ double fma_peak(double seconds, int n_threads) {
     std::vector<double> operations(static_cast<size_t>(n_threads));
     hnscore::Team team(n_threads, 0, {});
     const auto start = std::chrono::steady_clock::now();
-    const auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+    const auto elapsed = [&] {
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    };
     team.run([&](int worker) {
         while (elapsed() < seconds) operations[static_cast<size_t>(worker)] += target.fma_burst(100000);
     });

@@ -34,8 +34,13 @@ int index_of(const Names& names, const std::string& name, const char* what) {
 
 View view_of(const py::array& a, int code) {
     if (a.ndim() != 2) throw std::invalid_argument("the core takes two-dimensional embeddings");
-    return {static_cast<const char*>(a.data()), a.shape(0), a.shape(1), a.strides(0), a.strides(1),
-            static_cast<hnscore::DType>(code & ~kSwapped), (code & kSwapped) != 0};
+    return {static_cast<const char*>(a.data()),
+            a.shape(0),
+            a.shape(1),
+            a.strides(0),
+            a.strides(1),
+            static_cast<hnscore::DType>(code & ~kSwapped),
+            (code & kSwapped) != 0};
 }
 
 template <class T>
@@ -132,7 +137,8 @@ py::tuple pair_similarity(const py::array& a, int a_code, const Side<int64_t>& a
     if (va.dim != vb.dim) throw std::invalid_argument("a and b differ in dim");
     const int64_t* rows = side(a_rows, vb.rows, "a_rows");
     for (int64_t j = 0; j < vb.rows; ++j)
-        if ((rows ? rows[j] : j) < 0 || (rows ? rows[j] : j) >= va.rows) throw std::invalid_argument("a_rows out of range");
+        if ((rows ? rows[j] : j) < 0 || (rows ? rows[j] : j) >= va.rows)
+            throw std::invalid_argument("a_rows out of range");
     const hnscore::Format format{&hnscore::current_target(), hnscore::Precision::exact, similarity == "cosine"};
     py::array_t<double> out(vb.rows);
     double* values = out.mutable_data();

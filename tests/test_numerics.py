@@ -250,3 +250,11 @@ def test_an_infinite_weight_has_no_finite_mean(target: str) -> None:
         for aggregate in ("sum", "mean", "max"):
             got = hnscore.score(x, t, 0.0, reference=np.zeros(20), similarity="dot", aggregate=aggregate, **rules)
             assert got == np.inf, (rules, aggregate)
+
+
+def test_a_similarity_below_float32_is_negative_infinity(target: str) -> None:
+    x, t = np.array([[1e20]], np.float32), np.array([[-1e20]], np.float32)
+    for aggregate in ("sum", "mean", "max"):
+        rules: dict[str, Any] = {"reference": [-1e50], "weight": "similarity", "aggregate": aggregate}
+        assert ref.score(x, t, 0.0, similarity="dot", **rules) == -np.inf
+        assert hnscore.score(x, t, 0.0, similarity="dot", **rules) == -np.inf, aggregate

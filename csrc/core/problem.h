@@ -17,12 +17,22 @@ namespace hnscore {
 
 enum class Precision : int { exact, fp32, bf16 };
 
-// The depth is summed in chunks, chunks in groups of kGroup, and groups: three short chains of float32 additions
-// instead of one long one, since a chain's error grows with its length. Worst of 20,000 pairs with similarities near 1
-// at dim 512, in units of 2^-24: one chain 21, chunks of 64 3.9, chunks of 16 1.6. bf16 has larger errors to worry about.
+// The depth is summed in chunks, chunks in groups, and groups: three short chains of float32 additions instead of one
+// long one, since a chain's error grows with its length. Measured, worst of 20,000 pairs with similarity 0.96 at dim
+// 512, in units of 2^-24: one chain 19.7; chunks of 64 in one group 3.9; chunks of 16 in groups of 8 2.7.
+// bf16 values are 2^15 units off to begin with: longer chunks, one group.
 constexpr int kChunk = 16;
 constexpr int kChunkBf16 = 64;
-constexpr int kGroup = 16;
+
+// Chunks in a group. With n chunks in g groups the variance of a growing sum is about (n / g^2 + g) / 3 units^2 (the
+// chunks' own share is small), least at g = cbrt(2 n).
+constexpr int64_t chunks_per_group(int64_t depth, int64_t chunk) {
+    const int64_t n = (depth + chunk - 1) / chunk;
+    if (chunk == kChunkBf16) return n;
+    int64_t groups = 1;
+    while (groups * groups * groups < 2 * n) ++groups;
+    return (n + groups - 1) / groups;
+}
 
 // Packed depth: a multiple of 8, so that the unrolled product loop leaves no remainder.
 constexpr int64_t padded_depth(int64_t dim) { return (dim + 7) / 8 * 8; }
@@ -35,28 +45,29 @@ struct TileBlock {
     const char* rows;
     int64_t tile_bytes;
     int tiles;
-    const float* row_scale;     // m_i; NaN sends every pair of the row to `resolve`
-    const float* row_scale_low; // what float32 leaves of m_i
-    const float* row_limit;     // see col_limit
-    const float* row_factor;    // exp only: 1 / (m_i * temperature)
-    const uint32_t* row_mask;   // ~0 for a row, 0 for the padding of the last tile
+    const float* row_scale;      // m_i; NaN sends every pair of the row to `resolve`
+    const float* row_scale_low;  // what float32 leaves of m_i
+    const float* row_limit;      // see col_limit
+    const float* row_factor;     // exp only: 1 / (m_i * temperature)
+    const uint32_t* row_mask;    // ~0 for a row, 0 for the padding of the last tile
     const int32_t* row_group;
     const int32_t* row_owner;
-    float* row_state;           // sums: [row][lanes]; top: [row] the key that a candidate must exceed
+    float* row_state;  // sums: [row][lanes]; top: [row] the key that a candidate must exceed
     // Columns: `panels` panels of Target::cols columns each.
     const char* cols;
     int64_t panel_bytes;
     int panels;
-    const float* tau;           // tau'_j; very large for the padding of the last panel
-    const float* tau_low;       // what float32 leaves of tau'_j
-    const float* band;          // |gap'| <= band is decided by `resolve`; infinite where float32 cannot serve
-    const float* col_scale;     // 1 / m_j
-    const float* col_limit;     // acc > row_limit * col_limit is above max_similarity
-    const float* col_least;     // acc < row_scale * col_least is not among the most similar of the column
+    const float* tau;        // tau'_j; very large for the padding of the last panel
+    const float* tau_low;    // what float32 leaves of tau'_j
+    const float* band;       // |gap'| <= band is decided by `resolve`; infinite where float32 cannot serve
+    const float* col_scale;  // 1 / m_j
+    const float* col_limit;  // acc > row_limit * col_limit is above max_similarity
+    const float* col_least;  // acc < row_scale * col_least is not among the most similar of the column
     const int32_t* col_group;
     const int32_t* col_owner;
-    int64_t depth;              // padded_depth(dim)
-    float* scratch;             // 3 * Target::rows * Target::cols floats: chunk sums, group sums, a tile to look at
+    int64_t depth;        // padded_depth(dim)
+    int64_t group_depth;  // of it, a group of chunks
+    float* scratch;       // 3 * Target::rows * Target::cols floats: chunk sums, group sums, a tile to look at
     // Pairs that the kernel does not decide. Sums: those within the band. Top: all candidates; `sure` marks those
     // that need no decision. One word per row of the tile, bit c for column c of the panel; acc is [row][cols].
     void (*resolve)(void* context, int tile, int panel, const uint32_t* pairs, const uint32_t* sure, const float* acc);
@@ -79,8 +90,8 @@ struct Kernels {
 // One instruction set. `cpu/targets/*.cpp` define them, `cpu/dispatch.cpp` chooses one.
 struct Target {
     const char* name;
-    int rows, cols, lanes;      // the tile: rows x cols pairs on registers
-    int64_t block_bytes;        // columns per block: what half of a usual second-level cache holds
+    int rows, cols, lanes;  // the tile: rows x cols pairs on registers
+    int64_t block_bytes;    // columns per block: what half of a usual second-level cache holds
     // Reads row `row` as float64; false where a value is not finite.
     bool (*load_row)(const View& view, int64_t row, double* out);
     // The dot product as an unevaluated pair; wide: products need not fit in float64.
@@ -88,7 +99,7 @@ struct Target {
     // float32 (or bf16-rounded float32) values of x * 2^-exponent.
     void (*scale_row)(const double* x, int64_t n, int exponent, bool round_bf16, float* out);
     Kernels fp32, bf16;
-    bool native_bf16;           // bf16 kernels read bf16; otherwise they are the fp32 ones on rounded values
+    bool native_bf16;  // bf16 kernels read bf16; otherwise they are the fp32 ones on rounded values
     // Independent multiply-adds on all accumulators of the tile; returns the floating point operations done.
     double (*fma_burst)(int64_t iterations);
 };

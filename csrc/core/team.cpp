@@ -23,7 +23,10 @@ struct DefaultFloatEnvironment {
 }  // namespace
 
 Team::Team(int n_threads, int64_t units, Poll poll)
-    : size_(n_threads), units_(units > 0 ? units : 1), poll_(std::move(poll)), last_poll_(std::chrono::steady_clock::now()) {}
+    : size_(n_threads),
+      units_(units > 0 ? units : 1),
+      poll_(std::move(poll)),
+      last_poll_(std::chrono::steady_clock::now()) {}
 
 void Team::run(const std::function<void(int)>& body) {
     std::exception_ptr first;

@@ -14,10 +14,10 @@ enum BadRow : int { kGood = 0, kNonFinite = 1, kZero = 2, kOutOfRange = 3 };
 
 // What is known of a row besides its packed values; core/problem.h has the units.
 struct RowFacts {
-    double m = 1;        // s_ij = acc / (m_i m_j)
-    double norm2 = 0;    // the exact squared norm, rounded once (cosine only)
-    int exponent = 0;    // packed values are x * 2^-exponent
-    bool plain = true;   // false: too large or small for float32 arithmetic on thresholds, pairs are decided one by one
+    double m = 1;       // s_ij = acc / (m_i m_j)
+    double norm2 = 0;   // the exact squared norm, rounded once (cosine only)
+    int exponent = 0;   // packed values are x * 2^-exponent
+    bool plain = true;  // false: too large or small for float32 arithmetic on thresholds, pairs are decided one by one
     BadRow bad = kGood;
 };
 
@@ -33,20 +33,22 @@ struct Format {
 
     bool bf16_elements() const { return precision == Precision::bf16 && target->native_bf16; }
     int64_t element_bytes() const { return bf16_elements() ? 2 : 4; }
-    // Rows are stored in whole chunks [chunk][row][chunk depth], so that all row addresses of a tile are constant offsets.
+    // Rows are stored in whole chunks [chunk][row][chunk depth], so that all row addresses of a tile are constant
+    // offsets.
     int64_t chunk() const { return bf16_elements() ? kChunkBf16 : kChunk; }
     int64_t row_depth(int64_t dim) const { return (dim + chunk() - 1) / chunk() * chunk(); }
     RowFacts facts(const double* x, int64_t dim, bool wide) const;
     // s of two rows, from their values, exactly as the contract defines it.
-    double exact_similarity(const double* x, double x_norm2, const double* t, double t_norm2, int64_t dim, bool wide) const;
+    double exact_similarity(const double* x, double x_norm2, const double* t, double t_norm2, int64_t dim,
+                            bool wide) const;
 };
 
 // Reads rows of a view as packed float32 (or rounded) values and facts. One per thread.
 class RowReader {
   public:
     RowReader(const Format& format, const View& view);
-    const double* values(int64_t row);           // kept until the next call
-    RowFacts read(int64_t row, float* scaled);   // scaled: view.dim values
+    const double* values(int64_t row);          // kept until the next call
+    RowFacts read(int64_t row, float* scaled);  // scaled: view.dim values
     bool wide() const { return wide_; }
 
   private:

@@ -7,13 +7,23 @@
 namespace hnscore {
 
 // One row per target, worst first. To add one: its file in cpu/targets, its flags in CMakeLists.txt, its row here.
-namespace scalar { extern const Target kTarget; }
+namespace scalar {
+extern const Target kTarget;
+}
 #if defined(__x86_64__)
-namespace avx2 { extern const Target kTarget; }
-namespace avx512 { extern const Target kTarget; }
-namespace avx512bf16 { extern const Kernels kKernels; }
+namespace avx2 {
+extern const Target kTarget;
+}
+namespace avx512 {
+extern const Target kTarget;
+}
+namespace avx512bf16 {
+extern const Kernels kKernels;
+}
 #elif defined(__aarch64__)
-namespace neon { extern const Target kTarget; }
+namespace neon {
+extern const Target kTarget;
+}
 #endif
 
 namespace {
@@ -37,7 +47,8 @@ const std::vector<Entry>& table() {
         std::vector<Entry> t{{scalar::kTarget, true}};
 #if defined(__x86_64__)
         __builtin_cpu_init();
-        const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+        const bool avx2 =
+            __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
         const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                             __builtin_cpu_supports("avx512cd");
@@ -74,7 +85,7 @@ const Target& current_target() {
     if (const Target* t = chosen.load()) return *t;
     const char* forced = std::getenv("HNSCORE_TARGET");
     const Target& t = forced != nullptr && *forced != 0 ? find(forced, "HNSCORE_TARGET")
-                                                         : find(supported_targets().back(), "the best target");
+                                                        : find(supported_targets().back(), "the best target");
     chosen.store(&t);
     return t;
 }

@@ -22,13 +22,14 @@ constexpr float kNever = 0x1p100f;
 
 // Half-width of the band around a threshold, in units of acc, within which float32 cannot tell.
 // |x'| |t'| < 4. Products and their sums in three short chains: (chunk + group + groups + 1) units of 4, one more
-// each for the rounding of x' and t' of float64 rows and for a target without fused multiply-adds. The rounded threshold: at most 16 units, since a threshold
-// above 8 is further from any acc than the band. Without `exact` the rounded acc itself is what is compared.
+// each for the rounding of x' and t' of float64 rows and for a target without fused multiply-adds. The rounded
+// threshold: at most 16 units, since a threshold above 8 is further from any acc than the band. Without `exact` the
+// rounded acc itself is what is compared.
 float band_width(Precision precision, int64_t dim) {
     const double threshold = 16 * kUnit;
     if (precision != Precision::exact) return static_cast<float>(threshold);
-    const double chain = static_cast<double>(std::min<int64_t>(dim, kChunk)) + kGroup +
-                         static_cast<double>(dim) / (kChunk * kGroup) + 4;
+    const int64_t n = (dim + kChunk - 1) / kChunk, group = chunks_per_group(dim, kChunk);
+    const auto chain = static_cast<double>(std::min<int64_t>(dim, kChunk) + group + (n + group - 1) / group + 4);
     return static_cast<float>(1.02 * (4 * chain * kUnit + threshold));
 }
 
@@ -36,22 +37,32 @@ float band_width(Precision precision, int64_t dim) {
 double weight_of(Recipe weight, double s, double gap, double temperature) {
     const auto value = [&] {
         switch (weight) {
-            case count: return 1.0;
-            case hinge: return gap;
-            case squared_hinge: return gap * gap;
-            case exp: return std::exp(gap / temperature);
-            default: return s;
+            case count:
+                return 1.0;
+            case hinge:
+                return gap;
+            case squared_hinge:
+                return gap * gap;
+            case exp:
+                return std::exp(gap / temperature);
+            default:
+                return s;
         }
     }();
-    return std::isinf(static_cast<float>(value)) ? HUGE_VAL : value;  // a weight beyond float32 is +inf
+    return std::isinf(static_cast<float>(value)) ? std::copysign(HUGE_VAL, value)
+                                                 : value;  // float32 has no such weight
 }
 
 int row_power(Recipe weight) {
     switch (weight) {
-        case hinge: return Hinge::kRowPower;
-        case squared_hinge: return SquaredHinge::kRowPower;
-        case similarity: return Similarity::kRowPower;
-        default: return 0;
+        case hinge:
+            return Hinge::kRowPower;
+        case squared_hinge:
+            return SquaredHinge::kRowPower;
+        case similarity:
+            return Similarity::kRowPower;
+        default:
+            return 0;
     }
 }
 
@@ -62,7 +73,14 @@ struct ColumnLimits {
     explicit ColumnLimits(const Job& job)
         : columns(*job.columns),
           filtered(job.rules.max_similarity || job.rules.row_group || job.rules.row_owner || job.rules.kth_value),
-          tau(padded()), tau_low(padded()), band(padded()), scale(padded()), limit(padded()), least(padded()), group(padded()), owner(padded()) {
+          tau(padded()),
+          tau_low(padded()),
+          band(padded()),
+          scale(padded()),
+          limit(padded()),
+          least(padded()),
+          group(padded()),
+          owner(padded()) {
         const Rules& rules = job.rules;
         const float width = band_width(columns.format.precision, columns.dim);
         for (int64_t j = 0; j < padded(); ++j) {
@@ -109,13 +127,21 @@ class RowBlock {
           size_(static_cast<int64_t>(tiles) * target_.rows),
           tile_bytes_(format_.row_depth(columns_.dim) * target_.rows * format_.element_bytes()),
           packed_(tiles * tile_bytes_),
-          scale_(size_), scale_low_(size_), limit_(size_), factor_(size_), mask_(size_), group_(size_), owner_(size_),
+          scale_(size_),
+          scale_low_(size_),
+          limit_(size_),
+          factor_(size_),
+          mask_(size_),
+          group_(size_),
+          owner_(size_),
           state_(size_ * (is_top(job.recipe) ? 1 : target_.lanes)),
           scratch_(3 * target_.rows * target_.cols),
           scaled_(format_.row_depth(columns_.dim)),
           facts_(static_cast<size_t>(size_)),
-          lanes_(static_cast<size_t>(size_)), decided_(static_cast<size_t>(size_)),
-          rows_(format_, job.rows), texts_(format_, columns_.view) {
+          lanes_(static_cast<size_t>(size_)),
+          decided_(static_cast<size_t>(size_)),
+          rows_(format_, job.rows),
+          texts_(format_, columns_.view) {
         std::memset(scaled_.data(), 0, static_cast<size_t>(scaled_.bytes()));  // the padding of the depth stays 0
         std::memset(packed_.data(), 0, static_cast<size_t>(packed_.bytes()));  // nothing there may be NaN or subnormal
         if (is_top(job.recipe)) top_.resize(static_cast<size_t>(size_));
@@ -149,16 +175,33 @@ class RowBlock {
     void run(int64_t first_panel, int64_t panels) {
         const int64_t at = first_panel * target_.cols;
         block_ = {
-            .rows = packed_.data(), .tile_bytes = tile_bytes_, .tiles = static_cast<int>(tiles()),
-            .row_scale = scale_.data(), .row_scale_low = scale_low_.data(), .row_limit = limit_.data(), .row_factor = factor_.data(),
-            .row_mask = mask_.data(), .row_group = group_.data(), .row_owner = owner_.data(),
+            .rows = packed_.data(),
+            .tile_bytes = tile_bytes_,
+            .tiles = static_cast<int>(tiles()),
+            .row_scale = scale_.data(),
+            .row_scale_low = scale_low_.data(),
+            .row_limit = limit_.data(),
+            .row_factor = factor_.data(),
+            .row_mask = mask_.data(),
+            .row_group = group_.data(),
+            .row_owner = owner_.data(),
             .row_state = state_.data(),
-            .cols = columns_.packed.data() + first_panel * columns_.panel_bytes, .panel_bytes = columns_.panel_bytes,
+            .cols = columns_.packed.data() + first_panel * columns_.panel_bytes,
+            .panel_bytes = columns_.panel_bytes,
             .panels = static_cast<int>(panels),
-            .tau = limits_.tau.data() + at, .tau_low = limits_.tau_low.data() + at, .band = limits_.band.data() + at, .col_scale = limits_.scale.data() + at,
-            .col_limit = limits_.limit.data() + at, .col_least = limits_.least.data() + at,
-            .col_group = limits_.group.data() + at, .col_owner = limits_.owner.data() + at,
-            .depth = columns_.depth, .scratch = scratch_.data(), .resolve = resolve, .context = this,
+            .tau = limits_.tau.data() + at,
+            .tau_low = limits_.tau_low.data() + at,
+            .band = limits_.band.data() + at,
+            .col_scale = limits_.scale.data() + at,
+            .col_limit = limits_.limit.data() + at,
+            .col_least = limits_.least.data() + at,
+            .col_group = limits_.group.data() + at,
+            .col_owner = limits_.owner.data() + at,
+            .depth = columns_.depth,
+            .group_depth = chunks_per_group(columns_.depth, format_.chunk()) * format_.chunk(),
+            .scratch = scratch_.data(),
+            .resolve = resolve,
+            .context = this,
         };
         first_column_ = at;
         const Kernels& kernels = format_.precision == Precision::bf16 ? target_.bf16 : target_.fp32;
@@ -191,7 +234,8 @@ class RowBlock {
   private:
     void store_values(const float* values, int64_t count, int64_t at) {
         if (!format_.bf16_elements()) {
-            std::memcpy(reinterpret_cast<float*>(packed_.data()) + at, values, static_cast<size_t>(count) * sizeof(float));
+            std::memcpy(reinterpret_cast<float*>(packed_.data()) + at, values,
+                        static_cast<size_t>(count) * sizeof(float));
             return;
         }
         auto* out = reinterpret_cast<uint16_t*>(packed_.data()) + at;
@@ -207,9 +251,8 @@ class RowBlock {
         const auto m = static_cast<float>(f.m);
         scale_[i] = f.plain ? m : std::numeric_limits<float>::quiet_NaN();
         scale_low_[i] = f.plain ? static_cast<float>(f.m - m) : 0;
-        limit_[i] = real && r.max_similarity && r.max_similarity_of_rows
-                        ? static_cast<float>(r.max_similarity[row] * f.m)
-                        : m;
+        limit_[i] =
+            real && r.max_similarity && r.max_similarity_of_rows ? static_cast<float>(r.max_similarity[row] * f.m) : m;
         if (!f.plain) limit_[i] = scale_[i];
         factor_[i] = static_cast<float>(1 / (f.m * job_.temperature));
         mask_[i] = real ? ~uint32_t{0} : 0;
@@ -231,7 +274,8 @@ class RowBlock {
         const double col_m = columns_.m[static_cast<size_t>(j)];
         if (format_.precision != Precision::exact) return static_cast<double>(acc) / (f.m * col_m);
         return format_.exact_similarity(rows_.values(first_ + i), f.norm2, texts_.values(j),
-                                        columns_.norm2[static_cast<size_t>(j)], columns_.dim, rows_.wide() || texts_.wide());
+                                        columns_.norm2[static_cast<size_t>(j)], columns_.dim,
+                                        rows_.wide() || texts_.wide());
     }
     double tau_of(int64_t j) const {
         return job_.rules.tau ? job_.rules.tau[j] : -std::numeric_limits<double>::infinity();
@@ -247,7 +291,8 @@ class RowBlock {
         return !r.tau || s - r.tau[j] > 0;
     }
 
-    static void resolve(void* context, int tile, int panel, const uint32_t* pairs, const uint32_t* sure, const float* acc) {
+    static void resolve(void* context, int tile, int panel, const uint32_t* pairs, const uint32_t* sure,
+                        const float* acc) {
         auto& self = *static_cast<RowBlock*>(context);
         const Target& t = self.target_;
         for (int r = 0; r < t.rows; ++r)
@@ -272,7 +317,8 @@ class RowBlock {
         const bool gap = job_.recipe == top_gap;
         const double x = gap ? acc - static_cast<double>(scale_[i]) * static_cast<double>(limits_.tau[j]) : acc;
         const double scale = limits_.scale[j], band = limits_.band[j];
-        TopRow::Entry e{0, bound((x - band) * scale, -1), bound((x + band) * scale, 1), static_cast<int32_t>(j), acc, false};
+        TopRow::Entry e{0,    bound((x - band) * scale, -1), bound((x + band) * scale, 1), static_cast<int32_t>(j), acc,
+                        false};
         TopRow& top = top_[static_cast<size_t>(i)];
         const auto decide = [&](TopRow::Entry& entry) { return this->decide(i, entry); };
         // Bounds serve where the pair surely counts; NaN bounds never do.
@@ -293,9 +339,7 @@ class RowBlock {
         return true;
     }
     // A float32 surely below (side -1) or above (+1) x and its float32 neighbours by rounding.
-    static float bound(double x, int side) {
-        return static_cast<float>(x + side * (std::abs(x) * 0x1p-20 + 0x1p-120));
-    }
+    static float bound(double x, int side) { return static_cast<float>(x + side * (std::abs(x) * 0x1p-20 + 0x1p-120)); }
 
     void finish_top(int64_t i) {
         TopRow& top = top_[static_cast<size_t>(i)];
@@ -354,7 +398,8 @@ std::vector<std::pair<int64_t, int>> reduce(const Job& job, int n_threads, const
     const Columns& columns = *job.columns;
     const Target& target = *columns.format.target;
     const int64_t n = job.rows.rows, tiles = (n + target.rows - 1) / target.rows;
-    const double operations = static_cast<double>(n) * static_cast<double>(columns.rows + 20) * static_cast<double>(columns.dim);
+    const double operations =
+        static_cast<double>(n) * static_cast<double>(columns.rows + 20) * static_cast<double>(columns.dim);
     const int threads = useful_threads(n_threads, tiles, operations);
     const int block_tiles = tiles_per_block(job, threads, tiles);
     const int64_t block_rows = static_cast<int64_t>(block_tiles) * target.rows;
@@ -386,7 +431,8 @@ PairResult pair_similarity(const View& a, const int64_t* a_rows, const View& b, 
     constexpr int64_t kStep = 256;
     BadRows bad_a, bad_b;
     std::atomic<int64_t> next{0};
-    Team team(useful_threads(n_threads, (b.rows + kStep - 1) / kStep, 60.0 * static_cast<double>(b.rows * b.dim)), 0, {});
+    Team team(useful_threads(n_threads, (b.rows + kStep - 1) / kStep, 60.0 * static_cast<double>(b.rows * b.dim)), 0,
+              {});
     team.run([&](int) {
         RowReader read_a(format, a), read_b(format, b);
         Buffer<float> scaled(b.dim);

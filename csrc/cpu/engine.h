@@ -9,14 +9,14 @@ namespace hnscore {
 
 // Which pairs count; null pointers: no such rule. Indices: row i of the call, column j.
 struct Rules {
-    const double* tau = nullptr;          // s > tau_j
+    const double* tau = nullptr;             // s > tau_j
     const double* max_similarity = nullptr;  // s <= max_similarity of the column, or of the row
     bool max_similarity_of_rows = false;
     const int32_t *row_group = nullptr, *col_group = nullptr;  // equal: never counts
     const int32_t *row_owner = nullptr, *col_owner = nullptr;  // equal: never counts
-    const double* kth_value = nullptr;    // s > kth_value_j, or s = kth_value_j and i <= kth_row_j
+    const double* kth_value = nullptr;                         // s > kth_value_j, or s = kth_value_j and i <= kth_row_j
     const int64_t* kth_row = nullptr;
-    const double* floor = nullptr;        // top recipes: key > floor_i
+    const double* floor = nullptr;  // top recipes: key > floor_i
 };
 
 struct Job {
@@ -24,8 +24,8 @@ struct Job {
     const Columns* columns = nullptr;
     Recipe recipe = hinge;
     Recipe weight = similarity;  // of an entry, where rank_weights ask for it
-    double temperature = 1;  // exp
-    int64_t k = 1;           // top recipes
+    double temperature = 1;      // exp
+    int64_t k = 1;               // top recipes
     const double* rank_weights = nullptr;
     Rules rules;
     // Outputs: one value a row; or, for a top recipe without rank_weights, k keys and columns a row.

@@ -1,8 +1,10 @@
 // Rows in and out of the packed formats, and the exact dot product of two rows: everything that touches a single row,
 // compiled with each target's own flags. Loops are plain C++ that the compiler vectorises.
+#pragma once
+
 #include <cstring>
 
-#include "core/problem.h"
+#include "cpu/common-inl.h"
 
 namespace hnscore {
 namespace HNSCORE_NS {
@@ -52,7 +54,8 @@ HNSCORE_INLINE double from_bf16(uint16_t h) {
 template <class T, class Convert>
 HNSCORE_INLINE bool read_row(const char* p, int64_t n, int64_t stride, bool swapped, double* out, Convert convert) {
     if (stride == static_cast<int64_t>(sizeof(T)) && !swapped) {
-        for (int64_t k = 0; k < n; ++k) out[k] = convert(load_element<T>(p + k * static_cast<int64_t>(sizeof(T)), false));
+        for (int64_t k = 0; k < n; ++k)
+            out[k] = convert(load_element<T>(p + k * static_cast<int64_t>(sizeof(T)), false));
     } else {
         for (int64_t k = 0; k < n; ++k) out[k] = convert(load_element<T>(p + k * stride, swapped));
     }
@@ -74,18 +77,30 @@ inline bool load_row(const View& v, int64_t row, double* out) {
     const char* p = v.data + row * v.row_stride;
     const auto plain = [](auto x) { return static_cast<double>(x); };
     switch (v.dtype) {
-        case DType::f16: return read_row<uint16_t>(p, v.dim, v.col_stride, v.swapped, out, from_f16);
-        case DType::bf16: return read_row<uint16_t>(p, v.dim, v.col_stride, v.swapped, out, from_bf16);
-        case DType::f32: return read_row<float>(p, v.dim, v.col_stride, v.swapped, out, plain);
-        case DType::f64: return read_row<double>(p, v.dim, v.col_stride, v.swapped, out, plain);
-        case DType::i8: return read_row<int8_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
-        case DType::u8: return read_row<uint8_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
-        case DType::i16: return read_row<int16_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
-        case DType::u16: return read_row<uint16_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
-        case DType::i32: return read_row<int32_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
-        case DType::u32: return read_row<uint32_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
-        case DType::i64: return read_row<int64_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
-        case DType::u64: return read_row<uint64_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::f16:
+            return read_row<uint16_t>(p, v.dim, v.col_stride, v.swapped, out, from_f16);
+        case DType::bf16:
+            return read_row<uint16_t>(p, v.dim, v.col_stride, v.swapped, out, from_bf16);
+        case DType::f32:
+            return read_row<float>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::f64:
+            return read_row<double>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::i8:
+            return read_row<int8_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::u8:
+            return read_row<uint8_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::i16:
+            return read_row<int16_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::u16:
+            return read_row<uint16_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::i32:
+            return read_row<int32_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::u32:
+            return read_row<uint32_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::i64:
+            return read_row<int64_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
+        case DType::u64:
+            return read_row<uint64_t>(p, v.dim, v.col_stride, v.swapped, out, plain);
     }
     return false;
 }

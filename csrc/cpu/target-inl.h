@@ -1,6 +1,8 @@
 // What every file in cpu/targets ends with: its row of the dispatch table.
-#include "cpu/tile-inl.h"
+#pragma once
+
 #include "cpu/rows-inl.h"
+#include "cpu/tile-inl.h"
 
 namespace hnscore {
 namespace HNSCORE_NS {

@@ -5,7 +5,9 @@
 // where the machine has them; 8 operations for the epilogue of a hinge sum.
 //
 // Included by every file in cpu/targets, which names the namespace (HNSCORE_NS) that holds its Simd.
-#include "core/problem.h"
+#pragma once
+
+#include "cpu/common-inl.h"
 #include "stages/aggregate.h"
 
 namespace hnscore {
@@ -19,10 +21,6 @@ struct F32Product {
     static inline Simd::RowValue row(const float* p) { return Simd::row_value(*p); }
     static inline Simd::F32 add(Simd::RowValue a, Simd::F32 b, Simd::F32 c) { return Simd::add_product(a, b, c); }
 };
-
-constexpr int kRows = Simd::kRows, kVectors = Simd::kVectors, kLanes = Simd::kLanes, kCols = kVectors * kLanes;
-
-#define HNSCORE_INLINE inline __attribute__((always_inline))
 
 // Sums of a tile beside its accumulators: on registers where a target has enough, else in memory.
 template <bool kOnRegisters>
@@ -79,13 +77,13 @@ struct Tile {
     }
 
     // acc = all products: chunks added up within a group, groups added up in memory (core/problem.h).
-    HNSCORE_INLINE void run(const Element* rows, const Element* cols, int64_t depth, float* scratch) {
-        constexpr int64_t kGroupDepth = kGroup * kChunk;
+    HNSCORE_INLINE void run(const Element* rows, const Element* cols, int64_t depth, int64_t group_depth,
+                            float* scratch) {
         TileSums<Simd::kSumsOnRegisters> chunks(scratch);
         TileSums<false> groups(scratch + kRows * kCols);
         for (bool first = true;; first = false) {
             each([&](int r, int v, Simd::F32) { chunks.set(r, v, Simd::zero()); });
-            for (int64_t k = 0; k < depth && k < kGroupDepth; k += kChunk) {
+            for (int64_t k = 0; k < depth && k < group_depth; k += kChunk) {
                 multiply(rows, cols, depth - k < kChunk ? depth - k : kChunk);
                 each([&](int r, int v, Simd::F32 a) { chunks.set(r, v, Simd::add(chunks.get(r, v), a)); });
                 rows += kRows * kChunk;
@@ -93,7 +91,7 @@ struct Tile {
             }
             each([&](int r, int v, Simd::F32& a) { a = chunks.get(r, v); });
             if (!first) each([&](int r, int v, Simd::F32& a) { a = Simd::add(groups.get(r, v), a); });
-            depth -= kGroupDepth;
+            depth -= group_depth;
             if (depth <= 0) return;
             each([&](int r, int v, Simd::F32 a) { groups.set(r, v, a); });
         }
@@ -114,18 +112,21 @@ struct Finish {
 #pragma GCC unroll 4
         for (int v = 0; v < kVectors; ++v) {
             const int64_t c = static_cast<int64_t>(panel) * kCols + v * kLanes;
-            p.threshold[v] = {Simd::load(b.tau + c), Simd::load(b.tau_low + c), Simd::load(b.band + c),
+            p.threshold[v] = {Simd::load(b.tau + c),
+                              Simd::load(b.tau_low + c),
+                              Simd::load(b.band + c),
                               kFiltered ? Simd::load(b.col_limit + c) : Simd::zero(),
                               kFiltered ? Simd::load(b.col_least + c) : Simd::zero(),
-                              kFiltered ? b.col_group + c : nullptr, kFiltered ? b.col_owner + c : nullptr};
+                              kFiltered ? b.col_group + c : nullptr,
+                              kFiltered ? b.col_owner + c : nullptr};
             p.scale[v] = Simd::load(b.col_scale + c);
         }
         return p;
     }
     static HNSCORE_INLINE typename Rule::Row load_row(const TileBlock& b, int64_t row) {
         return {Simd::set1(b.row_scale[row]), Simd::set1(b.row_scale_low[row]),
-                kFiltered ? Simd::set1(b.row_limit[row]) : Simd::zero(),
-                kFiltered ? b.row_group[row] : 0, kFiltered ? b.row_owner[row] : 0};
+                kFiltered ? Simd::set1(b.row_limit[row]) : Simd::zero(), kFiltered ? b.row_group[row] : 0,
+                kFiltered ? b.row_owner[row] : 0};
     }
     static HNSCORE_INLINE Simd::F32 least(const TileBlock& b, int64_t row) {
         return Epilogue::kSums ? Simd::zero() : Simd::set1(b.row_state[row]);
@@ -145,11 +146,11 @@ struct Finish {
                 const Simd::F32 acc = tile.acc[r][v];
                 const auto d = Rule::decide(acc, limits, panel.threshold[v]);
                 any = Simd::mask_or(any, Epilogue::template handed_on<Simd>(d, acc, panel.threshold[v].band,
-                                                                           panel.scale[v], least(b, row)));
+                                                                            panel.scale[v], least(b, row)));
                 if constexpr (Epilogue::kSums) {
                     const Simd::F32 factor = Simd::set1(b.row_factor[row]);
-                    sum = Simd::add(sum, Simd::masked(d.inside, Epilogue::template term<Simd>(d.gap, acc, panel.scale[v],
-                                                                                             factor)));
+                    sum = Simd::add(
+                        sum, Simd::masked(d.inside, Epilogue::template term<Simd>(d.gap, acc, panel.scale[v], factor)));
                 }
             }
             if constexpr (Epilogue::kSums) {
@@ -176,8 +177,8 @@ struct Finish {
             for (int v = 0; v < kVectors; ++v) {
                 const Simd::F32 acc = Simd::load(memory + r * kCols + v * kLanes);
                 const auto d = Rule::decide(acc, limits, panel.threshold[v]);
-                pairs[r] |= Simd::bits(Epilogue::template handed_on<Simd>(d, acc, panel.threshold[v].band, panel.scale[v],
-                                                                          least(b, row)))
+                pairs[r] |= Simd::bits(Epilogue::template handed_on<Simd>(d, acc, panel.threshold[v].band,
+                                                                          panel.scale[v], least(b, row)))
                             << (v * kLanes);
                 sure[r] |= Simd::bits(d.inside) << (v * kLanes);
             }
@@ -196,7 +197,7 @@ void run_block(const TileBlock& b) {
         for (int j = 0; j < b.panels; ++j) {
             const auto* cols = reinterpret_cast<const Element*>(b.cols + j * b.panel_bytes);
             Tile<Product> tile;
-            tile.run(rows, cols, b.depth, b.scratch);
+            tile.run(rows, cols, b.depth, b.group_depth, b.scratch);
             Finish<Epilogue, kFiltered>::apply(tile, b, i, j);
         }
     }

@@ -60,14 +60,15 @@ class TopRow {
                          [](const Entry& a, const Entry& b) { return a.lower > b.lower; });
         raise(kth->lower);
         const float bound = kth->lower;
-        entries_.erase(std::remove_if(entries_.begin(), entries_.end(), [bound](const Entry& e) { return e.upper < bound; }),
-                       entries_.end());
+        entries_.erase(
+            std::remove_if(entries_.begin(), entries_.end(), [bound](const Entry& e) { return e.upper < bound; }),
+            entries_.end());
     }
     template <class Decide>
     void decide_all(const Decide& decide) {
-        entries_.erase(std::remove_if(entries_.begin(), entries_.end(),
-                                      [&](Entry& e) { return !e.decided && !decide(e); }),
-                       entries_.end());
+        entries_.erase(
+            std::remove_if(entries_.begin(), entries_.end(), [&](Entry& e) { return !e.decided && !decide(e); }),
+            entries_.end());
         std::sort(entries_.begin(), entries_.end(),
                   [](const Entry& a, const Entry& b) { return a.key != b.key ? a.key > b.key : a.col < b.col; });
         if (entries_.size() < k_) return;

@@ -1,5 +1,6 @@
 // What a counting pair weighs: w = g(gap). The formula first, then the same thing on a vector of gap' and acc in the
-// units of core/problem.h. A sum over columns still lacks the factor m_i^-kRowPower of its row, applied once at the end.
+// units of core/problem.h. A sum over columns still lacks the factor m_i^-kRowPower of its row, applied once at the
+// end.
 #pragma once
 
 namespace hnscore {

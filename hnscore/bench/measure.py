@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import random
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -63,6 +64,7 @@ def compare(
     for n in range(rounds):
         say(f"round {n + 1} of {rounds}")
         each_round()
+        random.Random(n).shuffle(ready)
         for result, run, scale in ready:
             began = time.perf_counter()
             run()

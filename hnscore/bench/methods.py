@@ -263,7 +263,7 @@ def _faiss_knn(img: Any, txt: Any, tau: Any, n_threads: int) -> Run:
 
 
 def _keops() -> Iterator[Method]:
-    yield Method("KeOps fp32", "", "pykeops", lambda w: (w.img, w.txt, w.tau), _keops_build, rows=512)
+    yield Method("KeOps fp32", "", "pykeops", lambda w: (w.img, w.txt, w.tau), _keops_build, rows=128)
 
 
 def _keops_build(img: Any, txt: Any, tau: Any, n_threads: int) -> Run:

@@ -332,6 +332,9 @@ def _flickr(args: argparse.Namespace) -> list[Row]:
     chosen = best(compare(workload, some, args.threads, args.rounds, with_memory=False, say=say))
     rows = []
     for result in chosen:
+        if result.failure:
+            rows.append({"method": result.method.name, "time": result.failure})
+            continue
         right = truth["count" if result.method.name.endswith("count") else "hinge"]
         off = np.abs(np.asarray(result.scores, np.float64) - right)
         rows.append(

@@ -1,5 +1,6 @@
 // The engine against a plain float64 loop, for every target this machine supports: a program without Python, so that
-// it also runs under an emulator after cross-compiling. Prints one line a target; the exit status is the number of failures.
+// it also runs under an emulator after cross-compiling. Prints one line a target; the exit status is the number of
+// failures.
 #include <cmath>
 #include <cstdio>
 #include <random>
@@ -39,7 +40,9 @@ void check(const hnscore::Target& target, const Case& c) {
     for (float& v : x) v = normal(random);
     for (float& v : t) v = normal(random);
     for (int64_t k = 0; k < c.dim; ++k) t[static_cast<size_t>(k)] = x[static_cast<size_t>(k)];  // one pair with s = 1
-    const auto at = [&](const std::vector<float>& v, int64_t i, int64_t k) { return static_cast<double>(v[static_cast<size_t>(i * c.dim + k)]); };
+    const auto at = [&](const std::vector<float>& v, int64_t i, int64_t k) {
+        return static_cast<double>(v[static_cast<size_t>(i * c.dim + k)]);
+    };
     const auto dot = [&](const std::vector<float>& a, int64_t i, const std::vector<float>& b, int64_t j) {
         long double sum = 0;
         for (int64_t k = 0; k < c.dim; ++k) sum += static_cast<long double>(at(a, i, k)) * at(b, j, k);
@@ -48,7 +51,8 @@ void check(const hnscore::Target& target, const Case& c) {
     std::vector<double> s(static_cast<size_t>(c.n * c.m)), tau(static_cast<size_t>(c.m));
     for (int64_t i = 0; i < c.n; ++i)
         for (int64_t j = 0; j < c.m; ++j)
-            s[static_cast<size_t>(i * c.m + j)] = dot(x, i, t, j) / (std::sqrt(dot(x, i, x, i)) * std::sqrt(dot(t, j, t, j)));
+            s[static_cast<size_t>(i * c.m + j)] =
+                dot(x, i, t, j) / (std::sqrt(dot(x, i, x, i)) * std::sqrt(dot(t, j, t, j)));
     // Every third threshold lies just below a similarity, so that the exact decision has work to do.
     for (int64_t j = 0; j < c.m; ++j)
         tau[static_cast<size_t>(j)] = j % 3 ? 0.05 : s[static_cast<size_t>(j % c.n * c.m + j)] - 1e-12;

@@ -1,0 +1,74 @@
+"""The habits of this project, one session each: `nox -l` lists them, CONTRIBUTING.md has each as a plain command."""
+
+import shutil
+
+import nox
+
+nox.options.sessions = ["lint", "typecheck", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+CPP = ["csrc", "tests/cpp"]
+EXTRAS = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style of Python and C++."""
+    session.install(*EXTRAS["lint"])
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    files = session.run("git", "ls-files", *CPP, external=True, silent=True)
+    sources = [f for f in str(files).split() if f.endswith((".h", ".cpp"))]
+    session.run("clang-format", "--dry-run", "--Werror", *sources)
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """mypy --strict, and the stubs of the core against the compiled module."""
+    session.install(".[test,lint]")
+    session.run("mypy")
+    with session.chdir(session.create_tmp()):  # away from the source tree, which has no compiled module
+        session.run("python", "-m", "mypy.stubtest", "hnscore._core")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The test suite on an installed package."""
+    session.install(".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def sanitize(session: nox.Session) -> None:
+    """The engine's self-check without optimisation, under AddressSanitizer and UndefinedBehaviorSanitizer."""
+    _check_engine(session, "sanitize")
+
+
+@nox.session
+def tests_debug(session: nox.Session) -> None:
+    """The numeric tests on a sanitized debug build of the extension."""
+    session.install("-e", ".[test]", "-Ccmake.build-type=Debug", "-Ccmake.define.HNSCORE_SANITIZE=ON")
+    libraries = [session.run("gcc", f"-print-file-name=lib{n}.so", external=True, silent=True) for n in ("asan", "ubsan")]
+    env = {"LD_PRELOAD": " ".join(str(x).strip() for x in libraries), "ASAN_OPTIONS": "detect_leaks=0"}
+    session.run("pytest", "tests/test_exactness.py", "tests/test_errors.py", "tests/test_api.py", *session.posargs, env=env)
+
+
+@nox.session
+def cross(session: nox.Session) -> None:
+    """The aarch64 build, checked under an emulator; skipped where Debian's cross tools are not installed."""
+    if not (shutil.which("aarch64-linux-gnu-g++") and shutil.which("qemu-aarch64")):
+        session.skip("needs g++-aarch64-linux-gnu and qemu-user")
+    _check_engine(session, "aarch64")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The table of the README, on this machine."""
+    session.install(".[bench]")
+    session.run("python", "benchmarks/bench_score.py", *session.posargs)
+
+
+def _check_engine(session: nox.Session, preset: str) -> None:
+    session.install("cmake", "ninja")
+    session.run("cmake", "--preset", preset)
+    session.run("cmake", "--build", "--preset", preset)
