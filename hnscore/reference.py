@@ -130,8 +130,8 @@ WEIGHTS: dict[str, Callable[[Float, Float, float], Float]] = {
 
 
 def _sum_of_largest(w: Float, counts: Mask, k: int) -> Float:
-    largest = np.sort(np.where(counts, w, -np.inf), axis=1)[:, -k:]
-    return np.asarray(largest.sum(axis=1, where=largest > -np.inf))
+    rows = zip(w, counts, strict=True)
+    return np.array([np.sort(row[counted])[::-1][:k].sum() for row, counted in rows])
 
 
 AGGREGATES: dict[str, Callable[[Float, Mask, int], Float]] = {

@@ -94,6 +94,8 @@ struct Target {
     int64_t block_bytes;    // columns per block: what half of a usual second-level cache holds
     // Reads row `row` as float64; false where a value is not finite.
     bool (*load_row)(const View& view, int64_t row, double* out);
+    // The squared norm in plain float64: for scales and bounds, not for decisions.
+    double (*norm2)(const double* x, int64_t n);
     // The dot product as an unevaluated pair; wide: products need not fit in float64.
     PairSum (*dot_pair)(const double* a, const double* b, int64_t n, bool wide);
     // float32 (or bf16-rounded float32) values of x * 2^-exponent.

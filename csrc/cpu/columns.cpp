@@ -25,31 +25,35 @@ void interleave(const float* in, int64_t pitch, int columns, int width, int64_t 
 
 // [column][depth] to [depth / 2][width][2], of values that are already rounded to bf16.
 void interleave_bf16(const float* in, int64_t pitch, int columns, int width, int64_t depth, uint16_t* out) {
-    for (int64_t k = 0; k < depth; ++k)
-        for (int c = 0; c < columns; ++c) {
-            uint32_t bits;
-            std::memcpy(&bits, in + c * pitch + k, 4);
-            out[k / 2 * 2 * width + 2 * c + k % 2] = static_cast<uint16_t>(bits >> 16);
-        }
+    for (int c = 0; c < columns; ++c)
+        for (int64_t k = 0; k < depth; k += 2) to_bf16(in + c * pitch + k, 2, out + k * width + 2 * c);
 }
 
 }  // namespace
 
-RowFacts Format::facts(const double* x, int64_t dim, bool wide) const {
+void to_bf16(const float* in, int64_t count, uint16_t* out) {
+    for (int64_t k = 0; k < count; ++k) {
+        uint32_t bits;
+        std::memcpy(&bits, in + k, 4);
+        out[k] = static_cast<uint16_t>(bits >> 16);
+    }
+}
+
+RowFacts Format::facts(const double* x, int64_t dim) const {
     RowFacts f;
-    f.norm2 = round_pair_sum(target->dot_pair(x, x, dim, wide), x, x, dim);
-    const bool in_range = f.norm2 >= kLeastNorm2 && f.norm2 <= 1 / kLeastNorm2;
+    const double norm2 = target->norm2(x, dim);
+    const bool in_range = norm2 >= kLeastNorm2 && norm2 <= 1 / kLeastNorm2;
     if (cosine) {
-        if (f.norm2 >= kLeastNorm2 && std::isfinite(f.norm2)) {
-            f.exponent = norm_exponent(f.norm2);
-            f.m = std::ldexp(std::sqrt(f.norm2), -f.exponent);
+        if (norm2 >= kLeastNorm2 && std::isfinite(norm2)) {
+            f.exponent = norm_exponent(norm2);
+            f.m = std::ldexp(std::sqrt(norm2), -f.exponent);
         } else {
             f.bad = std::all_of(x, x + dim, [](double v) { return v == 0; }) ? kZero : kOutOfRange;
         }
         return f;
     }
     if (in_range) {
-        f.exponent = norm_exponent(f.norm2);
+        f.exponent = norm_exponent(norm2);
     } else {
         double largest = 0, sum = 0;
         for (int64_t k = 0; k < dim; ++k) largest = std::max(largest, std::abs(x[k]));
@@ -64,21 +68,15 @@ RowFacts Format::facts(const double* x, int64_t dim, bool wide) const {
     return f;
 }
 
-double Format::exact_similarity(const double* x, double x_norm2, const double* t, double t_norm2, int64_t dim,
-                                bool wide) const {
-    const double dot = round_pair_sum(target->dot_pair(x, t, dim, wide), x, t, dim);
-    return cosine ? dot / (std::sqrt(x_norm2) * std::sqrt(t_norm2)) : dot;
-}
-
 RowReader::RowReader(const Format& format, const View& view)
-    : format_(format), view_(view), wide_(!fits_float32(view.dtype)), row_(view.dim + 8) {}
+    : format_(format), view_(view), wide_(!fits_float32(view.dtype)), values_(view.dim) {}
 
 const double* RowReader::values(int64_t row) {
-    if (row != cached_) {
-        finite_ = format_.target->load_row(view_, row, row_.data());
-        cached_ = row;
+    if (row != row_) {
+        finite_ = format_.target->load_row(view_, row, values_.data());
+        row_ = row;
     }
-    return row_.data();
+    return values_.data();
 }
 
 RowFacts RowReader::read(int64_t row, float* scaled) {
@@ -88,10 +86,28 @@ RowFacts RowReader::read(int64_t row, float* scaled) {
         f.bad = kNonFinite;
         return f;
     }
-    f = format_.facts(x, view_.dim, wide_);
+    f = format_.facts(x, view_.dim);
     if (f.bad == kGood)
         format_.target->scale_row(x, view_.dim, f.exponent, format_.precision == Precision::bf16, scaled);
     return f;
+}
+
+double RowReader::exact_similarity(int64_t i, RowReader& other, int64_t j) {
+    const double dot = exact_dot(values(i), other.values(j), wide_ || other.wide_);
+    return format_.cosine ? dot / (std::sqrt(exact_norm2(i)) * std::sqrt(other.exact_norm2(j))) : dot;
+}
+
+double RowReader::exact_norm2(int64_t row) {
+    if (row != norm2_row_) {
+        const double* x = values(row);
+        norm2_ = exact_dot(x, x, wide_);
+        norm2_row_ = row;
+    }
+    return norm2_;
+}
+
+double RowReader::exact_dot(const double* a, const double* b, bool wide) const {
+    return round_pair_sum(format_.target->dot_pair(a, b, view_.dim, wide), a, b, view_.dim);
 }
 
 void BadRows::add(int64_t row, BadRow kind) {
@@ -117,7 +133,6 @@ Columns::Columns(const View& view_, const Format& format_, int n_threads, const 
       panel_bytes(depth * format_.target->cols * format_.element_bytes()),
       packed(panels * panel_bytes),
       m(static_cast<size_t>(rows)),
-      norm2(static_cast<size_t>(rows)),
       plain(static_cast<size_t>(rows)) {
     const int width = format.target->cols;
     BadRows bad_rows;
@@ -138,7 +153,6 @@ Columns::Columns(const View& view_, const Format& format_, int n_threads, const 
                 const RowFacts f = reader.read(j, scaled.data() + c * pitch);
                 if (f.bad != kGood) bad_rows.add(j, f.bad);
                 m[static_cast<size_t>(j)] = f.m;
-                norm2[static_cast<size_t>(j)] = f.norm2;
                 plain[static_cast<size_t>(j)] = f.plain;
             }
             char* out = packed.data() + panel * panel_bytes;
@@ -154,7 +168,7 @@ Columns::Columns(const View& view_, const Format& format_, int n_threads, const 
 }
 
 int64_t Columns::bytes() const {
-    return packed.bytes() + static_cast<int64_t>(rows) * static_cast<int64_t>(2 * sizeof(double) + 1);
+    return packed.bytes() + static_cast<int64_t>(rows) * static_cast<int64_t>(sizeof(double) + 1);
 }
 
 int useful_threads(int limit, int64_t items, double operations) {

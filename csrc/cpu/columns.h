@@ -15,7 +15,6 @@ enum BadRow : int { kGood = 0, kNonFinite = 1, kZero = 2, kOutOfRange = 3 };
 // What is known of a row besides its packed values; core/problem.h has the units.
 struct RowFacts {
     double m = 1;       // s_ij = acc / (m_i m_j)
-    double norm2 = 0;   // the exact squared norm, rounded once (cosine only)
     int exponent = 0;   // packed values are x * 2^-exponent
     bool plain = true;  // false: too large or small for float32 arithmetic on thresholds, pairs are decided one by one
     BadRow bad = kGood;
@@ -37,27 +36,29 @@ struct Format {
     // offsets.
     int64_t chunk() const { return bf16_elements() ? kChunkBf16 : kChunk; }
     int64_t row_depth(int64_t dim) const { return (dim + chunk() - 1) / chunk() * chunk(); }
-    RowFacts facts(const double* x, int64_t dim, bool wide) const;
-    // s of two rows, from their values, exactly as the contract defines it.
-    double exact_similarity(const double* x, double x_norm2, const double* t, double t_norm2, int64_t dim,
-                            bool wide) const;
+    RowFacts facts(const double* x, int64_t dim) const;
 };
 
-// Reads rows of a view as packed float32 (or rounded) values and facts. One per thread.
+// Reads rows of a view: packed values with their facts, and exact similarities. One per thread and view.
 class RowReader {
   public:
     RowReader(const Format& format, const View& view);
-    const double* values(int64_t row);          // kept until the next call
     RowFacts read(int64_t row, float* scaled);  // scaled: view.dim values
-    bool wide() const { return wide_; }
+    // s of row i here and row j there, from their values, as the contract defines it.
+    double exact_similarity(int64_t i, RowReader& other, int64_t j);
 
   private:
+    const double* values(int64_t row);  // kept until the next call
+    double exact_norm2(int64_t row);    // likewise
+    double exact_dot(const double* a, const double* b, bool wide) const;
+
     const Format format_;
     const View view_;
     const bool wide_;
-    int64_t cached_ = -1;
+    int64_t row_ = -1, norm2_row_ = -1;
     bool finite_ = true;
-    Buffer<double> row_;
+    double norm2_ = 0;
+    Buffer<double> values_;
 };
 
 // Bad rows by ascending index, at most kNamed of them, from several threads. Work items are handed out in ascending
@@ -83,12 +84,15 @@ struct Columns {
     Format format;
     int64_t rows, dim, depth, panels, panel_bytes;
     Buffer<char> packed;
-    std::vector<double> m, norm2;
+    std::vector<double> m;
     std::vector<char> plain;
     std::vector<std::pair<int64_t, int>> bad;
 
     int64_t bytes() const;
 };
+
+// The bf16 elements of float32 values that are already rounded to bf16.
+void to_bf16(const float* in, int64_t count, uint16_t* out);
 
 // Threads worth starting for this much arithmetic, at most `limit`.
 int useful_threads(int limit, int64_t items, double operations);

@@ -151,7 +151,6 @@ class RowBlock {
     bool load(int64_t first, int64_t count, BadRows& bad) {
         first_ = first;
         count_ = count;
-        const int64_t chunk = format_.chunk(), tile_values = tile_bytes_ / format_.element_bytes();
         bool good = true;
         for (int64_t i = 0; i < tiles() * target_.rows; ++i) {
             RowFacts& f = facts_[static_cast<size_t>(i)];
@@ -164,9 +163,7 @@ class RowBlock {
                 bad.add(first + i, f.bad);
                 good = false;
             }
-            int64_t at = i / target_.rows * tile_values + i % target_.rows * chunk;
-            for (int64_t k = 0; k < format_.row_depth(columns_.dim); k += chunk, at += chunk * target_.rows)
-                store_values(scaled_.data() + k, chunk, at);
+            store_row(i);
             set_limits(i, true, f);
         }
         return good;
@@ -232,18 +229,19 @@ class RowBlock {
     int64_t tiles() const { return (count_ + target_.rows - 1) / target_.rows; }
 
   private:
-    void store_values(const float* values, int64_t count, int64_t at) {
+    // scaled_ into row i of its tile, one chunk after the other, a tile's rows apart.
+    void store_row(int64_t i) {
+        const int64_t depth = format_.row_depth(columns_.dim), rows = target_.rows;
+        char* tile = packed_.data() + i / rows * tile_bytes_;
         if (!format_.bf16_elements()) {
-            std::memcpy(reinterpret_cast<float*>(packed_.data()) + at, values,
-                        static_cast<size_t>(count) * sizeof(float));
+            float* out = reinterpret_cast<float*>(tile) + i % rows * kChunk;
+            for (int64_t k = 0; k < depth; k += kChunk, out += rows * kChunk)
+                std::memcpy(out, scaled_.data() + k, kChunk * sizeof(float));
             return;
         }
-        auto* out = reinterpret_cast<uint16_t*>(packed_.data()) + at;
-        for (int64_t k = 0; k < count; ++k) {
-            uint32_t bits;
-            std::memcpy(&bits, values + k, 4);
-            out[k] = static_cast<uint16_t>(bits >> 16);  // already rounded to bf16
-        }
+        uint16_t* out = reinterpret_cast<uint16_t*>(tile) + i % rows * kChunkBf16;
+        for (int64_t k = 0; k < depth; k += kChunkBf16, out += rows * kChunkBf16)
+            to_bf16(scaled_.data() + k, kChunkBf16, out);
     }
     void set_limits(int64_t i, bool real, const RowFacts& f) {
         const Rules& r = job_.rules;
@@ -273,9 +271,7 @@ class RowBlock {
         const RowFacts& f = facts_[static_cast<size_t>(i)];
         const double col_m = columns_.m[static_cast<size_t>(j)];
         if (format_.precision != Precision::exact) return static_cast<double>(acc) / (f.m * col_m);
-        return format_.exact_similarity(rows_.values(first_ + i), f.norm2, texts_.values(j),
-                                        columns_.norm2[static_cast<size_t>(j)], columns_.dim,
-                                        rows_.wide() || texts_.wide());
+        return rows_.exact_similarity(first_ + i, texts_, j);
     }
     double tau_of(int64_t j) const {
         return job_.rules.tau ? job_.rules.tau[j] : -std::numeric_limits<double>::infinity();
@@ -443,9 +439,7 @@ PairResult pair_similarity(const View& a, const int64_t* a_rows, const View& b, 
                 const RowFacts fa = read_a.read(i, scaled.data()), fb = read_b.read(j, scaled.data());
                 if (fa.bad != kGood) bad_a.add(i, fa.bad);
                 if (fb.bad != kGood) bad_b.add(j, fb.bad);
-                if (fa.bad == kGood && fb.bad == kGood)
-                    out[j] = format.exact_similarity(read_a.values(i), fa.norm2, read_b.values(j), fb.norm2, b.dim,
-                                                     read_a.wide() || read_b.wide());
+                if (fa.bad == kGood && fb.bad == kGood) out[j] = read_a.exact_similarity(i, read_b, j);
             }
             if (first >= b.rows) return;
         }

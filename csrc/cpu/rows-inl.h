@@ -9,8 +9,15 @@
 namespace hnscore {
 namespace HNSCORE_NS {
 
-// Eight float64 lanes on any target; wider than the registers of some, which is the compiler's business.
-typedef double Double8 __attribute__((vector_size(64)));
+// One register of float64 values.
+typedef double Doubles __attribute__((vector_size(sizeof(Simd::F32))));
+constexpr int kDoubles = sizeof(Doubles) / sizeof(double);
+
+HNSCORE_INLINE Doubles load_doubles(const double* p) {
+    Doubles x;
+    std::memcpy(&x, p, sizeof x);
+    return x;
+}
 
 template <class T>
 HNSCORE_INLINE T load_element(const char* p, bool swapped) {
@@ -60,16 +67,12 @@ HNSCORE_INLINE bool read_row(const char* p, int64_t n, int64_t stride, bool swap
         for (int64_t k = 0; k < n; ++k) out[k] = convert(load_element<T>(p + k * stride, swapped));
     }
     // x * 0 is NaN exactly where x is not finite; one sum collects them without a branch.
-    Double8 check = {};
+    Doubles check = {};
     int64_t k = 0;
-    for (; k + 8 <= n; k += 8) {
-        Double8 x;
-        std::memcpy(&x, out + k, sizeof x);
-        check += x * 0.0;
-    }
+    for (; k + kDoubles <= n; k += kDoubles) check += load_doubles(out + k) * 0.0;
     double sum = 0;
     for (; k < n; ++k) sum += out[k] * 0.0;
-    for (int l = 0; l < 8; ++l) sum += check[l];
+    for (int l = 0; l < kDoubles; ++l) sum += check[l];
     return sum == 0;
 }
 
@@ -105,52 +108,57 @@ inline bool load_row(const View& v, int64_t row, double* out) {
     return false;
 }
 
-// sum + x as an unevaluated pair (Knuth): the rounding error goes to `low`, its magnitude to `magnitude`.
+HNSCORE_INLINE double absolute(double x) { return __builtin_fabs(x); }
+HNSCORE_INLINE Doubles absolute(Doubles x) {
+    typedef long long Bits __attribute__((vector_size(sizeof(Doubles))));
+    return reinterpret_cast<Doubles>(reinterpret_cast<Bits>(x) & 0x7fffffffffffffffLL);
+}
+
+inline double norm2(const double* x, int64_t n) {
+    Doubles sum[4] = {};  // four chains hide the latency of an addition
+    int64_t k = 0;
+    for (; k + 4 * kDoubles <= n; k += 4 * kDoubles)
+        for (int c = 0; c < 4; ++c) {
+            const Doubles v = load_doubles(x + k + c * kDoubles);
+            sum[c] += v * v;
+        }
+    double total = 0;
+    for (; k < n; ++k) total += x[k] * x[k];
+    const Doubles lanes = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    for (int l = 0; l < kDoubles; ++l) total += lanes[l];
+    return total;
+}
+
+// sum + x as an unevaluated pair (Knuth): the rounding error goes to `low`, its size to `magnitude`.
 template <class T>
 HNSCORE_INLINE void add_exactly(T x, T& sum, T& low, T& magnitude) {
     const T total = sum + x, part = total - sum;
     const T error = (sum - (total - part)) + (x - part);
     sum = total;
     low += error;
-    magnitude += error < 0 ? -error : error;
+    magnitude += absolute(error);
 }
 
 inline PairSum dot_pair(const double* a, const double* b, int64_t n, bool wide) {
-    Double8 sum = {}, low = {}, magnitude = {};
-    bool lost = false;
-    int64_t k = 0;
-    const auto low_part = [&](double x, double y, double product) {
-        lost |= x != 0 && y != 0 && __builtin_fabs(product) < 0x1p-960;
-        return __builtin_fma(x, y, -product);
-    };
-    for (; k + 8 <= n; k += 8) {
-        Double8 x, y;
-        std::memcpy(&x, a + k, sizeof x);
-        std::memcpy(&y, b + k, sizeof y);
-        const Double8 product = x * y;
-        add_exactly(product, sum, low, magnitude);
-        if (wide) {
-            for (int l = 0; l < 8; ++l) {
-                const double error = low_part(x[l], y[l], product[l]);
-                low[l] += error;
-                magnitude[l] += __builtin_fabs(error);
-            }
-        }
-    }
+    Doubles sum = {}, low = {}, magnitude = {};
     PairSum out{0, 0, 0};
-    for (; k < n; ++k) {
-        const double product = a[k] * b[k];
-        add_exactly(product, out.hi, out.lo, out.magnitude);
-        if (wide) {
-            const double error = low_part(a[k], b[k], product);
-            out.lo += error;
-            out.magnitude += __builtin_fabs(error);
-        }
-    }
-    for (int l = 0; l < 8; ++l) {
+    int64_t k = 0;
+    for (; k + kDoubles <= n; k += kDoubles)
+        add_exactly(load_doubles(a + k) * load_doubles(b + k), sum, low, magnitude);
+    for (; k < n; ++k) add_exactly(a[k] * b[k], out.hi, out.lo, out.magnitude);
+    for (int l = 0; l < kDoubles; ++l) {
         add_exactly(sum[l], out.hi, out.lo, out.magnitude);
         out.lo += low[l];
         out.magnitude += magnitude[l];
+    }
+    if (!wide) return out;
+    // Products of wide values are rounded; a fused multiply-add gives what they lost, unless that underflowed.
+    bool lost = false;
+    for (k = 0; k < n; ++k) {
+        const double product = a[k] * b[k], error = __builtin_fma(a[k], b[k], -product);
+        lost |= a[k] != 0 && b[k] != 0 && __builtin_fabs(product) < 0x1p-960;
+        out.lo += error;
+        out.magnitude += __builtin_fabs(error);
     }
     if (lost) out.magnitude = __builtin_inf();
     return out;

@@ -15,6 +15,7 @@ const Target kTarget = {
     .lanes = kLanes,
     .block_bytes = Simd::kBlockBytes,
     .load_row = load_row,
+    .norm2 = norm2,
     .dot_pair = dot_pair,
     .scale_row = scale_row,
     .fp32 = kernels<F32Product>(),

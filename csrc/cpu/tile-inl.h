@@ -29,6 +29,7 @@ struct TileSums {
     explicit TileSums(float*) {}
     HNSCORE_INLINE Simd::F32 get(int r, int v) const { return value[r][v]; }
     HNSCORE_INLINE void set(int r, int v, Simd::F32 x) { value[r][v] = x; }
+    HNSCORE_INLINE void settle() {}
 };
 template <>
 struct TileSums<false> {
@@ -36,6 +37,8 @@ struct TileSums<false> {
     explicit TileSums(float* m) : memory(m) {}
     HNSCORE_INLINE Simd::F32 get(int r, int v) const { return Simd::load(memory + r * kCols + v * kLanes); }
     HNSCORE_INLINE void set(int r, int v, Simd::F32 x) { Simd::store(memory + r * kCols + v * kLanes, x); }
+    // Without it the compiler keeps some of these sums on registers that the product loop needs.
+    HNSCORE_INLINE void settle() { __asm__ volatile("" : : : "memory"); }
 };
 
 template <class Product>
@@ -83,9 +86,11 @@ struct Tile {
         TileSums<false> groups(scratch + kRows * kCols);
         for (bool first = true;; first = false) {
             each([&](int r, int v, Simd::F32) { chunks.set(r, v, Simd::zero()); });
+            chunks.settle();
             for (int64_t k = 0; k < depth && k < group_depth; k += kChunk) {
                 multiply(rows, cols, depth - k < kChunk ? depth - k : kChunk);
                 each([&](int r, int v, Simd::F32 a) { chunks.set(r, v, Simd::add(chunks.get(r, v), a)); });
+                chunks.settle();
                 rows += kRows * kChunk;
                 cols += kCols * kChunk;
             }

@@ -16,6 +16,8 @@ from hnscore.bench.methods import Method, Run, forget_buffers, set_threads
 from hnscore.bench.workloads import Workload
 
 TRUTH_ROWS = 256
+# Idle OpenMP and OpenBLAS threads spin for some tens of milliseconds after a call, on the cores of whoever comes next.
+PAUSE = 0.2
 
 
 @dataclass
@@ -66,6 +68,7 @@ def compare(
         each_round()
         random.Random(n).shuffle(ready)
         for result, run, scale in ready:
+            time.sleep(PAUSE)
             began = time.perf_counter()
             run()
             result.seconds.append((time.perf_counter() - began) * scale)
