@@ -48,9 +48,13 @@ def sanitize(session: nox.Session) -> None:
 def tests_debug(session: nox.Session) -> None:
     """The numeric tests on a sanitized debug build of the extension."""
     session.install("-e", ".[test]", "-Ccmake.build-type=Debug", "-Ccmake.define.HNSCORE_SANITIZE=ON")
-    libraries = [session.run("gcc", f"-print-file-name=lib{n}.so", external=True, silent=True) for n in ("asan", "ubsan")]
+    libraries = [
+        session.run("gcc", f"-print-file-name=lib{n}.so", external=True, silent=True) for n in ("asan", "ubsan")
+    ]
     env = {"LD_PRELOAD": " ".join(str(x).strip() for x in libraries), "ASAN_OPTIONS": "detect_leaks=0"}
-    session.run("pytest", "tests/test_exactness.py", "tests/test_errors.py", "tests/test_api.py", *session.posargs, env=env)
+    session.run(
+        "pytest", "tests/test_exactness.py", "tests/test_errors.py", "tests/test_api.py", *session.posargs, env=env
+    )
 
 
 @nox.session
