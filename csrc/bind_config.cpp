@@ -62,7 +62,7 @@ std::string set_target(const std::string& name) {
 
 void register_config(py::module_& m) {
     m.def("config", &config);
-    m.def("default_threads", &hnscore::available_processors);
+    m.def("default_threads", &hnscore::default_threads);
     m.def("set_target", &set_target, py::arg("name"));
     m.def("fma_peak", &fma_peak, py::arg("seconds"), py::arg("n_threads"), py::call_guard<py::gil_scoped_release>());
 }

@@ -19,16 +19,14 @@ enum class Precision : int { exact, fp32, bf16 };
 
 // The depth is summed in chunks, chunks in groups, and groups: three short chains of float32 additions instead of one
 // long one, since a chain's error grows with its length. Measured, worst of 20,000 pairs with similarity 0.96 at dim
-// 512, in units of 2^-24: one chain 19.7; chunks of 64 in one group 3.9; chunks of 16 in groups of 8 2.7.
-// bf16 values are 2^15 units off to begin with: longer chunks, one group.
+// 512, in units of 2^-24: one chain 19.7; chunks of 64 in one group 3.9; chunks of 16 in groups of 8 2.8.
 constexpr int kChunk = 16;
-constexpr int kChunkBf16 = 64;
+constexpr int kChunkBf16 = 64;  // of the layout; bf16 products are added in one chain
 
 // Chunks in a group. With n chunks in g groups the variance of a growing sum is about (n / g^2 + g) / 3 units^2 (the
 // chunks' own share is small), least at g = cbrt(2 n).
-constexpr int64_t chunks_per_group(int64_t depth, int64_t chunk) {
-    const int64_t n = (depth + chunk - 1) / chunk;
-    if (chunk == kChunkBf16) return n;
+constexpr int64_t chunks_per_group(int64_t depth) {
+    const int64_t n = (depth + kChunk - 1) / kChunk;
     int64_t groups = 1;
     while (groups * groups * groups < 2 * n) ++groups;
     return (n + groups - 1) / groups;
@@ -41,7 +39,7 @@ constexpr int64_t padded_depth(int64_t dim) { return (dim + 7) / 8 * 8; }
 constexpr int kPanelsPerBlock = 16;
 
 struct TileBlock {
-    // Rows: `tiles` tiles of Target::rows rows each.
+    // Rows: `tiles` tiles of Kernels::rows rows each.
     const char* rows;
     int64_t tile_bytes;
     int tiles;
@@ -53,7 +51,7 @@ struct TileBlock {
     const int32_t* row_group;
     const int32_t* row_owner;
     float* row_state;  // sums: [row][lanes]; top: [row] the key that a candidate must exceed
-    // Columns: `panels` panels of Target::cols columns each.
+    // Columns: `panels` panels of Kernels::cols columns each.
     const char* cols;
     int64_t panel_bytes;
     int panels;
@@ -67,7 +65,7 @@ struct TileBlock {
     const int32_t* col_owner;
     int64_t depth;        // padded_depth(dim)
     int64_t group_depth;  // of it, a group of chunks
-    float* scratch;       // 3 * Target::rows * Target::cols floats: chunk sums, group sums, a tile to look at
+    float* scratch;       // 3 * Kernels::rows * Kernels::cols floats: chunk sums, group sums, a tile to look at
     // Pairs that the kernel does not decide. Sums: those within the band. Top: all candidates; `sure` marks those
     // that need no decision. One word per row of the tile, bit c for column c of the panel; acc is [row][cols].
     void (*resolve)(void* context, int tile, int panel, const uint32_t* pairs, const uint32_t* sure, const float* acc);
@@ -83,6 +81,7 @@ enum Recipe : int {
 };
 
 struct Kernels {
+    int rows, cols, lanes;  // the tile: rows x cols pairs on registers
     Kernel plain[kRecipes];
     Kernel filtered[kRecipes];  // with max_similarity, groups, owners or ranks
 };
@@ -90,8 +89,7 @@ struct Kernels {
 // One instruction set. `cpu/targets/*.cpp` define them, `cpu/dispatch.cpp` chooses one.
 struct Target {
     const char* name;
-    int rows, cols, lanes;  // the tile: rows x cols pairs on registers
-    int64_t block_bytes;    // columns per block: what half of a usual second-level cache holds
+    int64_t block_bytes;  // columns per block: what half of a usual second-level cache holds
     // Reads row `row` as float64; false where a value is not finite.
     bool (*load_row)(const View& view, int64_t row, double* out);
     // The squared norm in plain float64: for scales and bounds, not for decisions.

@@ -2,14 +2,20 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <cfenv>
+#include <condition_variable>
+#include <cstdlib>
 #include <exception>
+#include <mutex>
 #include <system_error>
 #include <thread>
 #include <vector>
 
 namespace hnscore {
 namespace {
+
+constexpr std::chrono::milliseconds kPollEvery(50);
 
 struct DefaultFloatEnvironment {
     DefaultFloatEnvironment() {
@@ -31,26 +37,46 @@ Team::Team(int n_threads, int64_t units, Poll poll)
 void Team::run(const std::function<void(int)>& body) {
     std::exception_ptr first;
     std::mutex guard;
-    const auto work = [&](int worker) {
+    std::condition_variable one_done;
+    int running = 0;
+    const auto guarded = [&](const auto& action) {
         try {
-            const DefaultFloatEnvironment environment;
-            body(worker);
+            action();
         } catch (...) {
             const std::lock_guard<std::mutex> lock(guard);
             if (!first) first = std::current_exception();
             stop_ = true;
         }
     };
+    const auto work = [&](int worker) {
+        guarded([&] {
+            const DefaultFloatEnvironment environment;
+            body(worker);
+        });
+        const std::lock_guard<std::mutex> lock(guard);
+        --running;
+        one_done.notify_one();
+    };
     std::vector<std::thread> threads;
     threads.reserve(static_cast<size_t>(size_ - 1));
+    running = size_;
     for (int worker = 1; worker < size_; ++worker) {
         try {
             threads.emplace_back(work, worker);
-        } catch (const std::system_error&) {
-            break;  // no more threads to be had: the others take the work
+        } catch (const std::system_error&) {  // no more threads to be had: the others take the work
+            const std::lock_guard<std::mutex> lock(guard);
+            running -= size_ - worker;
+            break;
         }
     }
     work(0);
+    // Its own work done, the calling thread still looks for interrupts while the others finish theirs.
+    for (std::unique_lock<std::mutex> lock(guard); running > 0;) {
+        one_done.wait_for(lock, kPollEvery);
+        lock.unlock();
+        guarded([&] { advance(0, 0); });
+        lock.lock();
+    }
     for (std::thread& t : threads) t.join();
     if (first) std::rethrow_exception(first);
     if (stopped_by_poll_) throw Stopped{};
@@ -60,7 +86,7 @@ bool Team::advance(int worker, int64_t units) {
     const int64_t done = done_.fetch_add(units, std::memory_order_relaxed) + units;
     if (worker == 0 && poll_) {
         const auto now = std::chrono::steady_clock::now();
-        if (now - last_poll_ > std::chrono::milliseconds(50)) {
+        if (now - last_poll_ > kPollEvery) {
             last_poll_ = now;
             if (!poll_(static_cast<double>(done) / static_cast<double>(units_))) {
                 stopped_by_poll_ = true;
@@ -76,6 +102,12 @@ int available_processors() {
     if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
     const unsigned n = std::thread::hardware_concurrency();
     return n > 0 ? static_cast<int>(n) : 1;
+}
+
+int default_threads() {
+    const char* limit = std::getenv("OMP_NUM_THREADS");
+    const int asked = limit != nullptr ? std::atoi(limit) : 0;
+    return asked > 0 ? std::min(asked, available_processors()) : available_processors();
 }
 
 }  // namespace hnscore

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <mutex>
 
 namespace hnscore {
 
@@ -39,5 +38,8 @@ class Team {
 
 // The processors this process may use.
 int available_processors();
+
+// As many, but no more than OMP_NUM_THREADS, which people set for all their numeric libraries at once.
+int default_threads();
 
 }  // namespace hnscore

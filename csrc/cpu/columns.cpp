@@ -129,12 +129,12 @@ Columns::Columns(const View& view_, const Format& format_, int n_threads, const 
       rows(view_.rows),
       dim(view_.dim),
       depth(padded_depth(view_.dim)),
-      panels((view_.rows + format_.target->cols - 1) / format_.target->cols),
-      panel_bytes(depth * format_.target->cols * format_.element_bytes()),
+      panels((view_.rows + format_.kernels().cols - 1) / format_.kernels().cols),
+      panel_bytes(depth * format_.kernels().cols * format_.element_bytes()),
       packed(panels * panel_bytes),
       m(static_cast<size_t>(rows)),
       plain(static_cast<size_t>(rows)) {
-    const int width = format.target->cols;
+    const int width = format.kernels().cols;
     BadRows bad_rows;
     std::atomic<int64_t> next{0};
     Team team(useful_threads(n_threads, panels, 20.0 * static_cast<double>(rows * dim)), panels, poll);

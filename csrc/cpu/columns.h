@@ -2,6 +2,8 @@
 #pragma once
 
 #include <atomic>
+#include <mutex>
+#include <utility>
 #include <vector>
 
 #include "core/buffer.h"
@@ -30,6 +32,7 @@ struct Format {
     Precision precision;
     bool cosine;
 
+    const Kernels& kernels() const { return precision == Precision::bf16 ? target->bf16 : target->fp32; }
     bool bf16_elements() const { return precision == Precision::bf16 && target->native_bf16; }
     int64_t element_bytes() const { return bf16_elements() ? 2 : 4; }
     // Rows are stored in whole chunks [chunk][row][chunk depth], so that all row addresses of a tile are constant
@@ -76,7 +79,7 @@ class BadRows {
     std::atomic<bool> any_{false};
 };
 
-// The packed side: panels of Target::cols rows of the view, [panel][depth / step][column][step].
+// The packed side: panels of Kernels::cols rows of the view, [panel][depth / step][column][step].
 struct Columns {
     Columns(const View& view, const Format& format, int n_threads, const Poll& poll);
 

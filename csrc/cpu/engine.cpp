@@ -28,7 +28,7 @@ constexpr float kNever = 0x1p100f;
 float band_width(Precision precision, int64_t dim) {
     const double threshold = 16 * kUnit;
     if (precision != Precision::exact) return static_cast<float>(threshold);
-    const int64_t n = (dim + kChunk - 1) / kChunk, group = chunks_per_group(dim, kChunk);
+    const int64_t n = (dim + kChunk - 1) / kChunk, group = chunks_per_group(dim);
     const auto chain = static_cast<double>(std::min<int64_t>(dim, kChunk) + group + (n + group - 1) / group + 4);
     return static_cast<float>(1.02 * (4 * chain * kUnit + threshold));
 }
@@ -107,7 +107,7 @@ struct ColumnLimits {
             if (rules.col_owner) owner[j] = rules.col_owner[j];
         }
     }
-    int64_t padded() const { return columns.panels * columns.format.target->cols; }
+    int64_t padded() const { return columns.panels * columns.format.kernels().cols; }
 
     const Columns& columns;
     const bool filtered;
@@ -122,10 +122,10 @@ class RowBlock {
         : job_(job),
           columns_(*job.columns),
           format_(columns_.format),
-          target_(*format_.target),
+          kernels_(format_.kernels()),
           limits_(limits),
-          size_(static_cast<int64_t>(tiles) * target_.rows),
-          tile_bytes_(format_.row_depth(columns_.dim) * target_.rows * format_.element_bytes()),
+          size_(static_cast<int64_t>(tiles) * kernels_.rows),
+          tile_bytes_(format_.row_depth(columns_.dim) * kernels_.rows * format_.element_bytes()),
           packed_(tiles * tile_bytes_),
           scale_(size_),
           scale_low_(size_),
@@ -134,8 +134,8 @@ class RowBlock {
           mask_(size_),
           group_(size_),
           owner_(size_),
-          state_(size_ * (is_top(job.recipe) ? 1 : target_.lanes)),
-          scratch_(3 * target_.rows * target_.cols),
+          state_(size_ * (is_top(job.recipe) ? 1 : kernels_.lanes)),
+          scratch_(3 * kernels_.rows * kernels_.cols),
           scaled_(format_.row_depth(columns_.dim)),
           facts_(static_cast<size_t>(size_)),
           lanes_(static_cast<size_t>(size_)),
@@ -152,7 +152,7 @@ class RowBlock {
         first_ = first;
         count_ = count;
         bool good = true;
-        for (int64_t i = 0; i < tiles() * target_.rows; ++i) {
+        for (int64_t i = 0; i < tiles() * kernels_.rows; ++i) {
             RowFacts& f = facts_[static_cast<size_t>(i)];
             if (i >= count) {  // padding: whatever was packed there, masked
                 set_limits(i, false, RowFacts{});
@@ -170,7 +170,7 @@ class RowBlock {
     }
 
     void run(int64_t first_panel, int64_t panels) {
-        const int64_t at = first_panel * target_.cols;
+        const int64_t at = first_panel * kernels_.cols;
         block_ = {
             .rows = packed_.data(),
             .tile_bytes = tile_bytes_,
@@ -195,21 +195,20 @@ class RowBlock {
             .col_group = limits_.group.data() + at,
             .col_owner = limits_.owner.data() + at,
             .depth = columns_.depth,
-            .group_depth = chunks_per_group(columns_.depth, format_.chunk()) * format_.chunk(),
+            .group_depth = chunks_per_group(columns_.depth) * kChunk,
             .scratch = scratch_.data(),
             .resolve = resolve,
             .context = this,
         };
         first_column_ = at;
-        const Kernels& kernels = format_.precision == Precision::bf16 ? target_.bf16 : target_.fp32;
-        (limits_.filtered ? kernels.filtered : kernels.plain)[job_.recipe](block_);
+        (limits_.filtered ? kernels_.filtered : kernels_.plain)[job_.recipe](block_);
         if (is_top(job_.recipe)) return;
         for (int64_t i = 0; i < count_; ++i) {
-            float* lanes = state_.data() + i * target_.lanes;
+            float* lanes = state_.data() + i * kernels_.lanes;
             double sum = 0;
-            for (int l = 0; l < target_.lanes; ++l) sum += static_cast<double>(lanes[l]);
+            for (int l = 0; l < kernels_.lanes; ++l) sum += static_cast<double>(lanes[l]);
             lanes_[static_cast<size_t>(i)] += sum;
-            std::memset(lanes, 0, static_cast<size_t>(target_.lanes) * sizeof(float));
+            std::memset(lanes, 0, static_cast<size_t>(kernels_.lanes) * sizeof(float));
         }
     }
 
@@ -226,12 +225,12 @@ class RowBlock {
         }
     }
 
-    int64_t tiles() const { return (count_ + target_.rows - 1) / target_.rows; }
+    int64_t tiles() const { return (count_ + kernels_.rows - 1) / kernels_.rows; }
 
   private:
     // scaled_ into row i of its tile, one chunk after the other, a tile's rows apart.
     void store_row(int64_t i) {
-        const int64_t depth = format_.row_depth(columns_.dim), rows = target_.rows;
+        const int64_t depth = format_.row_depth(columns_.dim), rows = kernels_.rows;
         char* tile = packed_.data() + i / rows * tile_bytes_;
         if (!format_.bf16_elements()) {
             float* out = reinterpret_cast<float*>(tile) + i % rows * kChunk;
@@ -262,7 +261,7 @@ class RowBlock {
             state_[i] = real ? least : kInfinity;
             if (real) top_[static_cast<size_t>(i)].reset(job_.k, std::isnan(least) ? -kInfinity : least);
         } else {
-            std::memset(state_.data() + i * target_.lanes, 0, static_cast<size_t>(target_.lanes) * sizeof(float));
+            std::memset(state_.data() + i * kernels_.lanes, 0, static_cast<size_t>(kernels_.lanes) * sizeof(float));
             lanes_[static_cast<size_t>(i)] = decided_[static_cast<size_t>(i)] = 0;
         }
     }
@@ -290,7 +289,7 @@ class RowBlock {
     static void resolve(void* context, int tile, int panel, const uint32_t* pairs, const uint32_t* sure,
                         const float* acc) {
         auto& self = *static_cast<RowBlock*>(context);
-        const Target& t = self.target_;
+        const Kernels& t = self.kernels_;
         for (int r = 0; r < t.rows; ++r)
             for (uint32_t bits = pairs[r]; bits != 0; bits &= bits - 1) {
                 const int c = __builtin_ctz(bits);
@@ -360,7 +359,7 @@ class RowBlock {
     const Job& job_;
     const Columns& columns_;
     const Format format_;
-    const Target& target_;
+    const Kernels& kernels_;
     const ColumnLimits& limits_;
     const int64_t size_, tile_bytes_;
     Buffer<char> packed_;
@@ -383,7 +382,7 @@ int tiles_per_block(const Job& job, int threads, int64_t tiles) {
     int64_t most = std::min(kMost, std::max<int64_t>(1, tiles / (4 * threads)));
     if (is_top(job.recipe)) {
         const int64_t row_bytes = (2 * job.k + 64) * static_cast<int64_t>(sizeof(TopRow::Entry));
-        most = std::min(most, std::max<int64_t>(1, kCandidateBytes / (row_bytes * job.columns->format.target->rows)));
+        most = std::min(most, std::max<int64_t>(1, kCandidateBytes / (row_bytes * job.columns->format.kernels().rows)));
     }
     return static_cast<int>(most);
 }
@@ -392,14 +391,15 @@ int tiles_per_block(const Job& job, int threads, int64_t tiles) {
 
 std::vector<std::pair<int64_t, int>> reduce(const Job& job, int n_threads, const Poll& poll) {
     const Columns& columns = *job.columns;
-    const Target& target = *columns.format.target;
-    const int64_t n = job.rows.rows, tiles = (n + target.rows - 1) / target.rows;
+    const int64_t tile = columns.format.kernels().rows;
+    const int64_t n = job.rows.rows, tiles = (n + tile - 1) / tile;
     const double operations =
         static_cast<double>(n) * static_cast<double>(columns.rows + 20) * static_cast<double>(columns.dim);
     const int threads = useful_threads(n_threads, tiles, operations);
     const int block_tiles = tiles_per_block(job, threads, tiles);
-    const int64_t block_rows = static_cast<int64_t>(block_tiles) * target.rows;
-    const int64_t panels = std::clamp<int64_t>(target.block_bytes / columns.panel_bytes, 1, kPanelsPerBlock);
+    const int64_t block_rows = static_cast<int64_t>(block_tiles) * tile;
+    const int64_t panels =
+        std::clamp<int64_t>(columns.format.target->block_bytes / columns.panel_bytes, 1, kPanelsPerBlock);
 
     const ColumnLimits limits(job);
     BadRows bad;

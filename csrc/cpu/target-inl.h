@@ -10,9 +10,6 @@ namespace HNSCORE_NS {
 extern const Target kTarget;
 const Target kTarget = {
     .name = Simd::kName,
-    .rows = kRows,
-    .cols = kCols,
-    .lanes = kLanes,
     .block_bytes = Simd::kBlockBytes,
     .load_row = load_row,
     .norm2 = norm2,

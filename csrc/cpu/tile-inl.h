@@ -17,6 +17,7 @@ namespace HNSCORE_NS {
 struct F32Product {
     using Element = float;
     static constexpr int kStep = 1, kChunk = hnscore::kChunk;
+    static constexpr bool kOneChain = false;
     static inline Simd::F32 columns(const float* p) { return Simd::load(p); }
     static inline Simd::RowValue row(const float* p) { return Simd::row_value(*p); }
     static inline Simd::F32 add(Simd::RowValue a, Simd::F32 b, Simd::F32 c) { return Simd::add_product(a, b, c); }
@@ -47,12 +48,10 @@ struct Tile {
     static constexpr int kChunk = Product::kChunk;
     Simd::F32 acc[kRows][kVectors];
 
-    // acc = the products of one chunk of the depth; rows are kChunk elements apart, a constant.
+    // acc = the products of one chunk of the depth, or acc += them; rows are kChunk elements apart, a constant.
+    template <bool kFresh>
     HNSCORE_INLINE void multiply(const Element* rows, const Element* cols, int64_t depth) {
-#pragma GCC unroll 16
-        for (int r = 0; r < kRows; ++r)
-#pragma GCC unroll 4
-            for (int v = 0; v < kVectors; ++v) acc[r][v] = Simd::zero();
+        if constexpr (kFresh) each([](int, int, Simd::F32& a) { a = Simd::zero(); });
         // Eight values at a time: padded_depth() leaves no remainder, and the compiler need not provide for one.
         for (int64_t k = 0; k < depth; k += 8) {
 #pragma GCC unroll 8
@@ -82,13 +81,19 @@ struct Tile {
     // acc = all products: chunks added up within a group, groups added up in memory (core/problem.h).
     HNSCORE_INLINE void run(const Element* rows, const Element* cols, int64_t depth, int64_t group_depth,
                             float* scratch) {
+        if constexpr (Product::kOneChain) {
+            each([](int, int, Simd::F32& a) { a = Simd::zero(); });
+            for (int64_t k = 0; k < depth; k += kChunk, rows += kRows * kChunk, cols += kCols * kChunk)
+                multiply<false>(rows, cols, depth - k < kChunk ? depth - k : kChunk);
+            return;
+        }
         TileSums<Simd::kSumsOnRegisters> chunks(scratch);
         TileSums<false> groups(scratch + kRows * kCols);
         for (bool first = true;; first = false) {
             each([&](int r, int v, Simd::F32) { chunks.set(r, v, Simd::zero()); });
             chunks.settle();
             for (int64_t k = 0; k < depth && k < group_depth; k += kChunk) {
-                multiply(rows, cols, depth - k < kChunk ? depth - k : kChunk);
+                multiply<true>(rows, cols, depth - k < kChunk ? depth - k : kChunk);
                 each([&](int r, int v, Simd::F32 a) { chunks.set(r, v, Simd::add(chunks.get(r, v), a)); });
                 chunks.settle();
                 rows += kRows * kChunk;
@@ -203,6 +208,9 @@ void run_block(const TileBlock& b) {
             const auto* cols = reinterpret_cast<const Element*>(b.cols + j * b.panel_bytes);
             Tile<Product> tile;
             tile.run(rows, cols, b.depth, b.group_depth, b.scratch);
+            // The end of the product loop to the compiler too: what the epilogue needs is loaded here, not above, and
+            // its wishes for registers do not reach into the loop.
+            tile.each([](int, int, Simd::F32& a) { Simd::pin(a); });
             Finish<Epilogue, kFiltered>::apply(tile, b, i, j);
         }
     }
@@ -211,6 +219,9 @@ void run_block(const TileBlock& b) {
 template <class Product>
 constexpr Kernels kernels() {
     return {
+        kRows,
+        kCols,
+        kLanes,
         {
 #define HNSCORE_RECIPE(name, ...) run_block<Product, __VA_ARGS__, false>,
 #include "stages/recipes.def"

@@ -44,7 +44,8 @@ struct Simd {
     static inline Mask mask_andnot(Mask a, Mask b) { return _mm256_andnot_ps(b, a); }  // a and not b
     static inline Mask mask_or(Mask a, Mask b) { return _mm256_or_ps(a, b); }
     static inline Mask mask_not(Mask a) { return _mm256_xor_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(-1))); }
-    static inline F32 masked(Mask m, F32 a) { return _mm256_and_ps(m, a); }  // 0 where not m
+    static inline F32 masked(Mask m, F32 a) { return _mm256_and_ps(m, a); }          // 0 where not m
+    static inline void pin(F32& a) { __asm__ volatile("" : "+x"(a) : : "memory"); }  // is on a register here
     static inline uint32_t bits(Mask m) { return static_cast<uint32_t>(_mm256_movemask_ps(m)); }
 };
 

@@ -42,7 +42,8 @@ struct Simd {
     static inline Mask mask_andnot(Mask a, Mask b) { return _kandn_mask16(b, a); }  // a and not b
     static inline Mask mask_or(Mask a, Mask b) { return _kor_mask16(a, b); }
     static inline Mask mask_not(Mask a) { return _knot_mask16(a); }
-    static inline F32 masked(Mask m, F32 a) { return _mm512_maskz_mov_ps(m, a); }  // 0 where not m
+    static inline F32 masked(Mask m, F32 a) { return _mm512_maskz_mov_ps(m, a); }    // 0 where not m
+    static inline void pin(F32& a) { __asm__ volatile("" : "+v"(a) : : "memory"); }  // is on a register here
     static inline uint32_t bits(Mask m) { return m; }
 };
 

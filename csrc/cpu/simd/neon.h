@@ -45,6 +45,7 @@ struct Simd {
     static inline F32 masked(Mask m, F32 a) {  // 0 where not m
         return vreinterpretq_f32_u32(vandq_u32(m, vreinterpretq_u32_f32(a)));
     }
+    static inline void pin(F32& a) { __asm__ volatile("" : "+w"(a) : : "memory"); }  // is on a register here
     static inline uint32_t bits(Mask m) {
         const uint32x4_t weight = {1, 2, 4, 8};
         return vaddvq_u32(vandq_u32(m, weight));

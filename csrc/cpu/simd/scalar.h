@@ -44,6 +44,7 @@ struct Simd {
     static inline Mask mask_or(Mask a, Mask b) { return a | b; }
     static inline Mask mask_not(Mask a) { return ~a; }
     static inline F32 masked(Mask m, F32 a) { return m ? a : F32{}; }
+    static inline void pin(F32&) {}
     static inline uint32_t bits(Mask m) { return (m[0] & 1) | (m[1] & 2) | (m[2] & 4) | (m[3] & 8); }
 
   private:

@@ -3,7 +3,11 @@
 #include "cpu/simd/avx512.h"
 #define HNSCORE_NS avx512bf16
 namespace hnscore::avx512bf16 {
-struct Simd : avx512::Simd {};
+// bf16 products need no chunk sums beside them, so that 14 x 2 accumulators fit, with 2 column vectors and 1 row value;
+// a 14 x 1 tile loads 15 vectors for 14 products, and Zen 4 loads one a cycle.
+struct Simd : avx512::Simd {
+    static constexpr int kVectors = 2;
+};
 }  // namespace hnscore::avx512bf16
 #include "cpu/tile-inl.h"
 
@@ -13,6 +17,7 @@ namespace avx512bf16 {
 struct Bf16Product {
     using Element = uint16_t;
     static constexpr int kStep = 2, kChunk = kChunkBf16;
+    static constexpr bool kOneChain = true;  // next to the rounding of bf16 the length of a chain is nothing
     static inline __m512bh columns(const uint16_t* p) { return reinterpret_cast<__m512bh>(_mm512_load_si512(p)); }
     static inline __m512bh row(const uint16_t* p) {
         int32_t pair;
