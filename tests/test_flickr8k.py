@@ -1,5 +1,6 @@
 """A true early round of active learning: every decision equals that of float64 arithmetic."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 import hnscore
+from hnscore import cli
 from hnscore import reference as ref
 
 MARGIN = 0.2
@@ -33,6 +35,17 @@ def test_hinge(target: str, flickr8k: Round, exact: tuple[NDArray[np.float64], N
     expected = ref.score_matrix(s, MARGIN, reference=own)
     got = hnscore.score(flickr8k["pool"], flickr8k["texts"], MARGIN, reference=flickr8k["own"])
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6 * expected.max())
+
+
+@pytest.mark.parametrize("weight", ["count", "hinge"])
+def test_command_line(tmp_path: Path, flickr8k: Round, weight: str) -> None:
+    for name in ("pool", "texts", "own"):
+        np.save(tmp_path / f"{name}.npy", flickr8k[name])
+    pool, texts, own, out = (str(tmp_path / f"{name}.npy") for name in ("pool", "texts", "own", "scores"))
+    files = ["--images", pool, "--texts", texts, "--reference", own, "-o", out]
+    assert cli.main(["score", *files, "--margin", str(MARGIN), "--weight", weight, "--no-progress"]) == 0
+    expected = hnscore.score(flickr8k["pool"], flickr8k["texts"], MARGIN, reference=flickr8k["own"], weight=weight)
+    np.testing.assert_array_equal(np.load(out), expected)
 
 
 def test_references(flickr8k: Round, exact: tuple[NDArray[np.float64], NDArray[np.float64]]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import hnscore
+from hnscore import _core
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((700, 64)).astype(np.float32)
@@ -195,3 +196,10 @@ def test_ctrl_c_interrupts(call: str) -> None:
         finally:
             process.kill()
     assert (out, error) == ("interrupted\n", "")
+
+
+def test_default_threads_follow_omp_num_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert _core.default_threads() == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    assert _core.default_threads() >= 1

@@ -109,16 +109,19 @@ def _slope(weight: str, gap: Float, temperature: float) -> Float:
 def similarity_error(precision: str, dim: int) -> float:
     """d / |x||t| of the approximate precisions.
 
-    float32: products are summed in chains of `chain`, chains in groups of 16, and groups. So each product is rounded at
-    most chain + 16 + dim / (16 chain) times, by u of a partial sum, and partial sums are at most |x||t| by
-    Cauchy-Schwarz. Six roundings more: the product (where it is not fused), both values (where they were float64), the
-    norms and the threshold.
-    bfloat16 has 8 significant bits: rounding a row moves it by at most 2^-9 of its norm, rounding both moves a product
-    by 2^-8 + 2^-18 of |x||t|; if the norms divided by are those of the rounded rows, the same comes once more.
+    float32: products are summed in chunks of 16, `per_group` chunks to a group, and groups (bf16: one chain). So each
+    product is rounded at most as often as these chains are long, by u of a partial sum, and partial sums are at most
+    |x||t| by Cauchy-Schwarz. Six roundings more: the product (where it is not fused), both values (where they were
+    float64), the norms and the threshold.
+    bfloat16 has 8 significant bits: rounding a row moves it by at most 2^-8 of its norm, rounding both moves a product
+    by 2^-7 + 2^-16 of |x||t|. The norms divided by are those of the rows as given.
     """
-    chain = {"fp32": 16, "bf16": 64}[precision]
-    float32 = (chain + 16 + dim / (16 * chain) + 6) * U
-    return float32 + {"fp32": 0.0, "bf16": 2 * (2.0**-8 + 2.0**-18)}[precision]
+    chunks = -(-dim // 16)
+    groups = next(g for g in range(1, chunks + 2) if g**3 >= 2 * chunks)
+    per_group = -(-chunks // groups)
+    chain = dim if precision == "bf16" else 16 + per_group + -(-chunks // per_group)
+    float32 = (chain + 6) * U
+    return float32 + {"fp32": 0.0, "bf16": 2.0**-7 + 2.0**-16}[precision]
 
 
 # Of a weight: evaluated in float32 (at most 7 u, exp), added up in chains of at most 16, the score rounded to float32.

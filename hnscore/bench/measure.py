@@ -65,6 +65,7 @@ def compare(
                 result.failure = f"failed: {' '.join(str(error).split())[:120]}"
     for n in range(rounds):
         say(f"round {n + 1} of {rounds}")
+        time.sleep(PAUSE)
         each_round()
         random.Random(n).shuffle(ready)
         for result, run, scale in ready:

@@ -1,0 +1,308 @@
+// One thread's rows: packed, run against a block of columns, their open pairs decided, their results written.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+
+#include "cpu/limits.h"
+#include "cpu/top.h"
+#include "stages/weight.h"
+
+namespace hnscore {
+
+// w = g(gap) of one pair.
+inline double weight_of(Recipe weight, double s, double gap, double temperature) {
+    const auto value = [&] {
+        switch (weight) {
+            case count:
+                return 1.0;
+            case hinge:
+                return gap;
+            case squared_hinge:
+                return gap * gap;
+            case exp:
+                return std::exp(gap / temperature);
+            default:
+                return s;
+        }
+    }();
+    return std::isinf(static_cast<float>(value)) ? std::copysign(HUGE_VAL, value)
+                                                 : value;  // float32 has no such weight
+}
+
+inline int row_power(Recipe weight) {
+    switch (weight) {
+        case hinge:
+            return Hinge::kRowPower;
+        case squared_hinge:
+            return SquaredHinge::kRowPower;
+        case similarity:
+            return Similarity::kRowPower;
+        default:
+            return 0;
+    }
+}
+
+inline bool is_top(Recipe r) { return r == top_gap || r == top_similarity; }
+
+// One thread's rows in flight and everything known of them.
+class RowBlock {
+  public:
+    RowBlock(const Job& job, const ColumnLimits& limits, int tiles)
+        : job_(job),
+          columns_(*job.columns),
+          format_(columns_.format),
+          kernels_(format_.kernels()),
+          limits_(limits),
+          size_(static_cast<int64_t>(tiles) * kernels_.rows),
+          tile_bytes_(format_.row_depth(columns_.dim) * kernels_.rows * format_.element_bytes()),
+          packed_(tiles * tile_bytes_),
+          scale_(size_),
+          scale_low_(size_),
+          limit_(size_),
+          factor_(size_),
+          mask_(size_),
+          group_(size_),
+          owner_(size_),
+          state_(size_ * (is_top(job.recipe) ? 1 : kernels_.lanes)),
+          scratch_(3 * kernels_.rows * kernels_.cols),
+          scaled_(format_.row_depth(columns_.dim)),
+          facts_(static_cast<size_t>(size_)),
+          lanes_(static_cast<size_t>(size_)),
+          decided_(static_cast<size_t>(size_)),
+          rows_(format_, job.rows),
+          texts_(format_, columns_.view) {
+        std::memset(scaled_.data(), 0, static_cast<size_t>(scaled_.bytes()));  // the padding of the depth stays 0
+        std::memset(packed_.data(), 0, static_cast<size_t>(packed_.bytes()));  // nothing there may be NaN or subnormal
+        if (is_top(job.recipe)) top_.resize(static_cast<size_t>(size_));
+    }
+
+    // Packs rows [first, first + count) of the call; false where some are bad.
+    bool load(int64_t first, int64_t count, BadRows& bad) {
+        first_ = first;
+        count_ = count;
+        bool good = true;
+        for (int64_t i = 0; i < tiles() * kernels_.rows; ++i) {
+            RowFacts& f = facts_[static_cast<size_t>(i)];
+            if (i >= count) {  // padding: whatever was packed there, masked
+                set_limits(i, false, RowFacts{});
+                continue;
+            }
+            f = rows_.read(first + i, scaled_.data());
+            if (f.bad != kGood) {
+                bad.add(first + i, f.bad);
+                good = false;
+            }
+            store_row(i);
+            set_limits(i, true, f);
+        }
+        return good;
+    }
+
+    void run(int64_t first_panel, int64_t panels) {
+        const int64_t at = first_panel * kernels_.cols;
+        block_ = {
+            .rows = packed_.data(),
+            .tile_bytes = tile_bytes_,
+            .tiles = static_cast<int>(tiles()),
+            .row_scale = scale_.data(),
+            .row_scale_low = scale_low_.data(),
+            .row_limit = limit_.data(),
+            .row_factor = factor_.data(),
+            .row_mask = mask_.data(),
+            .row_group = group_.data(),
+            .row_owner = owner_.data(),
+            .row_state = state_.data(),
+            .cols = columns_.packed.data() + first_panel * columns_.panel_bytes,
+            .panel_bytes = columns_.panel_bytes,
+            .panels = static_cast<int>(panels),
+            .tau = limits_.tau.data() + at,
+            .tau_low = limits_.tau_low.data() + at,
+            .band = limits_.band.data() + at,
+            .col_scale = limits_.scale.data() + at,
+            .col_limit = limits_.limit.data() + at,
+            .col_least = limits_.least.data() + at,
+            .col_group = limits_.group.data() + at,
+            .col_owner = limits_.owner.data() + at,
+            .depth = columns_.depth,
+            .group_depth = chunks_per_group(columns_.depth) * kChunk,
+            .scratch = scratch_.data(),
+            .resolve = resolve,
+            .context = this,
+        };
+        first_column_ = at;
+        (limits_.filtered ? kernels_.filtered : kernels_.plain)[job_.recipe](block_);
+        if (is_top(job_.recipe)) return;
+        for (int64_t i = 0; i < count_; ++i) {
+            float* lanes = state_.data() + i * kernels_.lanes;
+            double sum = 0;
+            for (int l = 0; l < kernels_.lanes; ++l) sum += static_cast<double>(lanes[l]);
+            lanes_[static_cast<size_t>(i)] += sum;
+            std::memset(lanes, 0, static_cast<size_t>(kernels_.lanes) * sizeof(float));
+        }
+    }
+
+    void finish() {
+        for (int64_t i = 0; i < count_; ++i) {
+            if (is_top(job_.recipe)) {
+                finish_top(i);
+                continue;
+            }
+            const RowFacts& f = facts_[static_cast<size_t>(i)];
+            double sum = decided_[static_cast<size_t>(i)];
+            if (f.plain) sum += lanes_[static_cast<size_t>(i)] / std::pow(f.m, row_power(job_.recipe));
+            job_.values[first_ + i] = sum;
+        }
+    }
+
+    int64_t tiles() const { return (count_ + kernels_.rows - 1) / kernels_.rows; }
+
+  private:
+    // scaled_ into row i of its tile, one chunk after the other, a tile's rows apart.
+    void store_row(int64_t i) {
+        const int64_t depth = format_.row_depth(columns_.dim), rows = kernels_.rows;
+        char* tile = packed_.data() + i / rows * tile_bytes_;
+        if (!format_.bf16_elements()) {
+            float* out = reinterpret_cast<float*>(tile) + i % rows * kChunk;
+            for (int64_t k = 0; k < depth; k += kChunk, out += rows * kChunk)
+                std::memcpy(out, scaled_.data() + k, kChunk * sizeof(float));
+            return;
+        }
+        uint16_t* out = reinterpret_cast<uint16_t*>(tile) + i % rows * kChunkBf16;
+        for (int64_t k = 0; k < depth; k += kChunkBf16, out += rows * kChunkBf16)
+            to_bf16(scaled_.data() + k, kChunkBf16, out);
+    }
+    void set_limits(int64_t i, bool real, const RowFacts& f) {
+        const Rules& r = job_.rules;
+        const int64_t row = first_ + i;
+        const auto m = static_cast<float>(f.m);
+        scale_[i] = f.plain ? m : std::numeric_limits<float>::quiet_NaN();
+        scale_low_[i] = f.plain ? static_cast<float>(f.m - m) : 0;
+        limit_[i] =
+            real && r.max_similarity && r.max_similarity_of_rows ? static_cast<float>(r.max_similarity[row] * f.m) : m;
+        if (!f.plain) limit_[i] = scale_[i];
+        factor_[i] = static_cast<float>(1 / (f.m * job_.temperature));
+        mask_[i] = real ? ~uint32_t{0} : 0;
+        group_[i] = real && r.row_group ? r.row_group[row] : -1;
+        owner_[i] = real && r.row_owner ? r.row_owner[row] : -1;
+        if (is_top(job_.recipe)) {
+            const double floor = real && r.floor ? r.floor[row] * f.m : -kInfinity;
+            const auto least = static_cast<float>(floor - std::abs(floor) * 0x1p-20 - 0x1p-120);
+            state_[i] = real ? least : kInfinity;
+            if (real) top_[static_cast<size_t>(i)].reset(job_.k, std::isnan(least) ? -kInfinity : least);
+        } else {
+            std::memset(state_.data() + i * kernels_.lanes, 0, static_cast<size_t>(kernels_.lanes) * sizeof(float));
+            lanes_[static_cast<size_t>(i)] = decided_[static_cast<size_t>(i)] = 0;
+        }
+    }
+
+    double similarity_of(int64_t i, int64_t j, float acc) {
+        const RowFacts& f = facts_[static_cast<size_t>(i)];
+        const double col_m = columns_.m[static_cast<size_t>(j)];
+        if (format_.precision != Precision::exact) return static_cast<double>(acc) / (f.m * col_m);
+        return rows_.exact_similarity(first_ + i, texts_, j);
+    }
+    double tau_of(int64_t j) const {
+        return job_.rules.tau ? job_.rules.tau[j] : -std::numeric_limits<double>::infinity();
+    }
+    // The contract's own words: whether the pair counts.
+    bool counts(int64_t i, int64_t j, double s) const {
+        const Rules& r = job_.rules;
+        const int64_t row = first_ + i;
+        if (r.row_group && r.row_group[row] == r.col_group[j]) return false;
+        if (r.row_owner && r.row_owner[row] == r.col_owner[j]) return false;
+        if (r.max_similarity && s > r.max_similarity[r.max_similarity_of_rows ? row : j]) return false;
+        if (r.kth_value && !(s > r.kth_value[j] || (s == r.kth_value[j] && row <= r.kth_row[j]))) return false;
+        return !r.tau || s - r.tau[j] > 0;
+    }
+
+    static void resolve(void* context, int tile, int panel, const uint32_t* pairs, const uint32_t* sure,
+                        const float* acc) {
+        auto& self = *static_cast<RowBlock*>(context);
+        const Kernels& t = self.kernels_;
+        for (int r = 0; r < t.rows; ++r)
+            for (uint32_t bits = pairs[r]; bits != 0; bits &= bits - 1) {
+                const int c = __builtin_ctz(bits);
+                const int64_t i = static_cast<int64_t>(tile) * t.rows + r;
+                const int64_t j = self.first_column_ + static_cast<int64_t>(panel) * t.cols + c;
+                if (j >= self.columns_.rows) continue;
+                if (is_top(self.job_.recipe))
+                    self.push(i, j, acc[r * t.cols + c], (sure[r] >> c & 1) != 0);
+                else
+                    self.add(i, j, acc[r * t.cols + c]);
+            }
+    }
+    void add(int64_t i, int64_t j, float acc) {
+        const double s = similarity_of(i, j, acc);
+        if (counts(i, j, s))
+            decided_[static_cast<size_t>(i)] += weight_of(job_.recipe, s, s - tau_of(j), job_.temperature);
+    }
+
+    void push(int64_t i, int64_t j, float acc, bool sure) {
+        const bool gap = job_.recipe == top_gap;
+        const double x = gap ? acc - static_cast<double>(scale_[i]) * static_cast<double>(limits_.tau[j]) : acc;
+        const double scale = limits_.scale[j], band = limits_.band[j];
+        TopRow::Entry e{0,    bound((x - band) * scale, -1), bound((x + band) * scale, 1), static_cast<int32_t>(j), acc,
+                        false};
+        TopRow& top = top_[static_cast<size_t>(i)];
+        const auto decide = [&](TopRow::Entry& entry) { return this->decide(i, entry); };
+        // Bounds serve where the pair surely counts; NaN bounds never do.
+        const bool bounded = sure && format_.precision == Precision::exact && e.lower <= e.upper;
+        if (!bounded && !decide(e)) return;
+        top.push(e, decide);
+        state_[i] = top.least();
+    }
+    bool decide(int64_t i, TopRow::Entry& e) {
+        const double s = similarity_of(i, e.col, e.acc);
+        if (!counts(i, e.col, s)) return false;
+        e.key = job_.recipe == top_gap ? s - tau_of(e.col) : s;
+        if (job_.rules.floor && !(e.key > job_.rules.floor[first_ + i])) return false;
+        const double in_row_units = e.key * facts_[static_cast<size_t>(i)].m;
+        e.lower = bound(in_row_units, -1);
+        e.upper = bound(in_row_units, 1);
+        e.decided = true;
+        return true;
+    }
+    // A float32 surely below (side -1) or above (+1) x and its float32 neighbours by rounding.
+    static float bound(double x, int side) { return static_cast<float>(x + side * (std::abs(x) * 0x1p-20 + 0x1p-120)); }
+
+    void finish_top(int64_t i) {
+        TopRow& top = top_[static_cast<size_t>(i)];
+        top.finish([&](TopRow::Entry& e) { return decide(i, e); });
+        const auto& entries = top.entries();
+        const int64_t row = first_ + i, found = static_cast<int64_t>(entries.size());
+        if (job_.rank_weights != nullptr) {
+            double sum = 0;
+            for (int64_t r = 0; r < found; ++r) {
+                const double key = entries[static_cast<size_t>(r)].key;
+                sum += job_.rank_weights[r] * weight_of(job_.weight, key, key, job_.temperature);
+            }
+            job_.values[row] = sum;
+            return;
+        }
+        for (int64_t r = 0; r < job_.k; ++r) {
+            job_.values[row * job_.k + r] = r < found ? entries[static_cast<size_t>(r)].key : -HUGE_VAL;
+            job_.entries[row * job_.k + r] = r < found ? entries[static_cast<size_t>(r)].col : -1;
+        }
+    }
+
+    const Job& job_;
+    const Columns& columns_;
+    const Format format_;
+    const Kernels& kernels_;
+    const ColumnLimits& limits_;
+    const int64_t size_, tile_bytes_;
+    Buffer<char> packed_;
+    Buffer<float> scale_, scale_low_, limit_, factor_;
+    Buffer<uint32_t> mask_;
+    Buffer<int32_t> group_, owner_;
+    Buffer<float> state_, scratch_, scaled_;
+    std::vector<RowFacts> facts_;
+    std::vector<double> lanes_, decided_;  // sums of lanes in row units; sums of pairs decided one by one
+    std::vector<TopRow> top_;
+    RowReader rows_, texts_;
+    TileBlock block_{};
+    int64_t first_ = 0, count_ = 0, first_column_ = 0;
+};
+
+}  // namespace hnscore
