@@ -1,4 +1,5 @@
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,3 +47,16 @@ def flickr8k() -> dict[str, NDArray[Any]]:
         images, texts, owner, part = data["img_emb"], data["txt_emb"], data["owner"], data["part"]
     trained = part[owner] == "train"
     return {"pool": images[part == "pool_unused"], "texts": texts[trained], "own": images[owner[trained]]}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Processes that tests start find the installed package, not the source tree, and heed Ctrl-C.
+
+    The tree's hnscore has no compiled module; a shell that runs tests in the background has children ignore SIGINT.
+    """
+    if folder := os.environ.get("HNSCORE_DATA"):
+        os.environ["HNSCORE_DATA"] = os.path.abspath(folder)
+    os.chdir(tmp_path_factory.mktemp("cwd"))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
