@@ -60,7 +60,6 @@ hnscore::Poll poll_of(const py::object& progress) {
         const py::gil_scoped_acquire gil;
         if (PyErr_CheckSignals() != 0) throw py::error_already_set();
         if (!progress.is_none()) progress(share);
-        return true;
     };
 }
 

@@ -18,7 +18,7 @@ namespace hnscore {
 enum class Precision : int { exact, fp32, bf16 };
 
 // The depth is summed in chunks, chunks in groups, and groups: three short chains of float32 additions instead of one
-// long one, since a chain's error grows with its length. Measured, worst of 20,000 pairs with similarity 0.96 at dim
+// long one, since a chain's error grows with its length. Emulated, worst of 20,000 pairs with similarity 0.96 at dim
 // 512, in units of 2^-24: one chain 19.7; chunks of 64 in one group 3.9; chunks of 16 in groups of 8 2.8.
 constexpr int kChunk = 16;
 constexpr int kChunkBf16 = 64;  // of the layout; bf16 products are added in one chain

@@ -9,10 +9,8 @@
 
 namespace hnscore {
 
-// Called by the thread that made the call, about 20 times a second, with the share done; false stops the call.
-using Poll = std::function<bool(double)>;
-
-struct Stopped {};  // thrown to the caller when poll() said stop
+// Called by the thread that made the call, about 20 times a second, with the share done; an exception ends the call.
+using Poll = std::function<void(double)>;
 
 class Team {
   public:
@@ -32,7 +30,6 @@ class Team {
     const Poll poll_;
     std::atomic<int64_t> done_{0};
     std::atomic<bool> stop_{false};
-    bool stopped_by_poll_ = false;
     std::chrono::steady_clock::time_point last_poll_;
 };
 

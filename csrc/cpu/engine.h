@@ -33,7 +33,7 @@ struct Job {
     int64_t* entries = nullptr;
 };
 
-// Returns the bad rows; the outputs are then incomplete. Throws Stopped where poll said stop.
+// Returns the bad rows; the outputs are then incomplete.
 std::vector<std::pair<int64_t, int>> reduce(const Job& job, int n_threads, const Poll& poll);
 
 // Exact similarity of row a_rows[j] (j where null) of `a` with row j of `b`.
