@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "cpu/dispatch.h"
-#include "cpu/engine.h"
+#include "cpu/plan.h"
 
 namespace py = pybind11;
 using hnscore::View;
@@ -68,15 +68,52 @@ struct PyColumns {
     hnscore::Columns columns;
 };
 
+hnscore::Format format_of(const std::string& similarity, const std::string& precision) {
+    return {&hnscore::current_target(),
+            static_cast<hnscore::Precision>(index_of(kPrecisions, precision, "precision")), similarity == "cosine"};
+}
+
+struct PyPlan {
+    hnscore::Choice choice;
+    const hnscore::Target* target;
+    int64_t dim;
+    int64_t prefix() const { return choice.plan && choice.plan->basis ? choice.plan->basis->count : dim; }
+};
+
+PyPlan choose(const py::array& rows, int rows_code, const py::array& columns, int columns_code,
+              const std::string& similarity, const std::string& precision, int n_threads, const std::string& recipe,
+              int64_t k, const Side<double>& tau, const Side<double>& kth_value, int64_t expected_rows, bool forced) {
+    hnscore::PlanRequest request{.rows = view_of(rows, rows_code),
+                                 .columns = view_of(columns, columns_code),
+                                 .format = format_of(similarity, precision)};
+    const int64_t m = request.columns.rows;
+    if (request.rows.dim != request.columns.dim) throw std::invalid_argument("rows and columns differ in dim");
+    if (request.rows.rows < 1 || m < 1) throw std::invalid_argument("there is nothing to plan");
+    request.recipe = static_cast<hnscore::Recipe>(index_of(kRecipes, recipe, "recipe"));
+    request.k = k;
+    request.tau = side(tau, m, "tau");
+    request.kth_value = side(kth_value, m, "kth_value");
+    request.expected_rows = expected_rows;
+    request.forced = forced;
+    const py::gil_scoped_release release;
+    return {hnscore::choose(request, n_threads), request.format.target, request.rows.dim};
+}
+
 std::unique_ptr<PyColumns> make_columns(const py::array& array, int code, const std::string& similarity,
-                                        const std::string& precision, int n_threads, const py::object& progress) {
+                                        const std::string& precision, int n_threads, const py::object& progress,
+                                        const PyPlan* plan, bool warm) {
     const View view = view_of(array, code);
-    const hnscore::Format format{&hnscore::current_target(),
-                                 static_cast<hnscore::Precision>(index_of(kPrecisions, precision, "precision")),
-                                 similarity == "cosine"};
+    hnscore::Format format = format_of(similarity, precision);
+    std::shared_ptr<const hnscore::Plan> cascade;
+    if (plan != nullptr && plan->choice.plan) {
+        if (plan->dim != view.dim) throw std::invalid_argument("the plan is for another dim");
+        if (format.precision != hnscore::Precision::exact) throw std::invalid_argument("a cascade is exact");
+        format.target = plan->target;  // whose layouts the plan's basis has
+        cascade = plan->choice.plan;
+    }
     const hnscore::Poll poll = poll_of(progress);
     const py::gil_scoped_release release;
-    hnscore::Columns columns(view, format, n_threads, poll);
+    hnscore::Columns columns(view, format, cascade, warm, n_threads, poll);
     const py::gil_scoped_acquire gil;
     return std::make_unique<PyColumns>(PyColumns{array, std::move(columns)});
 }
@@ -86,7 +123,7 @@ py::tuple reduce(const py::array& array, int code, const PyColumns& columns, con
                  const Side<int32_t>& row_groups, const Side<int32_t>& col_groups, const Side<int32_t>& row_owners,
                  const Side<int32_t>& col_owners, const Side<double>& kth_value, const Side<int64_t>& kth_row,
                  const std::string& weight, double temperature, int64_t k, const Side<double>& floor,
-                 const Side<double>& rank_weights, const py::object& progress) {
+                 const Side<double>& rank_weights, const py::object& progress, const py::object& survivors) {
     const View rows = view_of(array, code);
     const int64_t n = rows.rows, m = columns.columns.rows;
     if (rows.dim != columns.columns.dim) throw std::invalid_argument("rows and columns differ in dim");
@@ -123,10 +160,14 @@ py::tuple reduce(const py::array& array, int code, const PyColumns& columns, con
     }
     std::vector<std::pair<int64_t, int>> bad;
     const hnscore::Poll poll = poll_of(progress);
+    hnscore::Survivors left;
+    job.survivors = &left;
     {
         const py::gil_scoped_release release;
         bad = hnscore::reduce(job, n_threads, poll);
     }
+    if (!survivors.is_none() && columns.columns.plan)
+        survivors(left.pairs, left.first, left.second, left.counted);
     return py::make_tuple(values, entries, bad);
 }
 
@@ -138,7 +179,7 @@ py::tuple pair_similarity(const py::array& a, int a_code, const Side<int64_t>& a
     for (int64_t j = 0; j < vb.rows; ++j)
         if ((rows ? rows[j] : j) < 0 || (rows ? rows[j] : j) >= va.rows)
             throw std::invalid_argument("a_rows out of range");
-    const hnscore::Format format{&hnscore::current_target(), hnscore::Precision::exact, similarity == "cosine"};
+    const hnscore::Format format = format_of(similarity, "exact");
     py::array_t<double> out(vb.rows);
     double* values = out.mutable_data();
     hnscore::PairResult result;
@@ -147,6 +188,14 @@ py::tuple pair_similarity(const py::array& a, int a_code, const Side<int64_t>& a
         result = hnscore::pair_similarity(va, rows, vb, format, n_threads, values);
     }
     return py::make_tuple(out, result.bad_a, result.bad_b);
+}
+
+std::vector<std::pair<int64_t, int>> check_rows(const py::array& array, int code, const std::string& similarity,
+                                                int n_threads) {
+    const View view = view_of(array, code);
+    const hnscore::Format format = format_of(similarity, "exact");
+    const py::gil_scoped_release release;
+    return hnscore::check_rows(view, format, n_threads);
 }
 
 double exact_dot(const py::array_t<double, py::array::c_style>& a, const py::array_t<double, py::array::c_style>& b) {
@@ -170,9 +219,29 @@ void register_engine(py::module_& m) {
     m.attr("BAD_ZERO") = static_cast<int>(hnscore::kZero);
     m.attr("BAD_RANGE") = static_cast<int>(hnscore::kOutOfRange);
 
+    py::class_<PyPlan>(m, "Plan")
+        .def_property_readonly("cascade", [](const PyPlan& p) { return p.choice.plan != nullptr; })
+        .def_property_readonly("reason", [](const PyPlan& p) { return p.choice.reason; })
+        .def_property_readonly("dims", [](const PyPlan& p) { return p.prefix(); })
+        .def_property_readonly("has_basis", [](const PyPlan& p) { return p.choice.plan && p.choice.plan->basis; })
+        .def_property_readonly("codes",
+                               [](const PyPlan& p) { return p.target->screen.code_bytes == 1 ? "int8" : "float32"; })
+        .def_property_readonly(
+            "refines", [](const PyPlan& p) { return p.choice.plan && p.choice.plan->basis && p.target->screen.refines; })
+        .def_property_readonly("share", [](const PyPlan& p) { return p.choice.share; })
+        .def_property_readonly("kept",
+                               [](const PyPlan& p) { return py::make_tuple(p.choice.kept_first, p.choice.kept_second); })
+        .def_property_readonly("work", [](const PyPlan& p) { return p.choice.work; });
+    m.def("choose", &choose, py::arg("rows"), py::arg("rows_code"), py::arg("columns"), py::arg("columns_code"),
+          py::arg("similarity"), py::arg("precision"), py::arg("n_threads"), py::kw_only(), py::arg("recipe"),
+          py::arg("k") = 1, py::arg("tau") = py::none(), py::arg("kth_value") = py::none(),
+          py::arg("expected_rows") = 0, py::arg("forced") = false);
+    m.def("check_rows", &check_rows, py::arg("array"), py::arg("code"), py::arg("similarity"), py::arg("n_threads"));
+
     py::class_<PyColumns>(m, "Columns")
         .def(py::init(&make_columns), py::arg("array"), py::arg("code"), py::arg("similarity"), py::arg("precision"),
-             py::arg("n_threads"), py::arg("progress") = py::none())
+             py::arg("n_threads"), py::arg("progress") = py::none(), py::arg("plan").none(true) = py::none(),
+             py::arg("warm") = true)
         .def_property_readonly("rows", [](const PyColumns& c) { return c.columns.rows; })
         .def_property_readonly("dim", [](const PyColumns& c) { return c.columns.dim; })
         .def_property_readonly("nbytes", [](const PyColumns& c) { return c.columns.bytes(); })
@@ -185,7 +254,7 @@ void register_engine(py::module_& m) {
           py::arg("col_groups") = py::none(), py::arg("row_owners") = py::none(), py::arg("col_owners") = py::none(),
           py::arg("kth_value") = py::none(), py::arg("kth_row") = py::none(), py::arg("weight") = "similarity",
           py::arg("temperature") = 1.0, py::arg("k") = 1, py::arg("floor") = py::none(),
-          py::arg("rank_weights") = py::none(), py::arg("progress") = py::none());
+          py::arg("rank_weights") = py::none(), py::arg("progress") = py::none(), py::arg("survivors") = py::none());
     m.def("pair_similarity", &pair_similarity, py::arg("a"), py::arg("a_code"), py::arg("a_rows"), py::arg("b"),
           py::arg("b_code"), py::arg("similarity"), py::arg("n_threads"));
     m.def("exact_dot", &exact_dot, py::arg("a"), py::arg("b"));

@@ -16,9 +16,65 @@ BAD_RANGE: Final[int]
 Progress = Callable[[float], object] | None
 BadRows = list[tuple[int, int]]
 
+class Plan:
+    """How a call goes through its pairs; dense, for the `reason`, unless `cascade`."""
+
+    @property
+    def cascade(self) -> bool: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def dims(self) -> int:
+        """That the first pass looks at, on a basis where `has_basis`."""
+
+    @property
+    def has_basis(self) -> bool: ...
+    @property
+    def codes(self) -> str:
+        """"int8" or "float32"."""
+
+    @property
+    def refines(self) -> bool:
+        """Whether a second pass looks at all dims."""
+
+    @property
+    def share(self) -> float:
+        """Of the sampled pairs, those that count; NaN where none were sampled."""
+
+    @property
+    def kept(self) -> tuple[float, float]:
+        """Shares of the sampled pairs that the first and the last pass would leave."""
+
+    @property
+    def work(self) -> float:
+        """Expected time relative to dense."""
+
+def choose(
+    rows: NDArray[Any],
+    rows_code: int,
+    columns: NDArray[Any],
+    columns_code: int,
+    similarity: str,
+    precision: str,
+    n_threads: int,
+    *,
+    recipe: str,
+    k: int = 1,
+    tau: NDArray[np.float64] | None = None,
+    kth_value: NDArray[np.float64] | None = None,
+    expected_rows: int = 0,
+    forced: bool = False,
+) -> Plan:
+    """The plan for `reduce` of these rows, and `expected_rows` in all, over these columns; `forced`: a cascade."""
+
+def check_rows(array: NDArray[Any], code: int, similarity: str, n_threads: int) -> BadRows:
+    """The rows that `Columns` or `reduce` would call bad."""
+
 class Columns:
     """The side that is packed once: rows of `array` scaled by powers of two, in panels of one CPU target.
 
+    With a cascading `plan`: codes of them; and with `warm` the first few as panels too, which a top recipe without
+    `tau` and `floor` needs.
     `code` is DTYPES[name], plus 256 where the bytes are swapped. `bad_rows` lists at most 8 rows
     (row, kind) in ascending order; an object with bad rows must not be used.
     The array is kept alive and read again where `precision` is "exact".
@@ -32,6 +88,8 @@ class Columns:
         precision: str,
         n_threads: int,
         progress: Progress = None,
+        plan: Plan | None = None,
+        warm: bool = True,
     ) -> None: ...
     @property
     def rows(self) -> int: ...
@@ -66,6 +124,7 @@ def reduce(
     floor: NDArray[np.float64] | None = None,
     rank_weights: NDArray[np.float64] | None = None,
     progress: Progress = None,
+    survivors: Callable[[int, int, int, int], object] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64] | None, BadRows]:
     """Reduce every row of `array` over all columns.
 
@@ -74,6 +133,7 @@ def reduce(
     with -1; with `rank_weights` (k,) they return (n,) `sum_r rank_weights[r] * weight(entry r)` instead.
     A pair counts where `s > tau[col]`, `s <= max_similarity[col or row]`, the group ids differ, the owner ids
     differ, and (s, row) is not below (kth_value[col], kth_row[col]). `floor[row]`: only entries above it.
+    `survivors` is told of a cascade how many pairs there were, the first pass left, the last left, and counted.
     """
 
 def pair_similarity(

@@ -30,12 +30,48 @@ def pack(
     n_threads: int,
     rows: NDArray[np.int64] | None = None,
     start: int = 0,
+    plan: _core.Plan | None = None,
+    warm: bool = True,
 ) -> _core.Columns:
     """`array` packed as columns, or the error that names its bad rows (row i is the caller's rows[i] or start + i)."""
-    columns = _core.Columns(array, code, similarity, precision, n_threads)
+    columns = _core.Columns(array, code, similarity, precision, n_threads, plan=plan, warm=warm)
     if bad := columns.bad_rows:
         refuse_bad_rows(name, bad, rows, start)
     return columns
+
+
+def check_rows(
+    name: str, array: NDArray[Any], code: int, similarity: str, n_threads: int, rows: NDArray[np.int64] | None = None
+) -> None:
+    """The error that `pack` would raise, without packing."""
+    if bad := _core.check_rows(array, code, similarity, n_threads):
+        refuse_bad_rows(name, bad, rows)
+
+
+def choose(
+    rows: NDArray[Any],
+    rows_code: int,
+    columns: NDArray[Any],
+    columns_code: int,
+    similarity: str,
+    n_threads: int,
+    method: str,
+    **request: Any,
+) -> _core.Plan:
+    """How an exact call with method "auto" or "cascade" goes through its pairs."""
+    return _core.choose(
+        rows, rows_code, columns, columns_code, similarity, "exact", n_threads, forced=method == "cascade", **request
+    )
+
+
+def describe(plan: _core.Plan, dim: int) -> str:
+    """What was chosen and expected, for people."""
+    if not plan.cascade:
+        return f"dense because {plan.reason}"
+    passes = [f"{plan.dims} of {dim} dims as {plan.codes} leave {plan.kept[0]:.2%}"]
+    if plan.refines:
+        passes.append(f"all dims as {plan.codes} {plan.kept[1]:.2%}")
+    return f"expected: {', '.join(passes)}, float64 decides, in {plan.work:.0%} of the dense time"
 
 
 def kth_best(
@@ -49,6 +85,7 @@ def kth_best(
     n_threads: int,
     progress: Callable[[float], object] | None = None,
     *,
+    method: str = "auto",
     max_similarity: NDArray[np.float64] | None = None,
     txt_groups: NDArray[np.int32] | None = None,
     img_groups: NDArray[np.int32] | None = None,
@@ -62,7 +99,13 @@ def kth_best(
 
     Needs 1 <= k <= n_img and at least one text.
     """
-    block = max(_LEAST_BLOCK, _BLOCK_BYTES // (4 * img.shape[1]))
+    plan = None
+    row_bytes = 4 * img.shape[1]
+    if method != "dense" and precision == "exact":
+        plan = choose(txt, txt_code, img, img_code, similarity, n_threads, method, recipe="top_similarity", k=k)
+        if plan.cascade:
+            row_bytes = 2 * img.shape[1]  # about: codes of one byte a value, and of the prefix
+    block = max(_LEAST_BLOCK, _BLOCK_BYTES // row_bytes)
     blocks = [(start, min(start + block, len(img))) for start in range(0, len(img), block)]
     step = max(_LEAST_SLICE, _STATE_BYTES // (_BYTES_PER_ENTRY * k))
     kth = []
@@ -78,7 +121,10 @@ def kth_best(
             filters["row_owners"] = txt_owners[part]
         values = rows = None
         for start, stop in blocks:
-            columns = pack("img_emb", img[start:stop], img_code, similarity, precision, n_threads, start=start)
+            columns = pack(
+                "img_emb", img[start:stop], img_code, similarity, precision, n_threads, start=start, plan=plan,
+                warm="floor" not in filters,
+            )  # fmt: skip
             if img_groups is not None:
                 filters["col_groups"] = img_groups[start:stop]
             if txt_owners is not None:

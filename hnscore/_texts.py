@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -23,13 +24,15 @@ from ._arrays import (
     values,
     weighting,
 )
-from ._pool import pack
+from ._pool import check_rows, choose, describe, pack
 
 _LOG = logging.getLogger("hnscore")
 # The margin is looked at where a call has this many pairs, on a sample of at most so many images and texts.
 _SAMPLED_FROM = 2**16
 _SAMPLED_IMAGES = 64
 _SAMPLED_TEXTS = 256
+# What the plan's own sample, where there is one, must show for that.
+_LOOK_AGAIN = 0.4
 
 
 class MarginWarning(UserWarning):
@@ -63,7 +66,11 @@ class TextSide:
         self.margin = real("margin", margin)
         choice("similarity", similarity, ("cosine", "dot"))
         choice("precision", precision, _core.PRECISIONS)
-        choice("method", method, ("auto", "dense"))
+        choice("method", method, ("auto", "dense", "cascade"))
+        if method == "cascade" and precision != "exact":
+            raise ValueError(
+                f"method='cascade' is exact, got precision={precision!r}; leave precision out, or use method='dense'"
+            )
         self.rows: NDArray[np.int64] | None = None  # of the texts that were drawn
         if minibatch is not None:
             n_used = integer("minibatch", minibatch, 1, n_txt, "texts drawn of txt_emb")
@@ -110,11 +117,41 @@ class TextSide:
         if groups is not None:
             self.labels, ids = np.unique(groups, return_inverse=True)
             self.options["col_groups"] = ids.astype(np.int32)
-        self.columns = pack("txt_emb", txt, txt_code, similarity, precision, self.threads, self.rows)
+        self.method: str = method if precision == "exact" else "dense"
+        self._plan: _core.Plan | None = None
+        self._columns: _core.Columns | None = None
+        self._lock = threading.Lock()
+        if self.method == "dense":
+            self._columns = pack("txt_emb", txt, txt_code, similarity, precision, self.threads, self.rows)
+        else:  # the plan wants to see images and thresholds first
+            check_rows("txt_emb", txt, txt_code, similarity, self.threads, self.rows)
 
     def set_reference(self, reference: NDArray[np.float64]) -> None:
         """tau_j = r_j - margin."""
         self.options["tau"] = reference - self.margin
+
+    def prepare(
+        self, img: NDArray[Any], img_code: int, n_img: int, kth_value: NDArray[np.float64] | None = None
+    ) -> None:
+        """Chooses the method, once, for about `n_img` images like these, and packs the texts for it."""
+        with self._lock:
+            if self._columns is not None:
+                return
+            self._plan = choose(
+                img, img_code, self.txt, self.txt_code, self.similarity, self.threads, self.method,
+                recipe=self.recipe, k=self.options.get("k", 1), tau=self.options["tau"], kth_value=kth_value,
+                expected_rows=n_img,
+            )  # fmt: skip
+            self.method = "cascade" if self._plan.cascade else "dense"
+            self._columns = pack(
+                "txt_emb", self.txt, self.txt_code, self.similarity, self.precision, self.threads, self.rows,
+                plan=self._plan,
+            )  # fmt: skip
+
+    @property
+    def columns(self) -> _core.Columns:
+        assert self._columns is not None, "prepare() comes first"
+        return self._columns
 
     def image_groups(self, img_groups: Any, n_img: int) -> NDArray[np.int32] | None:
         """The text group of each image, -1 where no text has its label."""
@@ -140,6 +177,8 @@ class TextSide:
         """The scores of some images."""
         if progress is not None:
             filters["progress"] = progress
+        if self.method == "cascade" and self._plan is not None and _LOG.isEnabledFor(logging.INFO):
+            filters["survivors"] = _log_survivors
         sums, _, bad = _core.reduce(img, img_code, self.columns, self.recipe, self.threads, **self.options, **filters)
         if progress is not None:
             progress(1.0)
@@ -159,6 +198,8 @@ class TextSide:
         txt, tau = self.txt, self.options["tau"]
         if len(img) * len(txt) < _SAMPLED_FROM:
             return False
+        if self._plan is not None and self._plan.share < _LOOK_AGAIN:
+            return True
         img = img[:: -(-len(img) // _SAMPLED_IMAGES)]
         step = -(-len(txt) // _SAMPLED_TEXTS)
         txt, tau = txt[::step], tau[::step].copy()
@@ -191,17 +232,29 @@ class TextSide:
             return
         n_txt, dim = self.txt.shape
         line = (
-            f"method=dense, target={self.columns.target}, precision={self.precision}, {self.threads} threads: "
+            f"method={self.method}, target={self.columns.target}, precision={self.precision}, {self.threads} threads: "
             f"{n_img} images x {n_txt} texts, dim {dim}, {self.columns.nbytes / 2**20:.1f} MiB of packed texts"
         )
+        if self._plan is not None:
+            line += f"; {describe(self._plan, dim)}"
         _LOG.info(line)
         if verbose:
             print(f"hnscore: {line}")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "columns"}
+        # The plan stays here: on arrival the chosen method packs anew, a cascade by its first chunk. No bit changes.
+        return {name: value for name, value in self.__dict__.items() if name not in ("_columns", "_plan", "_lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.threads = threads(self.n_threads)
-        self.columns = pack("txt_emb", self.txt, self.txt_code, self.similarity, self.precision, self.threads)
+        self._plan = self._columns = None
+        self._lock = threading.Lock()
+        if self.method == "dense":
+            self._columns = pack("txt_emb", self.txt, self.txt_code, self.similarity, self.precision, self.threads)
+
+
+def _log_survivors(pairs: int, first: int, second: int, counted: int) -> None:
+    _LOG.info(
+        "cascade: of %d pairs the first pass left %.3g %%, the last %.3g %%", pairs, 100 * first / pairs, 100 * second / pairs
+    )

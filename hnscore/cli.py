@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     rule.add_argument("--similarity", default="cosine", help="cosine (default) or dot")
     work = score.add_argument_group("work")
     work.add_argument("--precision", default="exact", help="exact (default), fp32, bf16")
-    work.add_argument("--method", default="auto", help="auto (default), dense")
+    work.add_argument("--method", default="auto", help="auto (default), dense, cascade")
     work.add_argument("--n-threads", type=int, help="default: every core")
     work.add_argument("--chunk-rows", type=int, help="pool rows per chunk (default: as many as take 0.4 s)")
     work.add_argument("--no-progress", action="store_true", help="no progress bar")

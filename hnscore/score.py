@@ -105,8 +105,12 @@ def score(
         ``"fp32"``: the same sums, but pairs within float32 rounding of their threshold (a few
         2^-24 * norm(x) * norm(t)) may fall on either side. ``"bf16"``: embeddings are rounded to 8 significant bits,
         which moves a similarity by at most 2^-7 * norm(x) * norm(t), usually far less.
-    method : {"auto", "dense"}
-        The algorithm; ``"auto"`` is dense.
+    method : {"auto", "dense", "cascade"}
+        ``"dense"`` computes every similarity. ``"cascade"`` drops most pairs after a glance at few dimensions in low
+        precision, by a bound that never drops one that counts, and decides the rest in float64: the same counts, sums
+        within the error of `precision`, several times faster where few pairs count. ``"auto"`` takes what it expects
+        to be faster, from a sample of the call's own embeddings. Each of the two gives the same bits for any number
+        of threads and any chunks. A cascade is always exact: ``precision="exact"`` only.
     random_state : int, numpy.random.Generator or RandomState, optional
         Seed of the minibatch.
     n_threads : int, optional
@@ -218,25 +222,27 @@ def _score(
             refuse_bad_rows("img_emb", bad)
     elif own is None and reference == "pool_max":
         bar = rows_bar(show_progress_bar, "reference", n_img)
-        own, _ = kth_best(*pool, 1, similarity, precision, texts.threads, bar)
+        own, _ = kth_best(*pool, 1, similarity, precision, texts.threads, bar, method=method)
     elif own is None:
         own = _pair_similarity(texts, img, img_code, "img_emb")
         txt_owners = np.arange(n_txt, dtype=np.int32) if texts.rows is None else texts.rows.astype(np.int32)
         filters["row_owners"] = np.arange(n_img, dtype=np.int32)
         filters["col_owners"] = txt_owners
     texts.set_reference(own)
-    if top_k_images is None:
-        texts.warn_if_wide(img, img_code, stacklevel=4)
-    elif top_k_images < n_img:
+    if top_k_images is not None and top_k_images < n_img:
         bar = rows_bar(show_progress_bar, "top images", n_img)
         kth_value, kth_row = kth_best(
-            *pool, top_k_images, similarity, precision, texts.threads, bar, max_similarity=texts.max_similarity,
-            txt_groups=texts.options.get("col_groups"), img_groups=ids, txt_owners=txt_owners,
+            *pool, top_k_images, similarity, precision, texts.threads, bar, method=method,
+            max_similarity=texts.max_similarity, txt_groups=texts.options.get("col_groups"), img_groups=ids,
+            txt_owners=txt_owners,
         )  # fmt: skip
         filters["kth_value"] = kth_value
         filters["kth_row"] = np.where(kth_row < 0, _LAST_ROW, kth_row)  # fewer than k images: all of them count
     if ids is not None:
         filters["row_groups"] = ids
+    texts.prepare(img, img_code, n_img, filters.get("kth_value"))
+    if top_k_images is None:
+        texts.warn_if_wide(img, img_code, stacklevel=4)
     texts.log(n_img, verbose)
     return like(img_emb, texts.reduce(img, img_code, rows_bar(show_progress_bar, "score", n_img), **filters))
 

@@ -12,11 +12,14 @@ from ._texts import TextSide
 from .score import given_reference
 
 
+_CHUNKS = 16  # of the first one's size, for which the method is chosen
+
+
 class Scorer:
     """`score` for a pool that comes in chunks: the texts are checked, drawn and packed once.
 
-    Any number of chunks of any size, from any number of threads, get the same bits as one call of `score`. Rules that
-    need the whole pool (``reference="pool_max"``, ``reference="paired"``, `top_k_images`) are refused.
+    Any number of chunks of any size, from any number of threads, get the same bits as one call of `score` by the same
+    method. ``method="auto"`` chooses it at the first chunk, as for a pool of sixteen such chunks. Rules that need the whole pool (``reference="pool_max"``, ``reference="paired"``, `top_k_images`) are refused.
 
     Parameters
     ----------
@@ -104,6 +107,7 @@ class Scorer:
         groups = texts.image_groups(img_groups, len(img))
         if not len(img):
             return like(img_chunk, np.zeros(0, texts.dtype))
+        texts.prepare(img, code, _CHUNKS * len(img))
         if not self._judged:
             self._judged = texts.warn_if_wide(img, code, stacklevel=3)
             texts.log(len(img), self._verbose)
@@ -111,10 +115,16 @@ class Scorer:
         bar = rows_bar(self._show_progress_bar, "score", len(img))
         return like(img_chunk, texts.reduce(img, code, bar, "img_chunk", **filters))
 
+    def _choose_for(self, some: Any, n_img: int) -> str:
+        """Settles the method for `n_img` images of which these are some; the method."""
+        img, code = embeddings("img_emb", some)
+        self._texts.prepare(img, code, n_img)
+        return self._texts.method
+
     def __repr__(self) -> str:
         t = self._texts
         return (
             f"Scorer({len(t.txt)} texts, dim {t.txt.shape[1]}, margin={t.margin:g}, weight={t.weight!r}, "
             f"aggregate={t.aggregate!r}, similarity={t.similarity!r}, precision={t.precision!r}, "
-            f"{t.columns.nbytes / 2**20:.1f} MiB packed)"
+            f"method={t.method!r})"
         )

@@ -27,6 +27,7 @@ from hnscore import _arrays, _core, _pool
 # Ctrl-C is noticed between chunks at the latest and is promised within a second.
 _CHUNK_SECONDS = 0.4
 _FIRST_CHUNK_MULTIPLY_ADDS = 5e8
+_SAMPLED_ROWS = 4096
 
 Array = NDArray[Any]
 StrPath = str | os.PathLike[str]
@@ -163,6 +164,7 @@ def score_file(
             )
             partial.write(0, len(img), scores)
         else:
+            method = options.get("method", "auto")
             size = (len(img), *txt.shape, chunk_rows, show_progress_bar)
             if isinstance(ref, str):  # pool_max, the first of two passes over the file
                 hnscore.Scorer(txt, margin, reference=np.zeros(len(txt)), **common)  # errors before hours of work
@@ -170,9 +172,12 @@ def score_file(
                 for start, stop in _chunks("reference", partial.reference_rows, *size):
                     with _rows_of(images, start):
                         chunk = numbers(img[start:stop])
-                        ref = np.maximum(ref, best_matches(chunk, txt, similarity, precision, n_threads))
+                        ref = np.maximum(ref, best_matches(chunk, txt, similarity, precision, n_threads, method))
                     partial.write_reference(stop, ref)
-            scorer = hnscore.Scorer(txt, margin, reference=ref, **common)
+            # What "auto" means is settled once, by the pool as a whole as in hnscore.score, and kept for resuming.
+            scorer = hnscore.Scorer(txt, margin, reference=ref, **(common | {"method": partial.method or method}))
+            some = img if dtype is None else img[:: max(1, len(img) // _SAMPLED_ROWS)]  # numbers() may copy
+            partial.method = scorer._choose_for(numbers(some), len(img))
             for start, stop in _chunks("scores", partial.rows, *size):
                 labels = None if img_labels is None else img_labels[start:stop]
                 with _rows_of(images, start):
@@ -182,7 +187,7 @@ def score_file(
 
 
 def best_matches(
-    img_emb: Array, txt_emb: Array, similarity: str, precision: str, n_threads: int | None
+    img_emb: Array, txt_emb: Array, similarity: str, precision: str, n_threads: int | None, method: str = "auto"
 ) -> NDArray[np.float64]:
     """The similarity of each text to its best image, (n_txt,): the maximum over chunks is that of the pool."""
     _arrays.choice("similarity", similarity, ("cosine", "dot"))
@@ -190,7 +195,7 @@ def best_matches(
     img, img_code = _arrays.embeddings("img_emb", img_emb)
     txt, txt_code = _arrays.embeddings("txt_emb", txt_emb)
     threads = _arrays.threads(n_threads)
-    return _pool.kth_best(txt, txt_code, img, img_code, 1, similarity, precision, threads)[0]
+    return _pool.kth_best(txt, txt_code, img, img_code, 1, similarity, precision, threads, method=method)[0]
 
 
 class _Partial:
@@ -201,7 +206,9 @@ class _Partial:
         self._scores = Path(f"{output}.partial")
         self._side = Path(f"{output}.partial.json")
         self._reference = Path(f"{output}.partial.reference.npy")
-        self._state: dict[str, Any] = {"settings": settings, "seed": randbits(32), "reference_rows": 0, "rows": 0}
+        self._state: dict[str, Any] = {
+            "settings": settings, "seed": randbits(32), "method": None, "reference_rows": 0, "rows": 0,
+        }  # fmt: skip
         if output.exists() and not overwrite:
             raise FileExistsError(f"{output} exists; pass --overwrite to replace it, or choose another output")
         state = self._load(overwrite) if self._side.exists() and self._scores.exists() else None
@@ -247,6 +254,15 @@ class _Partial:
     @property
     def seed(self) -> int:
         return int(self._state["seed"])
+
+    @property
+    def method(self) -> str | None:
+        """That the scores so far were made by."""
+        return None if self._state["method"] is None else str(self._state["method"])
+
+    @method.setter
+    def method(self, method: str) -> None:
+        self._state["method"] = method
 
     def write(self, start: int, total: int, scores: Array) -> None:
         """Rows from `start` on, of `total`; on disk before the side file says so."""

@@ -34,6 +34,12 @@ def target(request: pytest.FixtureRequest) -> Iterator[str]:
     _core.set_target(previous)
 
 
+@pytest.fixture(params=["dense", "cascade"])
+def method(request: pytest.FixtureRequest) -> str:
+    """The test runs once with each way through the pairs; "auto" is one of the two, and dense for small inputs."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
 def flickr8k() -> dict[str, NDArray[Any]]:
     """An early active-learning round on Flickr8k: pool, texts of the training part and the texts' own images."""

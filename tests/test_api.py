@@ -52,7 +52,7 @@ def test_chunks_get_the_bits_of_one_call(rules: dict[str, Any]) -> None:
 
 def test_scorer_says_what_it_is() -> None:
     text = repr(hnscore.Scorer(TXT, 0.4, reference=OWN, weight="count"))
-    for words in ("70 texts", "dim 24", "margin=0.4", "weight='count'", "precision='exact'", "MiB"):
+    for words in ("70 texts", "dim 24", "margin=0.4", "weight='count'", "precision='exact'", "method='auto'"):
         assert words in text
 
 

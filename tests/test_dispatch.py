@@ -120,7 +120,7 @@ def test_only_targets_use_more_than_the_baseline() -> None:
     """A common function that was compiled with a target's flags might be the copy that the linker keeps for all."""
     if "hnscore::" not in tool("nm", "-C"):
         pytest.skip("the module is stripped: its functions have no names")
-    in_target = re.compile(r"\bhnscore::(avx2|avx512|avx512bf16)::")
+    in_target = re.compile(r"\bhnscore::(avx2|avx512|avx512vnni|avx512bf16)::")
     seen, astray = set(), set()
     for function, instruction in functions_beyond_baseline():
         if found := in_target.search(function):

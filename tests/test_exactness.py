@@ -154,18 +154,20 @@ RECIPES: tuple[dict[str, Any], ...] = (
 )
 
 
-def check(x: NDArray[Any], t: NDArray[Any], s: NDArray[np.float64], similarity: str, **rules: Any) -> None:
+def check(
+    x: NDArray[Any], t: NDArray[Any], s: NDArray[np.float64], similarity: str, method: str, **rules: Any
+) -> None:
     norms = norm_products(x, t, similarity)
     for recipe in RECIPES:
         if recipe["weight"] == "similarity" and np.abs(s).max() > 1e38:
             continue  # +inf and -inf make no sum
-        scores = hnscore.score(x, t, 0.0, similarity=similarity, **recipe, **rules)
+        scores = hnscore.score(x, t, 0.0, similarity=similarity, method=method, **recipe, **rules)
         assert_score(scores, s, norms, 0.0, label=(recipe, [*rules]), **recipe, **rules)
 
 
 @each_case
 def test_thresholds_next_to_similarities(
-    target: str, adversary: Callable[[int, int, int], Embeddings], similarity: str
+    target: str, method: str, adversary: Callable[[int, int, int], Embeddings], similarity: str
 ) -> None:
     for n, m, dim in ((9, 21, 4), (17, 35, 70), (5, 3, 530)):
         x, t = adversary(n, m, dim)
@@ -173,22 +175,24 @@ def test_thresholds_next_to_similarities(
         for row in (0, n // 2, n - 1):
             # tau_j is exactly the similarity of one pair, or its neighbour on either side.
             for tau in (s[row], np.nextafter(s[row], np.inf), np.nextafter(s[row], -np.inf)):
-                check(x, t, s, similarity, reference=tau)
+                check(x, t, s, similarity, method, reference=tau)
                 # As an upper limit: the pair counts up to and with equality.
-                check(x, t, s, similarity, reference=np.full(m, s.min() - 1), max_similarity=tau)
-                check(x, t, s, similarity, reference=tau, max_similarity=np.roll(tau, 1))
-        check(x, t, s, similarity, reference=np.zeros(m))
-        check(x, t, s, similarity, reference="pool_max")
+                check(x, t, s, similarity, method, reference=np.full(m, s.min() - 1), max_similarity=tau)
+                check(x, t, s, similarity, method, reference=tau, max_similarity=np.roll(tau, 1))
+        check(x, t, s, similarity, method, reference=np.zeros(m))
+        check(x, t, s, similarity, method, reference="pool_max")
 
 
 @each_case
-def test_ranks_among_ties(target: str, adversary: Callable[[int, int, int], Embeddings], similarity: str) -> None:
+def test_ranks_among_ties(
+    target: str, method: str, adversary: Callable[[int, int, int], Embeddings], similarity: str
+) -> None:
     for n, m, dim in ((9, 21, 4), (17, 35, 70)):
         x, t = adversary(n, m, dim)
         s = ref.similarity_matrix(x, t, similarity)
         for k in (1, 2, n // 2, n):
-            check(x, t, s, similarity, reference=np.full(m, s.min() - 1), top_k_images=k)
-            check(x, t, s, similarity, reference=s[0], max_similarity=s[1], top_k_images=k)
+            check(x, t, s, similarity, method, reference=np.full(m, s.min() - 1), top_k_images=k)
+            check(x, t, s, similarity, method, reference=s[0], max_similarity=s[1], top_k_images=k)
 
 
 @each_case

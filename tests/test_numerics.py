@@ -58,7 +58,7 @@ class Problem(NamedTuple):
 
     def check(self, margin: float, label: object = "", **rules: Any) -> None:
         scores = self.score(margin, **rules)
-        rules.pop("n_threads", None)
+        rules = {name: rule for name, rule in rules.items() if name not in ("n_threads", "method")}
         assert_score(scores, self.s, self.norms, margin * self.scale, label=(label, margin, rules), **rules)
 
 
@@ -93,7 +93,7 @@ def recipes(scale: float) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("weight", WEIGHTS)
-def test_every_corner_of_the_tiles(target: str, weight: str) -> None:
+def test_every_corner_of_the_tiles(target: str, method: str, weight: str) -> None:
     whole = problem(65, 65, 37, "float32", "cosine")
     for n_img, n_txt in product(SIZES, SIZES):
         part = Problem(
@@ -107,24 +107,25 @@ def test_every_corner_of_the_tiles(target: str, weight: str) -> None:
         )
         aggregate = ("sum", "mean", "max", "topk")[(n_img + n_txt) % 4]
         k = {"k": 1 + n_img % n_txt} if aggregate == "topk" else {}
-        part.check(0.01, reference=part.r, weight=weight, aggregate=aggregate, **k, **WEIGHTS[weight])
-        part.check(0.2, reference=part.r, weight=weight, max_similarity=0.6, n_threads=1, **WEIGHTS[weight])
+        part.check(0.01, reference=part.r, weight=weight, method=method, aggregate=aggregate, **k, **WEIGHTS[weight])
+        rules = {"max_similarity": 0.6, "method": method, "n_threads": 1, **WEIGHTS[weight]}
+        part.check(0.2, reference=part.r, weight=weight, **rules)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_dtype_and_dim(target: str, dtype: str, similarity: str) -> None:
+def test_every_dtype_and_dim(target: str, method: str, dtype: str, similarity: str) -> None:
     for dim in DIMS:
         p = problem(17, 35, dim, dtype, similarity)
         for recipe in recipes(p.scale):
-            p.check(0.03, dim, reference=p.r, **recipe)
+            p.check(0.03, dim, reference=p.r, method=method, **recipe)
         for weight in ("count", "hinge"):  # exact ties: every column has a pair at its threshold
-            p.check(0.0, dim, reference=p.r, weight=weight)
+            p.check(0.0, dim, reference=p.r, method=method, weight=weight)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("weight", WEIGHTS)
-def test_every_rule(target: str, weight: str, similarity: str) -> None:
+def test_every_rule(target: str, method: str, weight: str, similarity: str) -> None:
     p = problem(33, 33, 48, "float32", similarity)
     rng = np.random.default_rng(3)
     extra = {name: value * p.scale for name, value in WEIGHTS[weight].items()}
@@ -146,27 +147,27 @@ def test_every_rule(target: str, weight: str, similarity: str) -> None:
     ]
     for reference, rule, aggregate in product(references, filters, AGGREGATES):
         for margin in (0.0, 0.15, 3.0):
-            p.check(margin, weight=weight, **extra, **reference, **rule, **aggregate)
+            p.check(margin, weight=weight, method=method, **extra, **reference, **rule, **aggregate)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
-def test_own_images_as_reference(target: str, similarity: str) -> None:
+def test_own_images_as_reference(target: str, method: str, similarity: str) -> None:
     for dtype, own_dtype in product(DTYPES, ("float16", "float64")):
         p = problem(14, 33, 65, dtype, similarity)
         own = problem(33, 1, 65, own_dtype, similarity).x
         r = ref.pair_similarity(own, p.t, similarity)
         for weight in ("count", "hinge"):
-            scores = p.score(0.1, reference=own, weight=weight)
+            scores = p.score(0.1, reference=own, method=method, weight=weight)
             assert_score(scores, p.s, p.norms, 0.1 * p.scale, reference=r, weight=weight, label=(dtype, own_dtype))
 
 
-def test_mixed_dtypes(target: str) -> None:
+def test_mixed_dtypes(target: str, method: str) -> None:
     for img_dtype, txt_dtype in product(DTYPES, DTYPES):
         x, t = problem(15, 17, 65, img_dtype, "cosine").x, problem(15, 17, 65, txt_dtype, "cosine").t
         s = ref.similarity_matrix(x, t)
         r = np.quantile(s, 0.7, axis=0, method="higher")
         for weight in ("count", "hinge"):
-            scores = hnscore.score(x, t, 0.0, reference=r, weight=weight)
+            scores = hnscore.score(x, t, 0.0, reference=r, method=method, weight=weight)
             assert_score(scores, s, 1.0, 0.0, reference=r, weight=weight, label=(img_dtype, txt_dtype))
 
 

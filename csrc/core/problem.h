@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "core/exact.h"
+#include "core/screen.h"
 #include "core/view.h"
 
 namespace hnscore {
@@ -30,6 +31,16 @@ constexpr int64_t chunks_per_group(int64_t depth) {
     int64_t groups = 1;
     while (groups * groups * groups < 2 * n) ++groups;
     return (n + groups - 1) / groups;
+}
+
+constexpr double kUnit = 0x1p-24;  // relative rounding error of float32
+
+// Units by which rounding can move a tile's product of two rows, relative to the product of their norms: products and
+// their sums in three short chains, one more each for the rounding of x' and t' of float64 rows, for a target without
+// fused multiply-adds, and for good measure.
+constexpr double chain_units(int64_t dim) {
+    const int64_t n = (dim + kChunk - 1) / kChunk, group = chunks_per_group(dim);
+    return static_cast<double>((dim < kChunk ? dim : kChunk) + group + (n + group - 1) / group + 4);
 }
 
 // Packed depth: a multiple of 8, so that the unrolled product loop leaves no remainder.
@@ -84,6 +95,9 @@ struct Kernels {
     int rows, cols, lanes;  // the tile: rows x cols pairs on registers
     Kernel plain[kRecipes];
     Kernel filtered[kRecipes];  // with max_similarity, groups, owners or ranks
+    // The products of one tile of rows with `panels` panels, stored: out[row * pitch + column].
+    void (*product)(const char* rows, const char* cols, int64_t panel_bytes, int panels, int64_t depth,
+                    int64_t group_depth, float* scratch, float* out, int64_t pitch);
 };
 
 // One instruction set. `cpu/targets/*.cpp` define them, `cpu/dispatch.cpp` chooses one.
@@ -92,13 +106,18 @@ struct Target {
     int64_t block_bytes;  // columns per block: what half of a usual second-level cache holds
     // Reads row `row` as float64; false where a value is not finite.
     bool (*load_row)(const View& view, int64_t row, double* out);
-    // The squared norm in plain float64: for scales and bounds, not for decisions.
-    double (*norm2)(const double* x, int64_t n);
+    // Plain dot products, in one order: off by at most (n + 8) * 2^-53 * |a| |b|.
+    double (*dot)(const double* a, const double* b, int64_t n);
+    double (*dot_f32)(const double* a, const void* b, int64_t n);  // of float32 values anywhere
+    // Of float32 values anywhere: dot(x, x), the same bits; and x * factor.
+    double (*norm2_f32)(const void* x, int64_t n);
+    void (*scale_f32)(const void* x, int64_t n, float factor, float* out);
     // The dot product as an unevaluated pair; wide: products need not fit in float64.
     PairSum (*dot_pair)(const double* a, const double* b, int64_t n, bool wide);
     // float32 (or bf16-rounded float32) values of x * 2^-exponent.
     void (*scale_row)(const double* x, int64_t n, int exponent, bool round_bf16, float* out);
     Kernels fp32, bf16;
+    ScreenKernels screen;
     bool native_bf16;  // bf16 kernels read bf16; otherwise they are the fp32 ones on rounded values
     // Independent multiply-adds on all accumulators of the tile; returns the floating point operations done.
     double (*fma_burst)(int64_t iterations);

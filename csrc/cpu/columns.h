@@ -1,103 +1,33 @@
-// Rows of embeddings made ready for the tile loop, and the side that is packed once.
+// The side of a call that is packed once.
 #pragma once
 
-#include <atomic>
-#include <mutex>
-#include <utility>
-#include <vector>
+#include <memory>
 
-#include "core/buffer.h"
-#include "core/problem.h"
-#include "core/team.h"
+#include "cpu/encode.h"
 
 namespace hnscore {
 
-enum BadRow : int { kGood = 0, kNonFinite = 1, kZero = 2, kOutOfRange = 3 };
-
-// What is known of a row besides its packed values; core/problem.h has the units.
-struct RowFacts {
-    double m = 1;       // s_ij = acc / (m_i m_j)
-    int exponent = 0;   // packed values are x * 2^-exponent
-    bool plain = true;  // false: too large or small for float32 arithmetic on thresholds, pairs are decided one by one
-    BadRow bad = kGood;
-};
-
-// Norms within 2^30 of 1, and thresholds as far, keep every weight of the epilogue within float32, gap^2 included.
-// Beyond, under dot, pairs are decided one by one in float64.
-constexpr int kPlainExponent = 30;
-
-// The rules by which rows are read; the same for both sides of a call.
-struct Format {
-    const Target* target;
-    Precision precision;
-    bool cosine;
-
-    const Kernels& kernels() const { return precision == Precision::bf16 ? target->bf16 : target->fp32; }
-    bool bf16_elements() const { return precision == Precision::bf16 && target->native_bf16; }
-    int64_t element_bytes() const { return bf16_elements() ? 2 : 4; }
-    // Rows are stored in whole chunks [chunk][row][chunk depth], so that all row addresses of a tile are constant
-    // offsets.
-    int64_t chunk() const { return bf16_elements() ? kChunkBf16 : kChunk; }
-    int64_t row_depth(int64_t dim) const { return (dim + chunk() - 1) / chunk() * chunk(); }
-    RowFacts facts(const double* x, int64_t dim) const;
-};
-
-// Reads rows of a view: packed values with their facts, and exact similarities. One per thread and view.
-class RowReader {
-  public:
-    RowReader(const Format& format, const View& view);
-    RowFacts read(int64_t row, float* scaled);  // scaled: view.dim values
-    // s of row i here and row j there, from their values, as the contract defines it.
-    double exact_similarity(int64_t i, RowReader& other, int64_t j);
-
-  private:
-    const double* values(int64_t row);  // kept until the next call
-    double exact_norm2(int64_t row);    // likewise
-    double exact_dot(const double* a, const double* b, bool wide) const;
-
-    const Format format_;
-    const View view_;
-    const bool wide_;
-    int64_t row_ = -1, norm2_row_ = -1;
-    bool finite_ = true;
-    double norm2_ = 0;
-    Buffer<double> values_;
-};
-
-// Bad rows by ascending index, at most kNamed of them, from several threads. Work items are handed out in ascending
-// order and none is handed out after a bad row was seen, so that the first bad row of the input is always among them.
-class BadRows {
-  public:
-    static constexpr size_t kNamed = 8;
-    void add(int64_t row, BadRow kind);
-    bool any() const { return any_.load(std::memory_order_relaxed); }
-    std::vector<std::pair<int64_t, int>> sorted() const;
-
-  private:
-    std::mutex guard_;
-    std::vector<std::pair<int64_t, int>> rows_;
-    std::atomic<bool> any_{false};
-};
-
-// The packed side: panels of Kernels::cols rows of the view, [panel][depth / step][column][step].
+// The side that is packed once, by the plan: for the dense path panels of Kernels::cols rows of the view,
+// [panel][depth / step][column][step]; for a cascade codes (cpu/encode.h), and with `warm` the first Plan::warm columns
+// as panels too.
 struct Columns {
-    Columns(const View& view, const Format& format, int n_threads, const Poll& poll);
+    Columns(const View& view, const Format& format, const std::shared_ptr<const Plan>& plan, bool warm, int n_threads,
+            const Poll& poll);
 
     View view;
     Format format;
-    int64_t rows, dim, depth, panels, panel_bytes;
+    std::shared_ptr<const Plan> plan;  // null: dense
+    int64_t rows, dim, depth, panels, panel_bytes, dense_panels;
     Buffer<char> packed;
-    std::vector<double> m;
+    std::vector<double> m, norm;  // norm: |t|
     std::vector<char> plain;
     std::vector<std::pair<int64_t, int>> bad;
+    ColumnCodes codes;
 
     int64_t bytes() const;
+
+  private:
+    void pack_panel(int64_t panel, const float* scaled, int64_t pitch, int present);
 };
-
-// The bf16 elements of float32 values that are already rounded to bf16.
-void to_bf16(const float* in, int64_t count, uint16_t* out);
-
-// Threads worth starting for this much arithmetic, at most `limit`.
-int useful_threads(int limit, int64_t items, double operations);
 
 }  // namespace hnscore

@@ -17,6 +17,10 @@ extern const Target kTarget;
 namespace avx512 {
 extern const Target kTarget;
 }
+namespace avx512vnni {
+extern const ScreenKernels kScreenCodes;
+extern int64_t (*const kListVbmi2)(const uint32_t*, int64_t, uint16_t*);
+}
 namespace avx512bf16 {
 extern const Kernels kKernels;
 }
@@ -34,9 +38,18 @@ struct Entry {
 };
 
 #if defined(__x86_64__)
-Target with_native_bf16(Target target, const char* name, const Kernels& kernels) {
-    target.name = name;
-    target.bf16 = kernels;
+// avx512 with 8-bit screens, and that with bf16 products.
+Target with_vnni() {
+    Target target = avx512::kTarget;
+    target.name = "avx512vnni";
+    target.screen = avx512vnni::kScreenCodes;
+    if (__builtin_cpu_supports("avx512vbmi2")) target.screen.list = avx512vnni::kListVbmi2;
+    return target;
+}
+Target with_bf16() {
+    Target target = with_vnni();
+    target.name = "avx512bf16";
+    target.bf16 = avx512bf16::kKernels;
     target.native_bf16 = true;
     return target;
 }
@@ -54,8 +67,9 @@ const std::vector<Entry>& table() {
                             __builtin_cpu_supports("avx512cd");
         t.push_back({avx2::kTarget, avx2});
         t.push_back({avx512::kTarget, avx512});
-        t.push_back({with_native_bf16(avx512::kTarget, "avx512bf16", avx512bf16::kKernels),
-                     avx512 && __builtin_cpu_supports("avx512bf16")});
+        const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
+        t.push_back({with_vnni(), vnni});
+        t.push_back({with_bf16(), vnni && __builtin_cpu_supports("avx512bf16")});
 #elif defined(__aarch64__)
         t.push_back({neon::kTarget, true});
 #endif

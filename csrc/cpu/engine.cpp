@@ -5,17 +5,20 @@
 #include "cpu/engine.h"
 
 #include <algorithm>
+#include <mutex>
+#include <optional>
 
 #include "cpu/row_block.h"
 
 namespace hnscore {
 namespace {
 
-// Rows per block: up to 16 tiles (their packed values then share the second-level cache with a column block), fewer
-// where that leaves threads idle at the end, and few where a top recipe keeps many candidates a row.
+// Rows per block: up to 16 tiles (their packed values then share the second-level cache with a column block), more for a
+// cascade, fewer where that leaves threads idle at the end, and few where a top recipe keeps many candidates a row.
 int tiles_per_block(const Job& job, int threads, int64_t tiles) {
-    constexpr int64_t kMost = 16, kCandidateBytes = 64 << 20;
-    int64_t most = std::min(kMost, std::max<int64_t>(1, tiles / (4 * threads)));
+    constexpr int64_t kDense = 16, kCandidateBytes = 64 << 20;
+    int64_t most = job.columns->plan ? ScreenedRows::kTiles * ScreenedRows::kBlocks : kDense;
+    most = std::min(most, std::max<int64_t>(1, tiles / (4 * threads)));
     if (is_top(job.recipe)) {
         const int64_t row_bytes = (2 * job.k + 64) * static_cast<int64_t>(sizeof(TopRow::Entry));
         most = std::min(most, std::max<int64_t>(1, kCandidateBytes / (row_bytes * job.columns->format.kernels().rows)));
@@ -27,33 +30,55 @@ int tiles_per_block(const Job& job, int threads, int64_t tiles) {
 
 std::vector<std::pair<int64_t, int>> reduce(const Job& job, int n_threads, const Poll& poll) {
     const Columns& columns = *job.columns;
-    const int64_t tile = columns.format.kernels().rows;
-    const int64_t n = job.rows.rows, tiles = (n + tile - 1) / tile;
+    const Kernels& kernels = columns.format.kernels();
+    const int64_t tile = kernels.rows, n = job.rows.rows, tiles = (n + tile - 1) / tile;
     const double operations =
         static_cast<double>(n) * static_cast<double>(columns.rows + 20) * static_cast<double>(columns.dim);
     const int threads = useful_threads(n_threads, tiles, operations);
     const int block_tiles = tiles_per_block(job, threads, tiles);
     const int64_t block_rows = static_cast<int64_t>(block_tiles) * tile;
-    const int64_t panels =
-        std::clamp<int64_t>(columns.format.target->block_bytes / columns.panel_bytes, 1, kPanelsPerBlock);
 
     const ColumnLimits limits(job);
+    std::optional<ScreenLimits> screen;
+    if (columns.plan) screen.emplace(job);
+    // A block of columns stays in the second-level cache while a block of rows passes by.
+    const int64_t dense_step =
+        std::clamp<int64_t>(columns.format.target->block_bytes / columns.panel_bytes, 1, kPanelsPerBlock);
+    const int64_t dense_panels = columns.dense_panels;
+    const int64_t screen_step = screen ? ScreenedRows::panels_per_block(columns) : 1;
+    // Plan::warm is a multiple of both widths; where there are fewer columns, none are left.
+    const int64_t screen_from = screen ? (dense_panels * kernels.cols + columns.codes.width - 1) / columns.codes.width : 0;
+    const int64_t screen_panels = screen ? columns.codes.padded / columns.codes.width : 0;
+
     BadRows bad;
+    std::mutex guard;
     std::atomic<int64_t> next{0};
-    Team team(threads, tiles * columns.panels, poll);
+    Team team(threads, tiles * (dense_panels + screen_panels - screen_from), poll);
     team.run([&](int worker) {
-        RowBlock block(job, limits, block_tiles);
+        RowBlock block(job, limits, screen ? &*screen : nullptr, block_tiles);
         while (!bad.any()) {
             const int64_t first = next.fetch_add(1) * block_rows;
-            if (first >= n) return;
+            if (first >= n) break;
             if (!block.load(first, std::min(block_rows, n - first), bad)) continue;
-            for (int64_t p = 0; p < columns.panels; p += panels) {
-                const int64_t now = std::min(panels, columns.panels - p);
+            for (int64_t p = 0; p < dense_panels; p += dense_step) {
+                const int64_t now = std::min(dense_step, dense_panels - p);
                 block.run(p, now);
+                if (!team.advance(worker, now * block.tiles()) || bad.any()) return;
+            }
+            for (int64_t p = screen_from; p < screen_panels; p += screen_step) {
+                const int64_t now = std::min(screen_step, screen_panels - p);
+                block.screen(p, now);
                 if (!team.advance(worker, now * block.tiles()) || bad.any()) return;
             }
             block.finish();
         }
+        if (job.survivors == nullptr) return;
+        const Survivors mine = block.survivors();
+        const std::lock_guard<std::mutex> lock(guard);
+        job.survivors->pairs += mine.pairs;
+        job.survivors->first += mine.first;
+        job.survivors->second += mine.second;
+        job.survivors->counted += mine.counted;
     });
     return bad.sorted();
 }

@@ -19,6 +19,13 @@ struct Rules {
     const double* floor = nullptr;  // top recipes: key > floor_i
 };
 
+inline bool is_top(Recipe r) { return r == top_gap || r == top_similarity; }
+
+// Pairs that the passes of a cascade left: what was looked at, what the first pass and the second left, what counted.
+struct Survivors {
+    int64_t pairs = 0, first = 0, second = 0, counted = 0;
+};
+
 struct Job {
     View rows{};
     const Columns* columns = nullptr;
@@ -31,6 +38,7 @@ struct Job {
     // Outputs: one value a row; or, for a top recipe without rank_weights, k keys and columns a row.
     double* values = nullptr;
     int64_t* entries = nullptr;
+    Survivors* survivors = nullptr;  // of a cascade, added up
 };
 
 // Returns the bad rows; the outputs are then incomplete.

@@ -11,21 +11,16 @@
 namespace hnscore {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr double kUnit = 0x1p-24;  // relative rounding error of float32
 // Stands for an infinite threshold: times any plain row it is beyond every acc, and times 0 it is not NaN.
 constexpr float kNever = 0x1p100f;
 
 // Half-width of the band around a threshold, in units of acc, within which float32 cannot tell.
-// |x'| |t'| < 4. Products and their sums in three short chains: (chunk + group + groups + 1) units of 4, one more
-// each for the rounding of x' and t' of float64 rows and for a target without fused multiply-adds. The rounded
-// threshold: at most 16 units, since a threshold above 8 is further from any acc than the band. Without `exact` the
-// rounded acc itself is what is compared.
+// |x'| |t'| < 4. The rounded threshold: at most 16 units, since a threshold above 8 is further from any acc than the
+// band. Without `exact` the rounded acc itself is what is compared.
 inline float band_width(Precision precision, int64_t dim) {
     const double threshold = 16 * kUnit;
     if (precision != Precision::exact) return static_cast<float>(threshold);
-    const int64_t n = (dim + kChunk - 1) / kChunk, group = chunks_per_group(dim);
-    const auto chain = static_cast<double>(std::min<int64_t>(dim, kChunk) + group + (n + group - 1) / group + 4);
-    return static_cast<float>(1.02 * (4 * chain * kUnit + threshold));
+    return static_cast<float>(1.02 * (4 * chain_units(dim) * kUnit + threshold));
 }
 
 // The rules as the kernels want them: one padded array per number, in the units of core/problem.h.
@@ -73,6 +68,48 @@ struct ColumnLimits {
     const bool filtered;
     Buffer<float> tau, tau_low, band, scale, limit, least;
     Buffer<int32_t> group, owner;
+};
+
+// The same for the passes of the cascade (core/screen.h). Filters are left to the exact decision; of the rules for the
+// most similar images the k-th value is a threshold too.
+struct ScreenLimits {
+    explicit ScreenLimits(const Job& job)
+        : codes(job.columns->codes),
+          top(is_top(job.recipe)),
+          keys_are_gaps(job.recipe == top_gap),
+          tau(codes.padded),
+          unit(top ? codes.padded : 0),
+          base(top ? codes.padded : 0) {
+        if (codes.pitch) gates.resize(static_cast<size_t>(codes.padded));
+        const Columns& columns = *job.columns;
+        const Rules& rules = job.rules;
+        for (int64_t j = 0; j < codes.padded; ++j) {
+            double threshold = HUGE_VAL, m = 1;  // of the padding
+            if (j < columns.rows) {
+                const auto at = static_cast<size_t>(j);
+                m = columns.m[at];
+                threshold = rules.tau ? rules.tau[j] : -HUGE_VAL;
+                if (rules.kth_value) threshold = std::max(threshold, rules.kth_value[j]);
+                if (!columns.plain[at]) threshold = -HUGE_VAL;  // decided one by one
+            }
+            tau[j] = below(threshold * m / codes.first.unit[j]);
+            if (top) {
+                unit[j] = static_cast<float>(m / codes.first.unit[j]);
+                base[j] = keys_are_gaps ? tau[j] : 0;
+            }
+            if (!codes.pitch || j >= columns.rows) continue;
+            const ColumnCodes::Pass& pass = codes.second;
+            gates[static_cast<size_t>(j)] = {pass.init[j], pass.bound[j], below(threshold * m / pass.unit[j]),
+                                             static_cast<float>(m / pass.unit[j])};
+        }
+    }
+    // Surely below x, also after the kernels' rounding.
+    static float below(double x) { return static_cast<float>(std::isinf(x) ? x : x - std::abs(x) * 0x1p-21); }
+
+    const ColumnCodes& codes;
+    const bool top, keys_are_gaps;
+    Buffer<float> tau, unit, base;
+    std::vector<Gate> gates;
 };
 
 }  // namespace hnscore

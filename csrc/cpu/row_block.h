@@ -3,8 +3,10 @@
 
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include "cpu/limits.h"
+#include "cpu/screened_rows.h"
 #include "cpu/top.h"
 #include "stages/weight.h"
 
@@ -43,12 +45,11 @@ inline int row_power(Recipe weight) {
     }
 }
 
-inline bool is_top(Recipe r) { return r == top_gap || r == top_similarity; }
-
 // One thread's rows in flight and everything known of them.
 class RowBlock {
   public:
-    RowBlock(const Job& job, const ColumnLimits& limits, int tiles)
+    // screen: the limits of a cascade, else null.
+    RowBlock(const Job& job, const ColumnLimits& limits, const ScreenLimits* screen, int tiles)
         : job_(job),
           columns_(*job.columns),
           format_(columns_.format),
@@ -56,7 +57,7 @@ class RowBlock {
           limits_(limits),
           size_(static_cast<int64_t>(tiles) * kernels_.rows),
           tile_bytes_(format_.row_depth(columns_.dim) * kernels_.rows * format_.element_bytes()),
-          packed_(tiles * tile_bytes_),
+          packed_(columns_.dense_panels > 0 ? tiles * tile_bytes_ : 0),
           scale_(size_),
           scale_low_(size_),
           limit_(size_),
@@ -68,6 +69,7 @@ class RowBlock {
           scratch_(3 * kernels_.rows * kernels_.cols),
           scaled_(format_.row_depth(columns_.dim)),
           facts_(static_cast<size_t>(size_)),
+          norm_(static_cast<size_t>(size_)),
           lanes_(static_cast<size_t>(size_)),
           decided_(static_cast<size_t>(size_)),
           rows_(format_, job.rows),
@@ -75,6 +77,7 @@ class RowBlock {
         std::memset(scaled_.data(), 0, static_cast<size_t>(scaled_.bytes()));  // the padding of the depth stays 0
         std::memset(packed_.data(), 0, static_cast<size_t>(packed_.bytes()));  // nothing there may be NaN or subnormal
         if (is_top(job.recipe)) top_.resize(static_cast<size_t>(size_));
+        if (screen) screened_.emplace(*screen, columns_, size_);
     }
 
     // Packs rows [first, first + count) of the call; false where some are bad.
@@ -93,8 +96,10 @@ class RowBlock {
                 bad.add(first + i, f.bad);
                 good = false;
             }
-            store_row(i);
+            if (columns_.dense_panels > 0) store_row(i);
             set_limits(i, true, f);
+            norm_[static_cast<size_t>(i)] = std::ldexp(f.norm, f.exponent);
+            if (screened_) screened_->add(i, scaled_.data(), f, i == count - 1);
         }
         return good;
     }
@@ -142,8 +147,30 @@ class RowBlock {
         }
     }
 
+    // The passes of a cascade over `panels` panels of codes. What survives waits to be decided, in column order; a top
+    // recipe wants its threshold raised at once.
+    void screen(int64_t first_panel, int64_t panels) {
+        ScreenedRows& s = *screened_;
+        if (is_top(job_.recipe))
+            for (int64_t i = 0; i < count_; ++i) s.set_least(i, state_[i], facts_[static_cast<size_t>(i)]);
+        for (int64_t t = 0; t < tiles(); t += ScreenedRows::kTiles) {
+            const int64_t end = std::min(tiles(), t + ScreenedRows::kTiles);
+            s.run(t, end - t, first_panel, panels, scratch_.data());
+            for (int64_t i = t * kernels_.rows; i < std::min(count_, end * kernels_.rows); ++i) {
+                const ScreenedRows::List found = s.survivors_of(i);
+                if (s.wait(i, found)) continue;
+                decide_waiting(i);
+                decide(i, found);
+            }
+        }
+        const int64_t width = columns_.codes.width, to = (first_panel + panels) * width;
+        if (to / ScreenedRows::kDecided == first_panel * width / ScreenedRows::kDecided) return;
+        for (int64_t i = 0; i < count_; ++i) decide_waiting(i);
+    }
+
     void finish() {
         for (int64_t i = 0; i < count_; ++i) {
+            if (screened_) decide_waiting(i);
             if (is_top(job_.recipe)) {
                 finish_top(i);
                 continue;
@@ -156,6 +183,7 @@ class RowBlock {
     }
 
     int64_t tiles() const { return (count_ + kernels_.rows - 1) / kernels_.rows; }
+    Survivors survivors() const { return screened_ ? screened_->survivors() : Survivors{}; }
 
   private:
     // scaled_ into row i of its tile, one chunk after the other, a tile's rows apart.
@@ -238,17 +266,59 @@ class RowBlock {
             decided_[static_cast<size_t>(i)] += weight_of(job_.recipe, s, s - tau_of(j), job_.temperature);
     }
 
+    void decide_waiting(int64_t i) {
+        decide(i, screened_->waiting(i));
+        screened_->clear(i);
+    }
+    void decide(int64_t i, const ScreenedRows::List& list) {
+        constexpr int64_t kAhead = 2;
+        for (int64_t c = 0; c < list.count; ++c) {
+            if (c + kAhead < list.count) texts_.prefetch(list.columns[c + kAhead]);
+            settle(i, list.columns[c]);
+        }
+    }
+    // A survivor, by its float64 similarity; by the exact one where that is too close to call.
+    void settle(int64_t i, int64_t j) {
+        const double norms = norm_[static_cast<size_t>(i)] * columns_.norm[static_cast<size_t>(j)];
+        double s = rows_.dot(first_ + i, texts_, j), error = static_cast<double>(columns_.dim + 24) * 0x1p-52;
+        if (format_.cosine)
+            s /= norms;
+        else
+            error *= norms;
+        const bool sure = clear_of_limits(i, j, s, error);
+        if (!is_top(job_.recipe)) {
+            if (!sure) s = rows_.exact_similarity(first_ + i, texts_, j);
+            if (!counts(i, j, s)) return;
+            decided_[static_cast<size_t>(i)] += weight_of(job_.recipe, s, s - tau_of(j), job_.temperature);
+            screened_->count_one();
+            return;
+        }
+        if (sure && !counts(i, j, s)) return;
+        const double key = job_.recipe == top_gap ? s - tau_of(j) : s;
+        const double m = facts_[static_cast<size_t>(i)].m;
+        push(i, {0, bound((key - error) * m, -1), bound((key + error) * m, 1), static_cast<int32_t>(j), 0, false},
+             sure);
+    }
+    bool clear_of_limits(int64_t i, int64_t j, double s, double error) const {
+        const Rules& r = job_.rules;
+        const auto clear = [&](double limit) { return std::abs(s - limit) > error; };  // false for NaN
+        return clear(tau_of(j)) && (!r.kth_value || clear(r.kth_value[j])) &&
+               (!r.max_similarity || clear(r.max_similarity[r.max_similarity_of_rows ? first_ + i : j]));
+    }
+
     void push(int64_t i, int64_t j, float acc, bool sure) {
         const bool gap = job_.recipe == top_gap;
         const double x = gap ? acc - static_cast<double>(scale_[i]) * static_cast<double>(limits_.tau[j]) : acc;
         const double scale = limits_.scale[j], band = limits_.band[j];
-        TopRow::Entry e{0,    bound((x - band) * scale, -1), bound((x + band) * scale, 1), static_cast<int32_t>(j), acc,
-                        false};
+        push(i,
+             {0, bound((x - band) * scale, -1), bound((x + band) * scale, 1), static_cast<int32_t>(j), acc, false},
+             sure && format_.precision == Precision::exact);
+    }
+    // Bounds serve where the pair surely counts; NaN bounds never do.
+    void push(int64_t i, TopRow::Entry e, bool sure) {
         TopRow& top = top_[static_cast<size_t>(i)];
         const auto decide = [&](TopRow::Entry& entry) { return this->decide(i, entry); };
-        // Bounds serve where the pair surely counts; NaN bounds never do.
-        const bool bounded = sure && format_.precision == Precision::exact && e.lower <= e.upper;
-        if (!bounded && !decide(e)) return;
+        if (!(sure && e.lower <= e.upper) && !decide(e)) return;
         top.push(e, decide);
         state_[i] = top.least();
     }
@@ -298,8 +368,10 @@ class RowBlock {
     Buffer<int32_t> group_, owner_;
     Buffer<float> state_, scratch_, scaled_;
     std::vector<RowFacts> facts_;
+    std::vector<double> norm_;             // |x|
     std::vector<double> lanes_, decided_;  // sums of lanes in row units; sums of pairs decided one by one
     std::vector<TopRow> top_;
+    std::optional<ScreenedRows> screened_;
     RowReader rows_, texts_;
     TileBlock block_{};
     int64_t first_ = 0, count_ = 0, first_column_ = 0;

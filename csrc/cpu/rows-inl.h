@@ -114,21 +114,6 @@ HNSCORE_INLINE Doubles absolute(Doubles x) {
     return reinterpret_cast<Doubles>(reinterpret_cast<Bits>(x) & 0x7fffffffffffffffLL);
 }
 
-inline double norm2(const double* x, int64_t n) {
-    Doubles sum[4] = {};  // four chains hide the latency of an addition
-    int64_t k = 0;
-    for (; k + 4 * kDoubles <= n; k += 4 * kDoubles)
-        for (int c = 0; c < 4; ++c) {
-            const Doubles v = load_doubles(x + k + c * kDoubles);
-            sum[c] += v * v;
-        }
-    double total = 0;
-    for (; k < n; ++k) total += x[k] * x[k];
-    const Doubles lanes = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-    for (int l = 0; l < kDoubles; ++l) total += lanes[l];
-    return total;
-}
-
 // sum + x as an unevaluated pair (Knuth): the rounding error goes to `low`, its size to `magnitude`.
 template <class T>
 HNSCORE_INLINE void add_exactly(T x, T& sum, T& low, T& magnitude) {
@@ -137,6 +122,44 @@ HNSCORE_INLINE void add_exactly(T x, T& sum, T& low, T& magnitude) {
     sum = total;
     low += error;
     magnitude += absolute(error);
+}
+
+// Four sums side by side: one would wait for each addition. a(k) and b(k) give Doubles, or one double at the end.
+template <class A, class B>
+HNSCORE_INLINE double plain_dot(int64_t n, A a, B b) {
+    Doubles sum[4] = {};
+    int64_t k = 0;
+    for (; k + 4 * kDoubles <= n; k += 4 * kDoubles)
+        for (int s = 0; s < 4; ++s) sum[s] += a.lanes(k + s * kDoubles) * b.lanes(k + s * kDoubles);
+    double total = 0;
+    for (; k < n; ++k) total += a.value(k) * b.value(k);
+    const Doubles lanes = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    for (int l = 0; l < kDoubles; ++l) total += lanes[l];
+    return total;
+}
+struct DoubleValues {
+    const double* p;
+    HNSCORE_INLINE Doubles lanes(int64_t k) const { return load_doubles(p + k); }
+    HNSCORE_INLINE double value(int64_t k) const { return p[k]; }
+};
+struct FloatValues {  // anywhere
+    const char* p;
+    HNSCORE_INLINE Doubles lanes(int64_t k) const { return static_cast<Doubles>(Simd::widen(p + k * 4)); }
+    HNSCORE_INLINE double value(int64_t k) const { return static_cast<double>(load_element<float>(p + k * 4, false)); }
+};
+inline double dot(const double* a, const double* b, int64_t n) {
+    return plain_dot(n, DoubleValues{a}, DoubleValues{b});
+}
+inline double dot_f32(const double* a, const void* b, int64_t n) {
+    return plain_dot(n, DoubleValues{a}, FloatValues{static_cast<const char*>(b)});
+}
+inline double norm2_f32(const void* x, int64_t n) {
+    const FloatValues values{static_cast<const char*>(x)};
+    return plain_dot(n, values, values);
+}
+inline void scale_f32(const void* x, int64_t n, float factor, float* out) {
+    const char* p = static_cast<const char*>(x);
+    for (int64_t k = 0; k < n; ++k) out[k] = load_element<float>(p + k * 4, false) * factor;
 }
 
 inline PairSum dot_pair(const double* a, const double* b, int64_t n, bool wide) {

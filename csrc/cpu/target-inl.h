@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/rows-inl.h"
+#include "cpu/screen-inl.h"
 #include "cpu/tile-inl.h"
 
 namespace hnscore {
@@ -12,11 +13,15 @@ const Target kTarget = {
     .name = Simd::kName,
     .block_bytes = Simd::kBlockBytes,
     .load_row = load_row,
-    .norm2 = norm2,
+    .dot = dot,
+    .dot_f32 = dot_f32,
+    .norm2_f32 = norm2_f32,
+    .scale_f32 = scale_f32,
     .dot_pair = dot_pair,
     .scale_row = scale_row,
     .fp32 = kernels<F32Product>(),
     .bf16 = kernels<F32Product>(),
+    .screen = kScreen,
     .native_bf16 = false,
     .fma_burst = fma_burst,
 };

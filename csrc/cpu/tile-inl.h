@@ -7,6 +7,8 @@
 // Included by every file in cpu/targets, which names the namespace (HNSCORE_NS) that holds its Simd.
 #pragma once
 
+#include <cstring>
+
 #include "cpu/common-inl.h"
 #include "stages/aggregate.h"
 
@@ -217,6 +219,22 @@ void run_block(const TileBlock& b) {
 }
 
 template <class Product>
+void product(const char* rows, const char* cols, int64_t panel_bytes, int panels, int64_t depth, int64_t group_depth,
+             float* scratch, float* out, int64_t pitch) {
+    using Element = typename Product::Element;
+    for (int j = 0; j < panels; ++j) {
+        Tile<Product> tile;
+        tile.run(reinterpret_cast<const Element*>(rows), reinterpret_cast<const Element*>(cols + j * panel_bytes),
+                 depth, group_depth, scratch);
+        tile.each([&](int r, int v, Simd::F32& a) {
+            alignas(64) float values[kLanes];
+            Simd::store(values, a);
+            std::memcpy(out + r * pitch + j * kCols + v * kLanes, values, sizeof values);
+        });
+    }
+}
+
+template <class Product>
 constexpr Kernels kernels() {
     return {
         kRows,
@@ -230,6 +248,7 @@ constexpr Kernels kernels() {
 #define HNSCORE_RECIPE(name, ...) run_block<Product, __VA_ARGS__, true>,
 #include "stages/recipes.def"
         },
+        product<Product>,
     };
 }
 

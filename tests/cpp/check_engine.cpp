@@ -58,7 +58,7 @@ void check(const hnscore::Target& target, const Case& c) {
         tau[static_cast<size_t>(j)] = j % 3 ? 0.05 : s[static_cast<size_t>(j % c.n * c.m + j)] - 1e-12;
 
     const Format format{&target, Precision::exact, true};
-    const Columns columns(view(t, c.m, c.dim), format, 2, {});
+    const Columns columns(view(t, c.m, c.dim), format, nullptr, false, 2, {});
     std::vector<double> out(static_cast<size_t>(c.n));
     Job job;
     job.rows = view(x, c.n, c.dim);

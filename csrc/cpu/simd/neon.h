@@ -4,6 +4,7 @@
 #include <arm_neon.h>
 
 #include <cstdint>
+#include <cstring>
 
 namespace hnscore::neon {
 
@@ -33,6 +34,12 @@ struct Simd {
     static inline F32 round(F32 a) { return vrndnq_f32(a); }
     static inline F32 pow2(F32 n) {
         return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23));
+    }
+    // Float32 values from anywhere as float64.
+    static inline float64x2_t widen(const void* p) {
+        float values[2];
+        std::memcpy(values, p, sizeof values);
+        return vcvt_f64_f32(vld1_f32(values));
     }
 
     static inline Mask gt(F32 a, F32 b) { return vcgtq_f32(a, b); }

@@ -33,6 +33,13 @@ struct Simd {
         return F32{std::nearbyint(a[0]), std::nearbyint(a[1]), std::nearbyint(a[2]), std::nearbyint(a[3])};
     }
     static inline F32 pow2(F32 n) { return F32{pow2(n[0]), pow2(n[1]), pow2(n[2]), pow2(n[3])}; }
+    // Float32 values from anywhere as float64.
+    typedef double F64 __attribute__((vector_size(16)));
+    static inline F64 widen(const void* p) {
+        float values[2];
+        std::memcpy(values, p, sizeof values);
+        return F64{values[0], values[1]};
+    }
 
     static inline Mask gt(F32 a, F32 b) { return a > b; }
     static inline Mask equal(const int32_t* p, int32_t x) {

@@ -1,0 +1,313 @@
+#include "cpu/plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <optional>
+
+namespace hnscore {
+namespace {
+
+constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+constexpr int64_t kPrefixStep = 32;
+// Below this many cycles of dense work a call takes about a millisecond, and a plan does not pay for itself.
+constexpr double kLeastWork = 1e7;
+// A cascade must promise to cost less than this of dense.
+constexpr double kWorthwhile = 0.9;
+
+// How closely a call is looked at: pairs of a sample of rows and columns, and the rows of each side that a basis is
+// learnt from, in how many steps of subspace iteration.
+struct Effort {
+    int64_t rows, columns, learnt;
+    int steps;
+};
+constexpr Effort kQuick{64, 128, 384, 1}, kThorough{128, 512, 1024, 2};
+constexpr double kMuchWork = 4e9;  // half a second of dense work on two threads
+
+// Evenly spread rows of a view, scaled as x'; by their offset two samples of large views differ. Bad rows are left to the call itself, which names them.
+struct Sample {
+    Sample(const Format& format, const View& view, int64_t most, double offset, int n_threads)
+        : count(std::min(view.rows, most)),
+          dim(view.dim),
+          rows(static_cast<size_t>(count)),
+          facts(static_cast<size_t>(count)),
+          values(static_cast<size_t>(count * view.dim)) {
+        std::atomic<int64_t> next{0};
+        Team team(useful_threads(n_threads, count, 100.0 * static_cast<double>(count * dim)), 0, {});
+        team.run([&](int) {
+            RowReader reader(format, view);
+            for (int64_t i; (i = next.fetch_add(1)) < count;) {
+                const auto at = static_cast<size_t>(i);
+                rows[at] = static_cast<int64_t>((static_cast<double>(i) + offset) * static_cast<double>(view.rows) /
+                                                static_cast<double>(count));
+                facts[at] = reader.read(rows[at], values.data() + i * dim);
+            }
+        });
+    }
+    const float* row(int64_t i) const { return values.data() + i * dim; }
+
+    int64_t count, dim;
+    std::vector<int64_t> rows;
+    std::vector<RowFacts> facts;
+    std::vector<float> values;
+};
+
+double mean(const std::vector<double>& x) {
+    double sum = 0;
+    for (const double v : x) sum += v;
+    return std::max(sum / static_cast<double>(x.size()), 1e-9);
+}
+
+class Planner {
+  public:
+    Planner(const PlanRequest& request, int n_threads)
+        : request_(request),
+          target_(*request.format.target),
+          costs_(target_.screen.costs),
+          n_threads_(n_threads),
+          dim_(request.rows.dim),
+          rows_(static_cast<double>(std::max(request.expected_rows, request.rows.rows))),
+          columns_(static_cast<double>(request.columns.rows)) {}
+
+    Choice choose() {
+        const double d = static_cast<double>(dim_), pairs = rows_ * columns_;
+        const double dense = pairs * (d * costs_.dense_dim + 3);
+        Choice choice{nullptr, "", kNone, kNone, kNone, 1};
+        const auto as_dense = [&](const char* reason) {
+            choice.reason = reason;
+            return choice;
+        };
+        if (request_.format.precision != Precision::exact) return as_dense("the cascade is for precision exact");
+        if (!request_.forced && dense < kLeastWork) return as_dense("few pairs");
+        if (dim_ > kMostDims) return as_dense("too many dimensions");
+        auto plan = std::make_shared<Plan>();
+        if (is_top(request_.recipe) && request_.tau == nullptr) {
+            const int64_t width = target_.screen.cols;
+            plan->warm = (std::max<int64_t>(kWarm, 4 * request_.k) + width - 1) / width * width;
+            if (!request_.forced && 4 * plan->warm > request_.columns.rows) return as_dense("few columns for the k");
+        }
+        const double warm = rows_ * static_cast<double>(plan->warm) * (d * costs_.dense_dim + 3);
+
+        const Effort& effort = dense < kMuchWork ? kQuick : kThorough;
+        look(effort);
+        choice.share = share(0);
+        const double exact = d * costs_.exact_dim + costs_.exact_pair, encode = (rows_ + columns_) * d * costs_.encode_dim;
+        const double best_possible = pairs * (costs_.screen_pair + kPrefixStep * costs_.screen_dim + choice.share * exact);
+        if (!request_.forced && best_possible > kWorthwhile * dense) return as_dense("too many pairs count");
+
+        // All dims at low precision, no basis.
+        double best = HUGE_VAL;
+        const double error = 2 * target_.screen.typical_error;
+        const double kept_by_all = share(error);
+        if (target_.screen.code_bytes < 4) {
+            choice.kept_first = choice.kept_second = kept_by_all;
+            best = pairs * (d * costs_.screen_dim + costs_.screen_pair + kept_by_all * exact) + encode + warm;
+        }
+        // A basis, if what it must leave out is not already above most thresholds, and learning it can pay.
+        const double gain = std::min(best, dense) - best_possible - encode - warm;
+        std::optional<Directions> directions;
+        if (dim_ >= kPrefixStep && (request_.forced || promising())) {
+            // The fewer pairs count, the shorter the best prefix.
+            const int64_t wanted = choice.share < 1e-3 ? 96 : dense < kMuchWork ? 128 : 192;
+            const int64_t count = std::min(dim_ / kPrefixStep * kPrefixStep, wanted);
+            if (request_.forced || gain > learning(effort.learnt, count)) directions = learn(effort, count);
+        }
+        if (directions) {
+            const double second = d * costs_.refine_dim + costs_.refine_pair;
+            for (const Prefix& p : prefixes(*directions)) {
+                const double left = target_.screen.refines ? p.kept * second + kept_by_all * exact : p.kept * exact;
+                const double n = static_cast<double>(p.count);
+                const double cost = pairs * (n * costs_.screen_dim + costs_.screen_pair + left) + encode + warm +
+                                    (rows_ + columns_) * n * d * costs_.project_dim;
+                if (cost >= best) continue;
+                best = cost;
+                choice.kept_first = p.kept;
+                choice.kept_second = target_.screen.refines ? kept_by_all : p.kept;
+                prefix_ = p;
+            }
+        }
+        choice.work = best / dense;
+        if (!request_.forced && !(best < kWorthwhile * dense)) return as_dense("a cascade would cost as much");
+        if (prefix_.count > 0) {
+            plan->basis = make_basis(target_, *directions, prefix_.count, n_threads_);
+            if (!plan->basis && !request_.forced) return as_dense("no usable basis");
+        }
+        const double e = target_.screen.typical_error;
+        plan->second = weights(1, 1, 1, 1, e);
+        plan->first = plan->basis ? weights(prefix_.row_tail, prefix_.column_tail, prefix_.row_size, prefix_.column_size, e)
+                                  : plan->second;
+        choice.plan = plan;
+        return choice;
+    }
+
+  private:
+    static constexpr int64_t kMostDims = 65536;  // int32 sums of 8-bit products
+    static constexpr int64_t kWarm = 128;
+
+    struct Prefix {
+        int64_t count = 0;
+        double kept = 0, row_tail = 1, column_tail = 1, row_size = 1, column_size = 1;
+    };
+
+    // The weights for which u and w are proportional on typical rows, where their product loses nothing.
+    static BoundWeights weights(double row_tail, double column_tail, double row_size, double column_size, double error) {
+        const double ratio = row_tail / column_tail;
+        return {ratio * column_size / (error * row_size), ratio * error * column_size / row_size};
+    }
+
+    // The sampled pairs: products, and the thresholds that they must exceed.
+    void look(const Effort& effort) {
+        sample_rows_.emplace(request_.format, request_.rows, effort.rows, 0.7, n_threads_);
+        sample_columns_.emplace(request_.format, request_.columns, effort.columns, 0.7, n_threads_);
+        const Sample &a = *sample_rows_, &b = *sample_columns_;
+        products_ = multiply(target_, row_major(a.values, a.count, dim_), transposed(row_major(b.values, b.count, dim_)), n_threads_);
+        thresholds_.resize(products_.size());
+        norms_.resize(products_.size());
+        const auto rank = static_cast<int64_t>(std::ceil(static_cast<double>(request_.k * b.count) / columns_));
+        std::vector<double> keys(static_cast<size_t>(b.count)), sorted;
+        for (int64_t i = 0; i < a.count; ++i) {
+            const RowFacts& x = a.facts[static_cast<size_t>(i)];
+            const auto base = static_cast<size_t>(i * b.count);
+            const auto tau_of = [&](int64_t j) {
+                const auto column = b.rows[static_cast<size_t>(j)];
+                return std::max(request_.tau ? request_.tau[column] : -HUGE_VAL,
+                                request_.kth_value ? request_.kth_value[column] : -HUGE_VAL);
+            };
+            double least = -HUGE_VAL;
+            const bool gap = request_.recipe == top_gap;
+            if (is_top(request_.recipe)) {
+                for (int64_t j = 0; j < b.count; ++j)
+                    keys[static_cast<size_t>(j)] =
+                        static_cast<double>(products_[base + static_cast<size_t>(j)]) / (x.m * b.facts[static_cast<size_t>(j)].m) -
+                        (gap ? tau_of(j) : 0);
+                sorted = keys;
+                const auto at = sorted.begin() + std::clamp<int64_t>(rank - 1, 0, b.count - 1);
+                std::nth_element(sorted.begin(), at, sorted.end(), std::greater<>());
+                least = *at;
+            }
+            for (int64_t j = 0; j < b.count; ++j) {
+                const RowFacts& t = b.facts[static_cast<size_t>(j)];
+                const double floor = least + (gap ? tau_of(j) : 0);
+                thresholds_[base + static_cast<size_t>(j)] = static_cast<float>(std::max(tau_of(j), floor) * t.m * x.m);
+                norms_[base + static_cast<size_t>(j)] = static_cast<float>(x.norm * t.norm);
+            }
+        }
+    }
+
+    // The share of sampled pairs that come within `error` |x||t| of their threshold, or above it.
+    double share(double error) const {
+        int64_t n = 0;
+        const auto e = static_cast<float>(error);
+        for (size_t p = 0; p < products_.size(); ++p) n += products_[p] + e * norms_[p] > thresholds_[p];
+        return static_cast<double>(n) / static_cast<double>(products_.size());
+    }
+
+    // Directions that take up to the share f of every row leave sqrt(1 - f) of it. With second moments C of unit rows,
+    // the leading n hold at most sqrt(n tr(C^2)), and tr(C^2) is the mean squared similarity. No basis helps where the
+    // product of the rests already exceeds most thresholds.
+    bool promising() const {
+        double square = 0;
+        int64_t above = 0;
+        for (size_t p = 0; p < products_.size(); ++p) {
+            const double s = static_cast<double>(products_[p]) / static_cast<double>(norms_[p]);
+            square += s * s;
+        }
+        square /= static_cast<double>(products_.size());
+        const double rest = 1 - std::sqrt(std::min(1.0, 128 * square));
+        for (size_t p = 0; p < products_.size(); ++p)
+            above += rest * static_cast<double>(norms_[p]) > static_cast<double>(thresholds_[p]);
+        return 2 * above < static_cast<int64_t>(products_.size());
+    }
+
+    double learning(int64_t sampled, int64_t count) const {
+        const double d = static_cast<double>(dim_), n = static_cast<double>(count);
+        return (4 * static_cast<double>(sampled) * d * n + 5 * d * n * n) * costs_.project_dim +
+               2 * static_cast<double>(sampled) * d * 4 + 3 * n * n * n;
+    }
+
+    Directions learn(const Effort& effort, int64_t count) const {
+        const Sample a(request_.format, request_.rows, effort.learnt, 0, n_threads_),
+            b(request_.format, request_.columns, effort.learnt, 0, n_threads_);
+        return learn_directions(target_, a.values.data(), a.count, b.values.data(), b.count, dim_, count, effort.steps,
+                                n_threads_);
+    }
+
+    // What the first pass would leave of the sampled pairs, for each length of the prefix.
+    std::vector<Prefix> prefixes(const Directions& directions) const {
+        const Sample &a = *sample_rows_, &b = *sample_columns_;
+        const int64_t count = directions.count;
+        const auto project = [&](const Sample& s) {
+            return multiply(target_, row_major(s.values, s.count, dim_),
+                            transposed(row_major(directions.vectors, count, dim_)), n_threads_);
+        };
+        const std::vector<float> x = project(a), t = project(b);
+        std::vector<double> row_left, column_left, row_size, column_size;
+        const auto start = [](const Sample& s, std::vector<double>& left, std::vector<double>& size) {
+            for (const RowFacts& f : s.facts) left.push_back(f.norm * f.norm);
+            size.assign(left.size(), 0);
+        };
+        start(a, row_left, row_size);
+        start(b, column_left, column_size);
+        std::vector<float> sums(products_.size()), part_x(static_cast<size_t>(a.count * kPrefixStep)),
+            part_t(static_cast<size_t>(b.count * kPrefixStep));
+        std::vector<Prefix> out;
+        const double error = target_.screen.typical_error;
+        for (int64_t end = kPrefixStep; end <= count; end += kPrefixStep) {
+            const auto take = [&](const std::vector<float>& from, std::vector<float>& to, std::vector<double>& left,
+                                  std::vector<double>& size) {
+                for (size_t i = 0; i < left.size(); ++i) {
+                    const float* values = from.data() + static_cast<int64_t>(i) * count + end - kPrefixStep;
+                    double square = 0;
+                    for (int64_t k = 0; k < kPrefixStep; ++k) square += static_cast<double>(values[k] * values[k]);
+                    std::memcpy(to.data() + static_cast<int64_t>(i) * kPrefixStep, values, kPrefixStep * sizeof(float));
+                    left[i] = std::max(0.0, left[i] - square);
+                    size[i] += square;
+                }
+            };
+            take(x, part_x, row_left, row_size);
+            take(t, part_t, column_left, column_size);
+            const std::vector<float> part = multiply(target_, row_major(part_x, a.count, kPrefixStep),
+                                                     transposed(row_major(part_t, b.count, kPrefixStep)), n_threads_);
+            const auto roots = [](const std::vector<double>& squares) {
+                std::vector<double> r;
+                for (const double s : squares) r.push_back(std::sqrt(s));
+                return r;
+            };
+            const std::vector<double> row_tail = roots(row_left), column_tail = roots(column_left),
+                                      row_root = roots(row_size), column_root = roots(column_size);
+            int64_t kept = 0;
+            for (int64_t i = 0; i < a.count; ++i) {
+                const auto tail = static_cast<float>(row_tail[static_cast<size_t>(i)]);
+                const auto size = static_cast<float>(2 * error * row_root[static_cast<size_t>(i)]);
+                for (int64_t j = 0; j < b.count; ++j) {
+                    const auto p = static_cast<size_t>(i * b.count + j);
+                    sums[p] += part[p];
+                    kept += sums[p] + tail * static_cast<float>(column_tail[static_cast<size_t>(j)]) +
+                                size * static_cast<float>(column_root[static_cast<size_t>(j)]) >
+                            thresholds_[p];
+                }
+            }
+            out.push_back({end, static_cast<double>(kept) / static_cast<double>(products_.size()), mean(row_tail),
+                           mean(column_tail), mean(row_root), mean(column_root)});
+        }
+        return out;
+    }
+
+    const PlanRequest& request_;
+    const Target& target_;
+    const ScreenCosts& costs_;
+    const int n_threads_;
+    const int64_t dim_;
+    const double rows_, columns_;
+    std::optional<Sample> sample_rows_, sample_columns_;
+    std::vector<float> products_, thresholds_, norms_;
+    Prefix prefix_;
+};
+
+}  // namespace
+
+Choice choose(const PlanRequest& request, int n_threads) { return Planner(request, n_threads).choose(); }
+
+}  // namespace hnscore

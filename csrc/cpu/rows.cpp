@@ -1,0 +1,167 @@
+#include "cpu/rows.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace hnscore {
+namespace {
+
+// Squared norms outside this range have lost digits to underflow or are infinite.
+constexpr double kLeastNorm2 = 0x1p-960;
+
+// The exponent e for which x * 2^-e has a norm in [1, 2), from a squared norm.
+int norm_exponent(double norm2) {
+    int e;
+    std::frexp(std::sqrt(norm2), &e);
+    return e - 1;
+}
+
+}  // namespace
+
+void to_bf16(const float* in, int64_t count, uint16_t* out) {
+    for (int64_t k = 0; k < count; ++k) {
+        uint32_t bits;
+        std::memcpy(&bits, in + k, 4);
+        out[k] = static_cast<uint16_t>(bits >> 16);
+    }
+}
+
+RowFacts Format::facts(double norm2) const {
+    RowFacts f;
+    f.exponent = norm_exponent(norm2);
+    f.norm = std::ldexp(std::sqrt(norm2), -f.exponent);
+    f.m = cosine ? f.norm : std::ldexp(1.0, -f.exponent);
+    f.plain = cosine || std::abs(f.exponent) <= kPlainExponent;
+    return f;
+}
+
+RowFacts Format::facts(const double* x, int64_t dim) const {
+    const double norm2 = target->dot(x, x, dim);
+    if (norm2 >= kLeastNorm2 && (cosine ? std::isfinite(norm2) : norm2 <= 1 / kLeastNorm2)) return facts(norm2);
+    RowFacts f;
+    if (cosine) {
+        f.bad = std::all_of(x, x + dim, [](double v) { return v == 0; }) ? kZero : kOutOfRange;
+        return f;
+    }
+    double largest = 0, sum = 0;
+    for (int64_t k = 0; k < dim; ++k) largest = std::max(largest, std::abs(x[k]));
+    f.norm = 0;
+    if (largest > 0) {
+        const int e = std::ilogb(largest);
+        for (int64_t k = 0; k < dim; ++k) sum += std::pow(std::ldexp(x[k], -e), 2);
+        f.exponent = e + norm_exponent(sum);
+        f.norm = std::ldexp(std::sqrt(sum), e - f.exponent);
+    }
+    f.m = std::ldexp(1.0, -f.exponent);
+    f.plain = std::abs(f.exponent) <= kPlainExponent;
+    return f;
+}
+
+RowReader::RowReader(const Format& format, const View& view)
+    : format_(format),
+      view_(view),
+      wide_(!fits_float32(view.dtype)),
+      plain_f32_(view.dtype == DType::f32 && !view.swapped && view.col_stride == 4),
+      values_(view.dim) {}
+
+const double* RowReader::values(int64_t row) {
+    if (row != row_) {
+        finite_ = format_.target->load_row(view_, row, values_.data());
+        row_ = row;
+    }
+    return values_.data();
+}
+
+RowFacts RowReader::read(int64_t row, float* scaled) {
+    const Target& target = *format_.target;
+    if (plain_f32_ && format_.precision != Precision::bf16) {  // the same facts and values without the way over float64
+        constexpr double kMost = 0x1p160;
+        const double norm2 = target.norm2_f32(address(row), view_.dim);
+        if (norm2 > 1 / kMost && norm2 < kMost) {
+            const RowFacts f = format_.facts(norm2);
+            target.scale_f32(address(row), view_.dim, std::ldexp(1.0f, -f.exponent), scaled);
+            return f;
+        }
+    }
+    const double* x = values(row);
+    RowFacts f;
+    if (!finite_) {
+        f.bad = kNonFinite;
+        return f;
+    }
+    f = format_.facts(x, view_.dim);
+    if (f.bad == kGood)
+        target.scale_row(x, view_.dim, f.exponent, format_.precision == Precision::bf16, scaled);
+    return f;
+}
+
+double RowReader::exact_similarity(int64_t i, RowReader& other, int64_t j) {
+    const double dot = exact_dot(values(i), other.values(j), wide_ || other.wide_);
+    return format_.cosine ? dot / (std::sqrt(exact_norm2(i)) * std::sqrt(other.exact_norm2(j))) : dot;
+}
+
+double RowReader::dot(int64_t i, RowReader& other, int64_t j) {
+    const Target& target = *format_.target;
+    const double* x = values(i);
+    if (!other.plain_f32_) return target.dot(x, other.values(j), view_.dim);
+    return target.dot_f32(x, other.address(j), view_.dim);
+}
+
+void RowReader::prefetch(int64_t row) const {
+    if (!plain_f32_) return;
+    const char* p = address(row);
+    for (int64_t byte = 0; byte < view_.dim * 4; byte += 64) __builtin_prefetch(p + byte);
+}
+
+double RowReader::exact_norm2(int64_t row) {
+    if (row != norm2_row_) {
+        const double* x = values(row);
+        norm2_ = exact_dot(x, x, wide_);
+        norm2_row_ = row;
+    }
+    return norm2_;
+}
+
+double RowReader::exact_dot(const double* a, const double* b, bool wide) const {
+    return round_pair_sum(format_.target->dot_pair(a, b, view_.dim, wide), a, b, view_.dim);
+}
+
+void BadRows::add(int64_t row, BadRow kind) {
+    const std::lock_guard<std::mutex> lock(guard_);
+    rows_.emplace_back(row, kind);
+    any_ = true;
+}
+
+std::vector<std::pair<int64_t, int>> BadRows::sorted() const {
+    auto out = rows_;
+    std::sort(out.begin(), out.end());
+    if (out.size() > kNamed) out.resize(kNamed);
+    return out;
+}
+
+std::vector<std::pair<int64_t, int>> check_rows(const View& view, const Format& format, int n_threads) {
+    constexpr int64_t kStep = 64;
+    BadRows bad;
+    std::atomic<int64_t> next{0};
+    const int64_t steps = (view.rows + kStep - 1) / kStep;
+    Team team(useful_threads(n_threads, steps, 5.0 * static_cast<double>(view.rows * view.dim)), 0, {});
+    team.run([&](int) {
+        RowReader reader(format, view);
+        Buffer<float> scaled(view.dim);
+        for (int64_t step; !bad.any() && (step = next.fetch_add(1)) < steps;)
+            for (int64_t i = step * kStep; i < std::min(view.rows, (step + 1) * kStep); ++i) {
+                const RowFacts f = reader.read(i, scaled.data());
+                if (f.bad != kGood) bad.add(i, f.bad);
+            }
+    });
+    return bad.sorted();
+}
+
+int useful_threads(int limit, int64_t items, double operations) {
+    // A thread costs about 20 microseconds; give each at least ten times that at 50 operations a nanosecond.
+    const double wanted = std::max(1.0, operations / 1e7);
+    return static_cast<int>(std::max<int64_t>(1, std::min<int64_t>({limit, items, static_cast<int64_t>(wanted)})));
+}
+
+}  // namespace hnscore

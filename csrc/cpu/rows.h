@@ -1,0 +1,97 @@
+// Rows of embeddings: how they are read, what is known of them, and how they are made ready for the tile loop.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "core/buffer.h"
+#include "core/problem.h"
+#include "core/team.h"
+
+namespace hnscore {
+
+enum BadRow : int { kGood = 0, kNonFinite = 1, kZero = 2, kOutOfRange = 3 };
+
+// What is known of a row besides its packed values; core/problem.h has the units.
+struct RowFacts {
+    double m = 1;       // s_ij = acc / (m_i m_j)
+    double norm = 1;    // |x'|, in [1, 2)
+    int exponent = 0;   // packed values are x * 2^-exponent
+    bool plain = true;  // false: too large or small for float32 arithmetic on thresholds, pairs are decided one by one
+    BadRow bad = kGood;
+};
+
+// Norms within 2^30 of 1, and thresholds as far, keep every weight of the epilogue within float32, gap^2 included.
+// Beyond, under dot, pairs are decided one by one in float64.
+constexpr int kPlainExponent = 30;
+
+// The rules by which rows are read; the same for both sides of a call.
+struct Format {
+    const Target* target;
+    Precision precision;
+    bool cosine;
+
+    const Kernels& kernels() const { return precision == Precision::bf16 ? target->bf16 : target->fp32; }
+    bool bf16_elements() const { return precision == Precision::bf16 && target->native_bf16; }
+    int64_t element_bytes() const { return bf16_elements() ? 2 : 4; }
+    // Rows are stored in whole chunks [chunk][row][chunk depth], so that all row addresses of a tile are constant
+    // offsets.
+    int64_t chunk() const { return bf16_elements() ? kChunkBf16 : kChunk; }
+    int64_t row_depth(int64_t dim) const { return (dim + chunk() - 1) / chunk() * chunk(); }
+    RowFacts facts(const double* x, int64_t dim) const;
+    RowFacts facts(double norm2) const;  // where it lies well within float64
+};
+
+// Reads rows of a view: packed values with their facts, and exact similarities. One per thread and view.
+class RowReader {
+  public:
+    RowReader(const Format& format, const View& view);
+    RowFacts read(int64_t row, float* scaled);  // scaled: view.dim values
+    // s of row i here and row j there, from their values, as the contract defines it.
+    double exact_similarity(int64_t i, RowReader& other, int64_t j);
+    // Their dot product in plain float64, and a hint that row i will be needed.
+    double dot(int64_t i, RowReader& other, int64_t j);
+    void prefetch(int64_t row) const;
+
+  private:
+    const double* values(int64_t row);  // kept until the next call
+    double exact_norm2(int64_t row);    // likewise
+    const char* address(int64_t row) const { return view_.data + row * view_.row_stride; }
+    double exact_dot(const double* a, const double* b, bool wide) const;
+
+    const Format format_;
+    const View view_;
+    const bool wide_, plain_f32_;
+    int64_t row_ = -1, norm2_row_ = -1;
+    bool finite_ = true;
+    double norm2_ = 0;
+    Buffer<double> values_;
+};
+
+// Bad rows by ascending index, at most kNamed of them, from several threads. Work items are handed out in ascending
+// order and none is handed out after a bad row was seen, so that the first bad row of the input is always among them.
+class BadRows {
+  public:
+    static constexpr size_t kNamed = 8;
+    void add(int64_t row, BadRow kind);
+    bool any() const { return any_.load(std::memory_order_relaxed); }
+    std::vector<std::pair<int64_t, int>> sorted() const;
+
+  private:
+    std::mutex guard_;
+    std::vector<std::pair<int64_t, int>> rows_;
+    std::atomic<bool> any_{false};
+};
+
+// The bad rows of a view.
+std::vector<std::pair<int64_t, int>> check_rows(const View& view, const Format& format, int n_threads);
+
+// The bf16 elements of float32 values that are already rounded to bf16.
+void to_bf16(const float* in, int64_t count, uint16_t* out);
+
+// Threads worth starting for this much arithmetic, at most `limit`.
+int useful_threads(int limit, int64_t items, double operations);
+
+}  // namespace hnscore
