@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from hnscore.bench import workloads
+from hnscore.bench import cascade, regimes, workloads
 from hnscore.bench.methods import Method, methods, set_threads
 
 N, DIM, THREADS = 2048, 256, 2
@@ -27,3 +28,20 @@ def test_one_image_and_one_text(benchmark: Any) -> None:
     pair = workloads.gaussian(1, 1, 512)
     method = next(m for m in methods(1, 1, 1e9) if m.name == "hnscore exact hinge")
     benchmark(method.build(*method.inputs(pair), THREADS))
+
+
+def test_cones_are_as_wide_as_they_say() -> None:
+    made = regimes.cones(1500, 1000)
+    similar = made.img.astype(np.float64) @ made.txt.astype(np.float64).T
+    np.testing.assert_allclose([similar.mean(), similar.std()], [0.17, 0.045], atol=1e-3)
+    assert 0.8 < (similar > regimes.CONES_REFERENCE - workloads.MARGIN).mean() < 0.92
+
+
+def test_rows_of_the_cascade() -> None:
+    made = workloads.gaussian(1000, 800, DIM)
+    regime = regimes.Regime(made.img, made.txt, made.reference, made.reference)
+    part = cascade.Part("normals", lambda: regime, workloads.MARGIN, cascade.ALL)
+    for row in cascade.rows(part, regime, THREADS, rounds=1):
+        assert row["counts"] == "equal"
+        assert 0.9 < float(row["pairs that count"].removesuffix(" %")) < 1.1
+        assert float(row["arithmetic"]) >= 1 or "a basis" in row["auto"]

@@ -69,8 +69,8 @@ struct PyColumns {
 };
 
 hnscore::Format format_of(const std::string& similarity, const std::string& precision) {
-    return {&hnscore::current_target(),
-            static_cast<hnscore::Precision>(index_of(kPrecisions, precision, "precision")), similarity == "cosine"};
+    return {&hnscore::current_target(), static_cast<hnscore::Precision>(index_of(kPrecisions, precision, "precision")),
+            similarity == "cosine"};
 }
 
 struct PyPlan {
@@ -83,9 +83,10 @@ struct PyPlan {
 PyPlan choose(const py::array& rows, int rows_code, const py::array& columns, int columns_code,
               const std::string& similarity, const std::string& precision, int n_threads, const std::string& recipe,
               int64_t k, const Side<double>& tau, const Side<double>& kth_value, int64_t expected_rows, bool forced) {
-    hnscore::PlanRequest request{.rows = view_of(rows, rows_code),
-                                 .columns = view_of(columns, columns_code),
-                                 .format = format_of(similarity, precision)};
+    hnscore::PlanRequest request;
+    request.rows = view_of(rows, rows_code);
+    request.columns = view_of(columns, columns_code);
+    request.format = format_of(similarity, precision);
     const int64_t m = request.columns.rows;
     if (request.rows.dim != request.columns.dim) throw std::invalid_argument("rows and columns differ in dim");
     if (request.rows.rows < 1 || m < 1) throw std::invalid_argument("there is nothing to plan");
@@ -166,8 +167,7 @@ py::tuple reduce(const py::array& array, int code, const PyColumns& columns, con
         const py::gil_scoped_release release;
         bad = hnscore::reduce(job, n_threads, poll);
     }
-    if (!survivors.is_none() && columns.columns.plan)
-        survivors(left.pairs, left.first, left.second, left.counted);
+    if (!survivors.is_none() && columns.columns.plan) survivors(left.pairs, left.first, left.second, left.counted);
     return py::make_tuple(values, entries, bad);
 }
 
@@ -227,10 +227,11 @@ void register_engine(py::module_& m) {
         .def_property_readonly("codes",
                                [](const PyPlan& p) { return p.target->screen.code_bytes == 1 ? "int8" : "float32"; })
         .def_property_readonly(
-            "refines", [](const PyPlan& p) { return p.choice.plan && p.choice.plan->basis && p.target->screen.refines; })
+            "refines",
+            [](const PyPlan& p) { return p.choice.plan && p.choice.plan->basis && p.target->screen.refines; })
         .def_property_readonly("share", [](const PyPlan& p) { return p.choice.share; })
-        .def_property_readonly("kept",
-                               [](const PyPlan& p) { return py::make_tuple(p.choice.kept_first, p.choice.kept_second); })
+        .def_property_readonly(
+            "kept", [](const PyPlan& p) { return py::make_tuple(p.choice.kept_first, p.choice.kept_second); })
         .def_property_readonly("work", [](const PyPlan& p) { return p.choice.work; });
     m.def("choose", &choose, py::arg("rows"), py::arg("rows_code"), py::arg("columns"), py::arg("columns_code"),
           py::arg("similarity"), py::arg("precision"), py::arg("n_threads"), py::kw_only(), py::arg("recipe"),

@@ -31,7 +31,7 @@ class Plan:
     def has_basis(self) -> bool: ...
     @property
     def codes(self) -> str:
-        """"int8" or "float32"."""
+        """ "int8" or "float32"."""
 
     @property
     def refines(self) -> bool:

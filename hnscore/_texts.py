@@ -205,12 +205,15 @@ class TextSide:
         txt, tau = txt[::step], tau[::step].copy()
         columns = _core.Columns(txt, self.txt_code, self.similarity, "fp32", 1)
         limit = None if self.max_similarity is None else self.max_similarity[::step].copy()
-        similar, at, bad = _core.reduce(img, img_code, columns, "top_similarity", 1, k=len(txt), max_similarity=limit)
-        if bad or at is None:
+        options: dict[str, Any] = {} if limit is None else {"max_similarity": limit}
+        counts, _, bad = _core.reduce(img, img_code, columns, "count", 1, tau=tau, **options)
+        if bad:
             return True  # the scores' own pass names the rows
-        gaps = similar - tau[at]
-        share = (gaps > 0).mean()
+        share = counts.sum() / (len(img) * len(txt))
         if share > 0.5:
+            similar, at, _ = _core.reduce(img, img_code, columns, "top_similarity", 1, k=len(txt), **options)
+            assert at is not None
+            gaps = similar - tau[at]
             # The pair counts from the margin r - s = margin - gap on.
             useful = self.margin - np.quantile(gaps, 0.99)
             remedy = (
@@ -256,5 +259,8 @@ class TextSide:
 
 def _log_survivors(pairs: int, first: int, second: int, counted: int) -> None:
     _LOG.info(
-        "cascade: of %d pairs the first pass left %.3g %%, the last %.3g %%", pairs, 100 * first / pairs, 100 * second / pairs
+        "cascade: of %d pairs the first pass left %.3g %%, the last %.3g %%",
+        pairs,
+        100 * first / pairs,
+        100 * second / pairs,
     )

@@ -11,7 +11,6 @@ from ._progress import rows_bar
 from ._texts import TextSide
 from .score import given_reference
 
-
 _CHUNKS = 16  # of the first one's size, for which the method is chosen
 
 
@@ -19,7 +18,8 @@ class Scorer:
     """`score` for a pool that comes in chunks: the texts are checked, drawn and packed once.
 
     Any number of chunks of any size, from any number of threads, get the same bits as one call of `score` by the same
-    method. ``method="auto"`` chooses it at the first chunk, as for a pool of sixteen such chunks. Rules that need the whole pool (``reference="pool_max"``, ``reference="paired"``, `top_k_images`) are refused.
+    method; ``method="auto"`` chooses it at the first chunk, as for a pool of sixteen such chunks. Rules that need the
+    whole pool (``reference="pool_max"``, ``reference="paired"``, `top_k_images`) are refused.
 
     Parameters
     ----------

@@ -132,7 +132,7 @@ CASES: list[Case] = [
     ("similarity", SCORE, {"similarity": "l2"}, ValueError, "similarity", "'cosine', 'dot'", "'l2'", "choose"),
     ("precision", SCORE, {"precision": "fp16"}, ValueError, "precision", "'exact', 'fp32', 'bf16'", "'fp16'", "choose"),
     ("method", SCORE, {"method": "fast"}, ValueError, "method", "'auto', 'dense', 'cascade'", "'fast'", "choose"),
-    ("cascade of bf16", SCORE, {"method": "cascade", "precision": "bf16"}, ValueError, "method", "exact", "'bf16'", "leave"),
+    ("cascade", SCORE, {"method": "cascade", "precision": "bf16"}, ValueError, "method", "exact", "'bf16'", "leave"),
     ("no name", SCORE, {"weight": 3}, TypeError, "weight", "'hinge'", "3", "choose"),
     ("kind", REFERENCE, {"kind": "mean"}, ValueError, "kind", "'positive', 'hardest'", "'mean'", "choose"),
     ("mode", CONFIG, {"mode": "json"}, ValueError, "mode", "'stdout', 'dicts'", "'json'", "choose"),

@@ -154,9 +154,7 @@ RECIPES: tuple[dict[str, Any], ...] = (
 )
 
 
-def check(
-    x: NDArray[Any], t: NDArray[Any], s: NDArray[np.float64], similarity: str, method: str, **rules: Any
-) -> None:
+def check(x: NDArray[Any], t: NDArray[Any], s: NDArray[np.float64], similarity: str, method: str, **rules: Any) -> None:
     norms = norm_products(x, t, similarity)
     for recipe in RECIPES:
         if recipe["weight"] == "similarity" and np.abs(s).max() > 1e38:

@@ -9,7 +9,8 @@
 //
 //     (q_i . p_j) row_unit_i + row_bound_i col_bound_j  <  col_tau_j        the pair is dropped
 //
-// with row_unit = a / m, row_bound = u / m, col_bound = w / b, col_tau = tau' / b. A top recipe also drops what is below
+// with row_unit = a / m, row_bound = u / m, col_bound = w / b, col_tau = tau' / b. A top recipe also drops what is
+// below
 //     row_least_i col_unit_j + col_base_j,     row_least = k-th best key so far, col_unit = m_j / b,
 //                                              col_base = col_tau where keys are gaps, 0 where they are similarities.
 // Every comparison is "not below", so that NaN survives: rows that float32 cannot serve have row_unit = NaN.
@@ -60,21 +61,21 @@ struct RefineBlock {
 // What things cost, in cycles of one thread where a 512-bit (or the target's widest) multiply-add takes one. Only
 // ratios matter; measured on Zen 4.
 struct ScreenCosts {
-    double dense_dim;                    // a pair in the dense path, per dimension
-    double screen_dim, screen_pair;      // a pair in the first pass
-    double refine_dim, refine_pair;      // a survivor of the first pass
-    double exact_dim, exact_pair;        // a survivor of all
-    double project_dim;                  // a row on one basis vector, per dimension
-    double encode_dim;                   // a row read and coded, per dimension
+    double dense_dim;                // a pair in the dense path, per dimension
+    double screen_dim, screen_pair;  // a pair in the first pass
+    double refine_dim, refine_pair;  // a survivor of the first pass
+    double exact_dim, exact_pair;    // a survivor of all
+    double project_dim;              // a row on one basis vector, per dimension
+    double encode_dim;               // a row read and coded, per dimension
 };
 
 struct ScreenKernels {
-    int rows, cols;        // the tile
-    int row_words;         // rows are packed [depth / row_words][row][row_words], columns [depth][column], in words
-    int code_bytes;        // of one code; a word is 4 bytes
-    uint32_t row_offset;   // added to every byte of the rows' words by exclusive or
+    int rows, cols;       // the tile
+    int row_words;        // rows are packed [depth / row_words][row][row_words], columns [depth][column], in words
+    int code_bytes;       // of one code; a word is 4 bytes
+    uint32_t row_offset;  // added to every byte of the rows' words by exclusive or
     bool refines;
-    float typical_error;   // |y - unit q| / |y| as the plan expects it
+    float typical_error;                                     // |y - unit q| / |y| as the plan expects it
     Code (*encode)(const float* y, int64_t n, void* codes);  // n: a multiple of 16
     void (*sums)(const ScreenBlock&);
     void (*top)(const ScreenBlock&);

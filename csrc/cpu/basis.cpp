@@ -89,10 +89,21 @@ std::vector<float> orthonormalizer(const std::vector<float>& gram, int64_t n) {
     return {w.begin(), w.end()};
 }
 
+// One pass leaves what float32 loses on rows that depend on each other nearly; the next mends it.
 void orthonormalize(const Target& target, Directions& d, int n_threads) {
-    const Matrix rows = row_major(d.vectors, d.count, d.dim);
-    const std::vector<float> w = orthonormalizer(multiply(target, rows, transposed(rows), n_threads), d.count);
-    d.vectors = multiply(target, row_major(w, d.count, d.count), rows, n_threads);
+    for (int pass = 0; pass < 3; ++pass) {
+        const Matrix rows = row_major(d.vectors, d.count, d.dim);
+        const std::vector<float> gram = multiply(target, rows, transposed(rows), n_threads);
+        float off = 0;
+        for (int64_t i = 0; i < d.count; ++i)
+            for (int64_t j = 0; j < d.count; ++j) {
+                const float g = gram[static_cast<size_t>(i * d.count + j)];
+                off = std::max(off, i == j && g != 0 ? std::abs(g - 1) : std::abs(g));
+            }
+        if (off < 1e-4f) return;
+        const std::vector<float> w = orthonormalizer(gram, d.count);
+        d.vectors = multiply(target, row_major(w, d.count, d.count), rows, n_threads);
+    }
 }
 
 double sum_of_squares(const float* x, int64_t n) {
@@ -122,10 +133,12 @@ double concentration(const Target& target, const Matrix& a) {
 std::vector<float> multiply(const Target& target, const Matrix& a, const Matrix& b, int n_threads) {
     const Kernels& t = target.fp32;
     const Panels panels = pack_panels(t, b, n_threads);
-    const int64_t depth = padded_depth(a.columns), tiles = (a.rows + t.rows - 1) / t.rows, pitch = panels.count * t.cols;
+    const int64_t depth = padded_depth(a.columns), tiles = (a.rows + t.rows - 1) / t.rows,
+                  pitch = panels.count * t.cols;
     std::vector<float> out(static_cast<size_t>(a.rows * b.columns));
     std::atomic<int64_t> next{0};
-    const double operations = static_cast<double>(a.rows) * static_cast<double>(a.columns) * static_cast<double>(b.columns);
+    const double operations =
+        static_cast<double>(a.rows) * static_cast<double>(a.columns) * static_cast<double>(b.columns);
     Team team(useful_threads(n_threads, tiles, operations), 0, {});
     team.run([&](int) {
         Buffer<float> scratch(3 * t.rows * t.cols), result(t.rows * pitch), tile(t.rows * (depth + kChunk));
@@ -178,10 +191,24 @@ Directions learn_directions(const Target& target, const float* a, int64_t m, con
 std::shared_ptr<const Basis> make_basis(const Target& target, const Directions& directions, int64_t count,
                                         int n_threads) {
     const int64_t dim = directions.dim;
-    // Every 32 directions, a constant stride apart, are turned by a Hadamard matrix: products stay what they are.
+    std::vector<float> v(directions.vectors.begin(), directions.vectors.begin() + count * dim);
+    const Matrix rows = row_major(v, count, dim);
+    // |V|^2 = |VV'| is at most its largest sum of magnitudes in a row; each product is off by `chain_units`.
+    const std::vector<float> products = multiply(target, rows, transposed(rows), n_threads);
+    double norm2 = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        double sum = 0;
+        for (int64_t j = 0; j < count; ++j)
+            sum += std::abs(static_cast<double>(products[static_cast<size_t>(i * count + j)]));
+        if (!std::isfinite(sum)) return nullptr;
+        norm2 = std::max(norm2, sum);
+    }
+    norm2 += 1.1 * chain_units(dim) * kUnit * static_cast<double>(count);
+    if (!(norm2 < 1.1)) return nullptr;
+    // Every 32 directions, a constant stride apart, are turned by a Hadamard matrix: products stay what they are. Five
+    // additions and a product are rounded, which moves V by at most 6 units of its Frobenius norm.
     constexpr int64_t kMix = 32;
     const int64_t stride = count / kMix;
-    std::vector<float> v(directions.vectors.begin(), directions.vectors.begin() + count * dim);
     const auto at = [&](int64_t k, int64_t s) { return v.data() + (k * stride + s) * dim; };
     for (int64_t s = 0; s < stride; ++s)
         for (int64_t half = 1; half < kMix; half *= 2)
@@ -194,23 +221,10 @@ std::shared_ptr<const Basis> make_basis(const Target& target, const Directions& 
                         x[i] = sum;
                     }
                 }
-    const float root = 1 / std::sqrt(static_cast<float>(kMix));
-    for (float& x : v) x *= root;
-    // |V|^2 = |V'V| is at most its largest sum of magnitudes in a row; each product is off by `chain_units`.
-    const std::vector<float> products = multiply(target, row_major(v, count, dim), transposed(row_major(v, count, dim)), n_threads);
-    double norm2 = 0;
-    for (int64_t i = 0; i < count; ++i) {
-        double sum = 0;
-        for (int64_t j = 0; j < count; ++j)
-            sum += std::abs(static_cast<double>(products[static_cast<size_t>(i * count + j)]));
-        if (!std::isfinite(sum)) return nullptr;
-        norm2 = std::max(norm2, sum);
-    }
-    norm2 += 1.1 * chain_units(dim) * kUnit * static_cast<double>(count);
-    if (!(norm2 < 1.1)) return nullptr;
-    const auto scale = static_cast<float>((1 - 0x1p-20) / std::sqrt(norm2));
+    const double norm = std::sqrt(norm2) + 7 * kUnit * std::sqrt(static_cast<double>(count));
+    const auto scale = static_cast<float>((1 - 0x1p-20) / (norm * std::sqrt(static_cast<double>(kMix))));
     for (float& x : v) x *= scale;
-    Panels panels = pack_panels(target.fp32, transposed(row_major(v, count, dim)), n_threads);
+    Panels panels = pack_panels(target.fp32, transposed(rows), n_threads);
     auto basis = std::make_shared<Basis>();
     basis->dim = dim;
     basis->count = count;

@@ -69,7 +69,8 @@ Columns::Columns(const View& view_, const Format& format_, const std::shared_ptr
                 plain[at] = f.plain;
                 const bool last = c == width - 1 || j == rows - 1;
                 if (encoder) {
-                    if (panel < dense_panels) std::memcpy(scaled.data() + c * pitch, values, static_cast<size_t>(dim) * 4);
+                    if (panel < dense_panels)
+                        std::memcpy(scaled.data() + c * pitch, values, static_cast<size_t>(dim) * 4);
                     encoder->add(f);
                     if (encoder->full() || j == end - 1) codes.store(*encoder, j + 1 - encoder->count());
                 }

@@ -20,7 +20,7 @@ extern const Target kTarget;
 namespace avx512vnni {
 extern const ScreenKernels kScreenCodes;
 extern int64_t (*const kListVbmi2)(const uint32_t*, int64_t, uint16_t*);
-}
+}  // namespace avx512vnni
 namespace avx512bf16 {
 extern const Kernels kKernels;
 }

@@ -64,11 +64,10 @@ void Encoder::finish(bool as_columns) {
     finished_ = true;
     const Kernels& fp32 = format_.target->fp32;
     if (plan_.basis)
-        fp32.product(reinterpret_cast<const char*>(tile_.data()),
-                     reinterpret_cast<const char*>(plan_.basis->packed.data()), plan_.basis->panel_bytes,
-                     static_cast<int>(plan_.basis->panels), padded_depth(dim_),
-                     chunks_per_group(padded_depth(dim_)) * kChunk, scratch_.data(), projected_.data(),
-                     projected_pitch_);
+        fp32.product(
+            reinterpret_cast<const char*>(tile_.data()), reinterpret_cast<const char*>(plan_.basis->packed.data()),
+            plan_.basis->panel_bytes, static_cast<int>(plan_.basis->panels), padded_depth(dim_),
+            chunks_per_group(padded_depth(dim_)) * kChunk, scratch_.data(), projected_.data(), projected_pitch_);
     const auto bound = as_columns ? column_bound : row_bound;
     for (int64_t r = 0; r < count_; ++r) {
         const auto at = static_cast<size_t>(r);
@@ -91,7 +90,8 @@ void Encoder::finish(bool as_columns) {
 
 ColumnCodes::ColumnCodes(const Plan& plan, const Format& format, int64_t rows, int64_t dim)
     : width(format.target->screen.cols),
-      words(static_cast<uint32_t>((plan.basis ? plan.basis->count : whole_depth(dim)) * format.target->screen.code_bytes / 4)),
+      words(static_cast<uint32_t>((plan.basis ? plan.basis->count : whole_depth(dim)) *
+                                  format.target->screen.code_bytes / 4)),
       padded((rows + width - 1) / width * width),
       panel_bytes(static_cast<int64_t>(words) * width * 4),
       pitch(plan.refines(format) ? second_depth(dim) * format.target->screen.code_bytes : 0),
@@ -133,8 +133,6 @@ void ColumnCodes::store(Encoder& encoder, int64_t begin) {
     }
 }
 
-int64_t ColumnCodes::bytes() const {
-    return panels.bytes() + listed.bytes() + padded * (pitch ? 24 : 12);
-}
+int64_t ColumnCodes::bytes() const { return panels.bytes() + listed.bytes() + padded * (pitch ? 24 : 12); }
 
 }  // namespace hnscore

@@ -91,12 +91,12 @@ struct ColumnCodes {
     void store(Encoder& encoder, int64_t first);  // columns first, first + 1, ...
     int64_t bytes() const;
 
-    int width = 0;         // of a panel
-    uint32_t words = 0;    // of a column in the first pass
-    int64_t padded = 0;    // columns
+    int width = 0;       // of a panel
+    uint32_t words = 0;  // of a column in the first pass
+    int64_t padded = 0;  // columns
     int64_t panel_bytes = 0, pitch = 0;
-    Buffer<char> panels;   // first pass: [panel][word][column]
-    Buffer<char> listed;   // second pass: [column][pitch]
+    Buffer<char> panels;  // first pass: [panel][word][column]
+    Buffer<char> listed;  // second pass: [column][pitch]
     struct Pass {
         Buffer<int32_t> init;
         Buffer<float> unit, bound;  // b, and w / b rounded up

@@ -13,8 +13,8 @@
 namespace hnscore {
 namespace {
 
-// Rows per block: up to 16 tiles (their packed values then share the second-level cache with a column block), more for a
-// cascade, fewer where that leaves threads idle at the end, and few where a top recipe keeps many candidates a row.
+// Rows per block: up to 16 tiles (their packed values then share the second-level cache with a column block), more for
+// a cascade, fewer where that leaves threads idle at the end, and few where a top recipe keeps many candidates a row.
 int tiles_per_block(const Job& job, int threads, int64_t tiles) {
     constexpr int64_t kDense = 16, kCandidateBytes = 64 << 20;
     int64_t most = job.columns->plan ? ScreenedRows::kTiles * ScreenedRows::kBlocks : kDense;
@@ -47,7 +47,8 @@ std::vector<std::pair<int64_t, int>> reduce(const Job& job, int n_threads, const
     const int64_t dense_panels = columns.dense_panels;
     const int64_t screen_step = screen ? ScreenedRows::panels_per_block(columns) : 1;
     // Plan::warm is a multiple of both widths; where there are fewer columns, none are left.
-    const int64_t screen_from = screen ? (dense_panels * kernels.cols + columns.codes.width - 1) / columns.codes.width : 0;
+    const int64_t screen_from =
+        screen ? (dense_panels * kernels.cols + columns.codes.width - 1) / columns.codes.width : 0;
     const int64_t screen_panels = screen ? columns.codes.padded / columns.codes.width : 0;
 
     BadRows bad;

@@ -23,10 +23,14 @@ struct Effort {
     int64_t rows, columns, learnt;
     int steps;
 };
-constexpr Effort kQuick{64, 128, 384, 1}, kThorough{128, 512, 1024, 2};
-constexpr double kMuchWork = 4e9;  // half a second of dense work on two threads
+constexpr Effort effort_for(double dense_cycles) {
+    if (dense_cycles < 4e9) return {64, 128, 384, 1};  // half a second on two threads
+    if (dense_cycles < 4e10) return {128, 512, 1024, 2};
+    return {128, 512, 3072, 3};
+}
 
-// Evenly spread rows of a view, scaled as x'; by their offset two samples of large views differ. Bad rows are left to the call itself, which names them.
+// Evenly spread rows of a view, scaled as x'; by their offset two samples of large views differ. Bad rows are left to
+// the call itself, which names them.
 struct Sample {
     Sample(const Format& format, const View& view, int64_t most, double offset, int n_threads)
         : count(std::min(view.rows, most)),
@@ -46,7 +50,6 @@ struct Sample {
             }
         });
     }
-    const float* row(int64_t i) const { return values.data() + i * dim; }
 
     int64_t count, dim;
     std::vector<int64_t> rows;
@@ -90,11 +93,13 @@ class Planner {
         }
         const double warm = rows_ * static_cast<double>(plan->warm) * (d * costs_.dense_dim + 3);
 
-        const Effort& effort = dense < kMuchWork ? kQuick : kThorough;
+        const Effort effort = effort_for(dense);
         look(effort);
         choice.share = share(0);
-        const double exact = d * costs_.exact_dim + costs_.exact_pair, encode = (rows_ + columns_) * d * costs_.encode_dim;
-        const double best_possible = pairs * (costs_.screen_pair + kPrefixStep * costs_.screen_dim + choice.share * exact);
+        const double exact = d * costs_.exact_dim + costs_.exact_pair,
+                     encode = (rows_ + columns_) * d * costs_.encode_dim;
+        const double best_possible =
+            pairs * (costs_.screen_pair + kPrefixStep * costs_.screen_dim + choice.share * exact);
         if (!request_.forced && best_possible > kWorthwhile * dense) return as_dense("too many pairs count");
 
         // All dims at low precision, no basis.
@@ -110,7 +115,7 @@ class Planner {
         std::optional<Directions> directions;
         if (dim_ >= kPrefixStep && (request_.forced || promising())) {
             // The fewer pairs count, the shorter the best prefix.
-            const int64_t wanted = choice.share < 1e-3 ? 96 : dense < kMuchWork ? 128 : 192;
+            const int64_t wanted = choice.share < 1e-3 ? 96 : effort.steps == 1 ? 128 : 192;
             const int64_t count = std::min(dim_ / kPrefixStep * kPrefixStep, wanted);
             if (request_.forced || gain > learning(effort.learnt, count)) directions = learn(effort, count);
         }
@@ -136,8 +141,9 @@ class Planner {
         }
         const double e = target_.screen.typical_error;
         plan->second = weights(1, 1, 1, 1, e);
-        plan->first = plan->basis ? weights(prefix_.row_tail, prefix_.column_tail, prefix_.row_size, prefix_.column_size, e)
-                                  : plan->second;
+        plan->first = plan->basis
+                          ? weights(prefix_.row_tail, prefix_.column_tail, prefix_.row_size, prefix_.column_size, e)
+                          : plan->second;
         choice.plan = plan;
         return choice;
     }
@@ -152,7 +158,8 @@ class Planner {
     };
 
     // The weights for which u and w are proportional on typical rows, where their product loses nothing.
-    static BoundWeights weights(double row_tail, double column_tail, double row_size, double column_size, double error) {
+    static BoundWeights weights(double row_tail, double column_tail, double row_size, double column_size,
+                                double error) {
         const double ratio = row_tail / column_tail;
         return {ratio * column_size / (error * row_size), ratio * error * column_size / row_size};
     }
@@ -162,7 +169,8 @@ class Planner {
         sample_rows_.emplace(request_.format, request_.rows, effort.rows, 0.7, n_threads_);
         sample_columns_.emplace(request_.format, request_.columns, effort.columns, 0.7, n_threads_);
         const Sample &a = *sample_rows_, &b = *sample_columns_;
-        products_ = multiply(target_, row_major(a.values, a.count, dim_), transposed(row_major(b.values, b.count, dim_)), n_threads_);
+        products_ = multiply(target_, row_major(a.values, a.count, dim_),
+                             transposed(row_major(b.values, b.count, dim_)), n_threads_);
         thresholds_.resize(products_.size());
         norms_.resize(products_.size());
         const auto rank = static_cast<int64_t>(std::ceil(static_cast<double>(request_.k * b.count) / columns_));
@@ -179,9 +187,9 @@ class Planner {
             const bool gap = request_.recipe == top_gap;
             if (is_top(request_.recipe)) {
                 for (int64_t j = 0; j < b.count; ++j)
-                    keys[static_cast<size_t>(j)] =
-                        static_cast<double>(products_[base + static_cast<size_t>(j)]) / (x.m * b.facts[static_cast<size_t>(j)].m) -
-                        (gap ? tau_of(j) : 0);
+                    keys[static_cast<size_t>(j)] = static_cast<double>(products_[base + static_cast<size_t>(j)]) /
+                                                       (x.m * b.facts[static_cast<size_t>(j)].m) -
+                                                   (gap ? tau_of(j) : 0);
                 sorted = keys;
                 const auto at = sorted.begin() + std::clamp<int64_t>(rank - 1, 0, b.count - 1);
                 std::nth_element(sorted.begin(), at, sorted.end(), std::greater<>());

@@ -11,8 +11,8 @@
 namespace hnscore {
 
 struct PlanRequest {
-    View rows, columns;
-    Format format;
+    View rows{}, columns{};
+    Format format{};
     Recipe recipe = hinge;
     int64_t k = 1;                      // top recipes
     const double* tau = nullptr;        // as in Rules

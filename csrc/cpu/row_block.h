@@ -163,8 +163,7 @@ class RowBlock {
                 decide(i, found);
             }
         }
-        const int64_t width = columns_.codes.width, to = (first_panel + panels) * width;
-        if (to / ScreenedRows::kDecided == first_panel * width / ScreenedRows::kDecided) return;
+        if (s.all_waiting() < ScreenedRows::kEnough * count_) return;
         for (int64_t i = 0; i < count_; ++i) decide_waiting(i);
     }
 
@@ -271,16 +270,21 @@ class RowBlock {
         screened_->clear(i);
     }
     void decide(int64_t i, const ScreenedRows::List& list) {
-        constexpr int64_t kAhead = 2;
-        for (int64_t c = 0; c < list.count; ++c) {
-            if (c + kAhead < list.count) texts_.prefetch(list.columns[c + kAhead]);
-            settle(i, list.columns[c]);
+        constexpr int64_t kBatch = 16, kAhead = 2;
+        double dots[kBatch];  // first all of them: a decision would wait for its sum, and the next sum for the decision
+        for (int64_t from = 0; from < list.count; from += kBatch) {
+            const int64_t to = std::min(list.count, from + kBatch);
+            for (int64_t c = from; c < to; ++c) {
+                if (c + kAhead < list.count) texts_.prefetch(list.columns[c + kAhead]);
+                dots[c - from] = rows_.dot(first_ + i, texts_, list.columns[c]);
+            }
+            for (int64_t c = from; c < to; ++c) settle(i, list.columns[c], dots[c - from]);
         }
     }
-    // A survivor, by its float64 similarity; by the exact one where that is too close to call.
-    void settle(int64_t i, int64_t j) {
+    // A survivor, by its float64 dot product; by the exact similarity where that is too close to call.
+    void settle(int64_t i, int64_t j, double dot) {
         const double norms = norm_[static_cast<size_t>(i)] * columns_.norm[static_cast<size_t>(j)];
-        double s = rows_.dot(first_ + i, texts_, j), error = static_cast<double>(columns_.dim + 24) * 0x1p-52;
+        double s = dot, error = static_cast<double>(columns_.dim + 24) * 0x1p-52;
         if (format_.cosine)
             s /= norms;
         else
@@ -310,8 +314,7 @@ class RowBlock {
         const bool gap = job_.recipe == top_gap;
         const double x = gap ? acc - static_cast<double>(scale_[i]) * static_cast<double>(limits_.tau[j]) : acc;
         const double scale = limits_.scale[j], band = limits_.band[j];
-        push(i,
-             {0, bound((x - band) * scale, -1), bound((x + band) * scale, 1), static_cast<int32_t>(j), acc, false},
+        push(i, {0, bound((x - band) * scale, -1), bound((x + band) * scale, 1), static_cast<int32_t>(j), acc, false},
              sure && format_.precision == Precision::exact);
     }
     // Bounds serve where the pair surely counts; NaN bounds never do.

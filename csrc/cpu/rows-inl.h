@@ -66,13 +66,15 @@ HNSCORE_INLINE bool read_row(const char* p, int64_t n, int64_t stride, bool swap
     } else {
         for (int64_t k = 0; k < n; ++k) out[k] = convert(load_element<T>(p + k * stride, swapped));
     }
-    // x * 0 is NaN exactly where x is not finite; one sum collects them without a branch.
-    Doubles check = {};
+    // x * 0 is NaN exactly where x is not finite; sums collect them without a branch, four side by side as below.
+    Doubles check[4] = {};
     int64_t k = 0;
-    for (; k + kDoubles <= n; k += kDoubles) check += load_doubles(out + k) * 0.0;
+    for (; k + 4 * kDoubles <= n; k += 4 * kDoubles)
+        for (int c = 0; c < 4; ++c) check[c] += load_doubles(out + k + c * kDoubles) * 0.0;
     double sum = 0;
     for (; k < n; ++k) sum += out[k] * 0.0;
-    for (int l = 0; l < kDoubles; ++l) sum += check[l];
+    const Doubles lanes = (check[0] + check[1]) + (check[2] + check[3]);
+    for (int l = 0; l < kDoubles; ++l) sum += lanes[l];
     return sum == 0;
 }
 

@@ -91,8 +91,7 @@ RowFacts RowReader::read(int64_t row, float* scaled) {
         return f;
     }
     f = format_.facts(x, view_.dim);
-    if (f.bad == kGood)
-        target.scale_row(x, view_.dim, f.exponent, format_.precision == Precision::bf16, scaled);
+    if (f.bad == kGood) target.scale_row(x, view_.dim, f.exponent, format_.precision == Precision::bf16, scaled);
     return f;
 }
 
@@ -111,7 +110,7 @@ double RowReader::dot(int64_t i, RowReader& other, int64_t j) {
 void RowReader::prefetch(int64_t row) const {
     if (!plain_f32_) return;
     const char* p = address(row);
-    for (int64_t byte = 0; byte < view_.dim * 4; byte += 64) __builtin_prefetch(p + byte);
+    for (int64_t byte = 0; byte < std::min<int64_t>(view_.dim * 4, 512); byte += 64) __builtin_prefetch(p + byte);
 }
 
 double RowReader::exact_norm2(int64_t row) {

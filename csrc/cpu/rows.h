@@ -29,9 +29,9 @@ constexpr int kPlainExponent = 30;
 
 // The rules by which rows are read; the same for both sides of a call.
 struct Format {
-    const Target* target;
-    Precision precision;
-    bool cosine;
+    const Target* target = nullptr;
+    Precision precision = Precision::exact;
+    bool cosine = true;
 
     const Kernels& kernels() const { return precision == Precision::bf16 ? target->bf16 : target->fp32; }
     bool bf16_elements() const { return precision == Precision::bf16 && target->native_bf16; }

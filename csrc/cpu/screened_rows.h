@@ -12,9 +12,10 @@ namespace hnscore {
 class ScreenedRows {
   public:
     // Rows and columns of a call go through in blocks: a block of columns, whose codes fill half of a second-level
-    // cache, meets kTiles tiles of rows at a time, up to kBlocks times, so that it is read from memory seldom. The
-    // values of kDecided columns fit in a usual third-level cache while all those rows' survivors are decided.
-    static constexpr int64_t kTiles = 16, kBlocks = 9, kDecided = 4096;
+    // cache, meets kTiles tiles of rows at a time, up to kBlocks times, so that it is read from memory seldom.
+    // Survivors are decided when there are kEnough for a row on average: rarely enough for the row to be read again,
+    // often enough for the values of those columns to be met again in a cache by the next row.
+    static constexpr int64_t kTiles = 16, kBlocks = 9, kEnough = 10;
 
     struct List {
         const int32_t* columns;
@@ -126,10 +127,15 @@ class ScreenedRows {
         if (limits_.top || count + list.count > kWaiting) return false;
         std::memcpy(waiting_.data() + i * kWaiting + count, list.columns, static_cast<size_t>(list.count) * 4);
         count += list.count;
+        all_waiting_ += list.count;
         return true;
     }
     List waiting(int64_t i) const { return {waiting_.data() + i * kWaiting, waiting_count_[static_cast<size_t>(i)]}; }
-    void clear(int64_t i) { waiting_count_[static_cast<size_t>(i)] = 0; }
+    void clear(int64_t i) {
+        all_waiting_ -= waiting_count_[static_cast<size_t>(i)];
+        waiting_count_[static_cast<size_t>(i)] = 0;
+    }
+    int64_t all_waiting() const { return all_waiting_; }
     void count_one() { ++survivors_.counted; }
     const Survivors& survivors() const { return survivors_; }
 
@@ -179,7 +185,7 @@ class ScreenedRows {
     std::vector<int64_t> waiting_count_;
     double m_[32] = {};
     Survivors survivors_;
-    int64_t first_row_ = 0, first_column_ = 0, panels_ = 0;
+    int64_t all_waiting_ = 0, first_row_ = 0, first_column_ = 0, panels_ = 0;
 };
 
 }  // namespace hnscore

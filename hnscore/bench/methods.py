@@ -18,6 +18,8 @@ import hnscore
 from hnscore.bench.workloads import MARGIN, TEMPERATURE, Workload
 
 CHUNKS = (256, 1024, 4096)
+PEER = "torch fp32"  # as it is usually written
+TUNED = "torch fp32 tuned"
 
 Run = Callable[[], Any]
 
@@ -52,6 +54,12 @@ def methods(n_img: int, n_txt: int, memory: float) -> list[Method]:
     blocks = [(rows, cols) for rows, cols in blocks if 4.0 * rows * cols <= memory]
     chunks = [rows for rows in chunks if 4.0 * rows * n_txt <= memory] or chunks[:1]
     return [*_hnscore(), *_torch(blocks, chunks), *_numpy(blocks), *_faiss(n_img), *_keops()]
+
+
+def affordable(n_img: int, n_txt: int, only: tuple[str, ...] = ()) -> list[Method]:
+    """Those that this machine's memory allows; `only`: whose name holds one of these."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return [m for m in methods(n_img, n_txt, memory / 5) if not only or any(name in m.name for name in only)]
 
 
 def set_threads(n_threads: int) -> None:
@@ -89,6 +97,7 @@ def _hnscore_build(weight: str, precision: str) -> Callable[..., Run]:
             reference=reference,
             weight=weight,
             precision=precision,
+            method="dense",
             temperature=TEMPERATURE if weight == "exp" else None,
             n_threads=n_threads,
         )

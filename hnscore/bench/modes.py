@@ -2,10 +2,7 @@
 
 import argparse
 import importlib
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,14 +16,13 @@ import numpy as np
 
 import hnscore
 from hnscore import _core
-from hnscore.bench import workloads
+from hnscore.bench import regimes, workloads
+from hnscore.bench.cascade import cascade as cascade
 from hnscore.bench.measure import TRUTH_ROWS, Result, best, compare, growth_in_child, ratio
-from hnscore.bench.methods import Method, Run, methods, set_threads
-from hnscore.bench.report import Group, Row, mebibytes, percent, say, seconds
+from hnscore.bench.methods import PEER, TUNED, Method, Run, affordable, set_threads
+from hnscore.bench.report import Group, Row, elsewhere, mebibytes, percent, say, seconds
 from hnscore.bench.workloads import MARGIN, Workload
 
-PEER = "torch fp32"  # as it is usually written
-TUNED = "torch fp32 tuned"
 MEMORY_TEXTS = 20_000
 MEMORY_DIM = 512
 
@@ -35,12 +31,6 @@ _TIME_NOTE = (
     "are converted and indexes filled before the clock starts. torch: the chunked product as it is usually written; "
     "tuned: all we know to help, buffers that stay and the threshold inside the product."
 )
-
-
-def _methods(n_img: int, n_txt: int, only: tuple[str, ...] = ()) -> list[Method]:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    found = methods(n_img, n_txt, memory / 5)
-    return [m for m in found if not only or any(name in m.name for name in only)]
 
 
 def _label(result: Result) -> str:
@@ -79,7 +69,7 @@ def table(args: argparse.Namespace) -> Group:
         chosen = best(
             compare(
                 workload,
-                _methods(args.n_img, args.n_txt, only),
+                affordable(args.n_img, args.n_txt, only),
                 args.threads,
                 args.rounds,
                 say=say,
@@ -119,7 +109,7 @@ def shapes(args: argparse.Namespace) -> Group:
     def part(n_img: int, n_txt: int, dim: int) -> Callable[[], list[Row]]:
         def measure() -> list[Row]:
             workload = workloads.gaussian(n_img, n_txt, dim)
-            some = [m for m in _methods(n_img, n_txt, ("hnscore", PEER)) if m.weight == "hinge"]
+            some = [m for m in affordable(n_img, n_txt, ("hnscore", PEER)) if m.weight == "hinge"]
             chosen = best(compare(workload, some, args.threads, args.rounds, with_memory=False, say=say))
             row = {"n_img x n_txt x dim": workload.name}
             for result in chosen:
@@ -146,7 +136,7 @@ def latency(args: argparse.Namespace) -> Group:
         set_threads(args.threads)
         workload = workloads.gaussian(1, 1, args.dim)
         rows = []
-        for method in _methods(1, 1, names):
+        for method in affordable(1, 1, names):
             if method.installed:
                 run = method.build(*method.inputs(workload), args.threads)
                 times = [_timed(run) for _ in range(calls)]
@@ -214,14 +204,15 @@ def _random_pool(path: Path, rows: int) -> None:
 
 
 def _pool_call(pool: Any, workload: Workload, precision: str, n_threads: int) -> Callable[[], Run]:
-    def call(images: Any) -> Any:
+    def call(images: Any, n_txt: int) -> Any:
+        txt, reference = workload.txt[:n_txt], workload.reference[:n_txt]
         return hnscore.score(
-            images, workload.txt, MARGIN, reference=workload.reference, precision=precision, n_threads=n_threads
+            images, txt, MARGIN, reference=reference, precision=precision, method="dense", n_threads=n_threads
         )
 
     def prepare() -> Run:
-        hnscore.score(np.ones((8, MEMORY_DIM), np.float16), workload.txt[:8], MARGIN, reference=workload.reference[:8])
-        return lambda: call(pool)
+        call(np.ones((8, MEMORY_DIM), np.float16), 8)
+        return lambda: call(pool, MEMORY_TEXTS)
 
     return prepare
 
@@ -234,9 +225,10 @@ def haswell(args: argparse.Namespace) -> Group:
 
     def measure() -> list[Row]:
         if os.environ.get("OPENBLAS_CORETYPE") != "Haswell":
-            return _in_process(args)
+            sizes = [f"--n-img={args.n_img}", f"--n-txt={args.n_txt}", f"--dim={args.dim}"]
+            return elsewhere(args, ["--haswell", *sizes], {"HNSCORE_TARGET": "avx2", "OPENBLAS_CORETYPE": "Haswell"})
         workload = workloads.gaussian(args.n_img, args.n_txt, args.dim)
-        some = list(_methods(args.n_img, args.n_txt, ("hnscore exact hinge", "hnscore fp32 hinge", "NumPy")))
+        some = affordable(args.n_img, args.n_txt, ("hnscore exact hinge", "hnscore fp32 hinge", "NumPy"))
         peaks: list[float] = []
         chosen = best(
             compare(
@@ -277,22 +269,6 @@ def _blas() -> str:
     return f"OpenBLAS {pools[0].get('architecture')}" if pools else "no OpenBLAS"
 
 
-def _in_process(args: argparse.Namespace) -> list[Row]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "haswell.json"
-        sizes = [f"--n-img={args.n_img}", f"--n-txt={args.n_txt}", f"--dim={args.dim}"]
-        sizes += [f"--threads={args.threads}", f"--rounds={args.rounds}"]
-        subprocess.run(
-            [sys.executable, "-m", "hnscore.bench", "--haswell", *sizes, "--json", str(path)],
-            env={**os.environ, "HNSCORE_TARGET": "avx2", "OPENBLAS_CORETYPE": "Haswell"},
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
-        (group,) = json.loads(path.read_text())["groups"].values()
-        (rows,) = group["parts"].values()
-        return list(rows)
-
-
 # ---- Real data -------------------------------------------------------------------------------------------------------
 
 
@@ -306,13 +282,10 @@ def flickr(args: argparse.Namespace) -> Group:
 
 
 def _flickr(args: argparse.Namespace) -> list[Row]:
-    folder = os.environ.get("HNSCORE_DATA")
-    if not folder:
-        return [{"method": "skipped: HNSCORE_DATA is not set"}]
-    data = np.load(Path(folder) / "flickr8k" / "round1_embeddings.npz")
-    part, owner = data["part"], data["owner"]
-    img, texts = data["img_emb"], part[owner] == "train"
-    pool, txt, own = img[part == "pool_unused"], data["txt_emb"][texts], img[owner[texts]]
+    data = regimes.flickr8k()
+    if data is None:
+        return [{"method": regimes.NO_FLICKR8K}]
+    pool, txt, own = data.pool, data.txt, data.own
     workload = Workload("flickr", _unit(pool), _unit(txt), (_unit(own) * _unit(txt)).sum(axis=1))
     workload = replace(workload, img=workload.img.astype(np.float32), txt=workload.txt.astype(np.float32))
     gap = _unit(pool) @ _unit(txt).T - (workload.reference - MARGIN)
@@ -321,14 +294,13 @@ def _flickr(args: argparse.Namespace) -> list[Row]:
 
     def ours(weight: str, precision: str) -> Method:
         def build(pool: Any, txt: Any, own: Any, n_threads: int) -> Run:
-            return lambda: hnscore.score(
-                pool, txt, MARGIN, reference=own, weight=weight, precision=precision, n_threads=n_threads
-            )
+            options: dict[str, Any] = {"weight": weight, "precision": precision, "n_threads": n_threads}
+            return lambda: hnscore.score(pool, txt, MARGIN, reference=own, method="dense", **options)
 
         return Method(f"hnscore {precision} {weight}", "", "hnscore", lambda _: (pool, txt, own), build, weight)
 
     some = [ours(weight, precision) for weight in truth for precision in ("exact", "fp32", "bf16")]
-    some = [replace(m, weight=None) for m in (*some, *_methods(len(pool), len(txt), (PEER,)))]
+    some = [replace(m, weight=None) for m in (*some, *affordable(len(pool), len(txt), (PEER,)))]
     chosen = best(compare(workload, some, args.threads, args.rounds, with_memory=False, say=say))
     rows = []
     for result in chosen:

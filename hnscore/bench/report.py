@@ -8,10 +8,12 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import hnscore
@@ -108,6 +110,22 @@ def say(text: str) -> None:
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
+def elsewhere(args: argparse.Namespace, options: list[str], environment: dict[str, str]) -> list[Row]:
+    """The rows of one part that a process of its own measures: of what is read when the libraries are loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.json"
+        options = [*options, f"--threads={args.threads}", f"--rounds={args.rounds}", f"--json={path}"]
+        subprocess.run(
+            [sys.executable, "-m", "hnscore.bench", *options],
+            env={**os.environ, **environment},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        (group,) = json.loads(path.read_text())["groups"].values()
+        (rows,) = group["parts"].values()
+        return list(rows)
+
+
 def machine() -> dict[str, str]:
     """What a number rests on."""
     cpu: dict[str, str] = {}
@@ -155,6 +173,10 @@ def _commit() -> str:
 
 def seconds(times: list[float], middle: float) -> str:
     return f"{middle:.3f} s ({min(times):.3f} to {max(times):.3f})"
+
+
+def milliseconds(times: list[float]) -> str:
+    return f"{1e3 * median(times):.1f} ({1e3 * min(times):.1f} to {1e3 * max(times):.1f})"
 
 
 def percent(share: float) -> str:

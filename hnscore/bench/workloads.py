@@ -76,8 +76,12 @@ def gaussian(n_img: int, n_txt: int, dim: int, passing: float = 0.01, seed: int 
 
 
 def _unit(rng: np.random.Generator, rows: int, dim: int) -> NDArray[np.float32]:
-    emb = rng.standard_normal((rows, dim), np.float32)
-    for start in range(0, rows, 65536):  # in place: the largest workloads fill much of the memory
+    return normalise(rng.standard_normal((rows, dim), np.float32))
+
+
+def normalise(emb: NDArray[np.float32]) -> NDArray[np.float32]:
+    """In place: the largest workloads fill much of the memory."""
+    for start in range(0, len(emb), 65536):
         block = emb[start : start + 65536]
         block /= np.linalg.norm(block, axis=1, keepdims=True)
     return emb

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "cpu/dispatch.h"
-#include "cpu/engine.h"
+#include "cpu/plan.h"
 
 namespace {
 
@@ -27,13 +27,14 @@ struct Case {
 
 int failures = 0;
 
-void expect(bool ok, const hnscore::Target& target, const Case& c, const char* what) {
+void expect(bool ok, const hnscore::Target& target, const Case& c, bool cascade, const char* what) {
     if (ok) return;
     ++failures;
-    std::printf("FAILED %s %ld x %ld x %ld: %s\n", target.name, long(c.n), long(c.m), long(c.dim), what);
+    std::printf("FAILED %s %ld x %ld x %ld%s: %s\n", target.name, long(c.n), long(c.m), long(c.dim),
+                cascade ? " in a cascade" : "", what);
 }
 
-void check(const hnscore::Target& target, const Case& c) {
+void check(const hnscore::Target& target, const Case& c, bool cascade) {
     std::mt19937 random(static_cast<unsigned>(c.n * 7919 + c.m * 104729 + c.dim));
     std::normal_distribution<float> normal;
     std::vector<float> x(static_cast<size_t>(c.n * c.dim)), t(static_cast<size_t>(c.m * c.dim));
@@ -58,7 +59,18 @@ void check(const hnscore::Target& target, const Case& c) {
         tau[static_cast<size_t>(j)] = j % 3 ? 0.05 : s[static_cast<size_t>(j % c.n * c.m + j)] - 1e-12;
 
     const Format format{&target, Precision::exact, true};
-    const Columns columns(view(t, c.m, c.dim), format, nullptr, false, 2, {});
+    const auto columns_for = [&](hnscore::Recipe recipe, const double* thresholds) {
+        hnscore::PlanRequest request;
+        request.rows = view(x, c.n, c.dim);
+        request.columns = view(t, c.m, c.dim);
+        request.format = format;
+        request.recipe = recipe;
+        request.tau = thresholds;
+        request.forced = true;
+        const auto plan = cascade ? hnscore::choose(request, 2).plan : nullptr;
+        return Columns(view(t, c.m, c.dim), format, plan, true, 2, {});
+    };
+    const Columns columns = columns_for(hnscore::count, tau.data());
     std::vector<double> out(static_cast<size_t>(c.n));
     Job job;
     job.rows = view(x, c.n, c.dim);
@@ -80,13 +92,15 @@ void check(const hnscore::Target& target, const Case& c) {
     };
     job.recipe = hnscore::count;
     hnscore::reduce(job, 2, {});
-    expect(reference([](double) { return 1.0; }), target, c, "count");
+    expect(reference([](double) { return 1.0; }), target, c, cascade, "count");
     job.recipe = hnscore::hinge;
     hnscore::reduce(job, 3, {});
-    expect(reference([](double gap) { return gap; }), target, c, "hinge");
+    expect(reference([](double gap) { return gap; }), target, c, cascade, "hinge");
 
     std::vector<double> best(static_cast<size_t>(c.n));
     std::vector<int64_t> where(static_cast<size_t>(c.n));
+    const Columns ranked = columns_for(hnscore::top_similarity, nullptr);
+    job.columns = &ranked;
     job.recipe = hnscore::top_similarity;
     job.rules = {};
     job.values = best.data();
@@ -99,7 +113,7 @@ void check(const hnscore::Target& target, const Case& c) {
             if (s[static_cast<size_t>(i * c.m + j)] > s[static_cast<size_t>(i * c.m + expected)]) expected = j;
         ok &= where[static_cast<size_t>(i)] == expected;
     }
-    expect(ok, target, c, "top_similarity");
+    expect(ok, target, c, cascade, "top_similarity");
 }
 
 }  // namespace
@@ -110,7 +124,7 @@ int main() {
         const int before = failures;
         for (const Case& c : {Case{1, 1, 1}, Case{3, 5, 7}, Case{17, 33, 64}, Case{31, 97, 65}, Case{64, 40, 130},
                               Case{15, 600, 300}, Case{40, 20, 1100}})
-            check(hnscore::current_target(), c);
+            for (const bool cascade : {false, true}) check(hnscore::current_target(), c, cascade);
         std::printf("%s: %s\n", name.c_str(), failures == before ? "ok" : "FAILED");
     }
     return failures;

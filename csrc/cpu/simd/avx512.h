@@ -33,7 +33,9 @@ struct Simd {
     static inline F32 round(F32 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT); }
     static inline F32 pow2(F32 n) { return _mm512_scalef_ps(_mm512_set1_ps(1.0f), n); }
     // Float32 values from anywhere as float64.
-    static inline __m512d widen(const void* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(static_cast<const float*>(p))); }
+    static inline __m512d widen(const void* p) {
+        return _mm512_cvtps_pd(_mm256_loadu_ps(static_cast<const float*>(p)));
+    }
 
     static inline Mask gt(F32 a, F32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
     static inline Mask equal(const int32_t* p, int32_t x) {

@@ -121,7 +121,8 @@ HNSCORE_INLINE __m128i quarter(__m512i a) {
     return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
 }
 
-// Four columns at a time: dim / 64 instructions and cache lines a column, then four sums and four gates on one register.
+// Four columns at a time: dim / 64 instructions and cache lines a column, then four sums and four gates on one
+// register.
 int64_t refine_codes(const RefineBlock& b, uint16_t* columns, int64_t count, int64_t dim, uint16_t* out) {
     const __m128 row_unit = _mm_set1_ps(b.row_unit), row_bound = _mm_set1_ps(b.row_bound);
     const __m128 row_least = _mm_set1_ps(b.row_least);
