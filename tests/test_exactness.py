@@ -120,6 +120,13 @@ def float64_extremes(n: int, m: int, dim: int) -> Embeddings:
     return x[:n] * up, t[:m]
 
 
+def float64_products_below_range(n: int, m: int, dim: int) -> Embeddings:
+    """Products of single values underflow."""
+    x, t = RNG(19).integers(-9, 10, (2, max(n, m), dim)).astype(np.float64)
+    x[:, 0] = t[:, 0] = 1
+    return x[:n] * 2.0**-537, t[:m] * 2.0**-536
+
+
 ADVERSARIES: tuple[Callable[[int, int, int], Embeddings], ...] = (
     duplicated,
     scaled_duplicates,
@@ -137,7 +144,7 @@ ADVERSARIES: tuple[Callable[[int, int, int], Embeddings], ...] = (
     huge_range_of_rows,
 )
 # Under dot only.
-DOT_ADVERSARIES = (*ADVERSARIES, float64_extremes)
+DOT_ADVERSARIES = (*ADVERSARIES, float64_extremes, float64_products_below_range)
 CASES = [(f, "cosine") for f in ADVERSARIES] + [(f, "dot") for f in DOT_ADVERSARIES]
 each_case = pytest.mark.parametrize(
     ("adversary", "similarity"), CASES, ids=lambda v: v if v in ("cosine", "dot") else v.__name__

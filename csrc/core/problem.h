@@ -106,6 +106,8 @@ struct Target {
     int64_t block_bytes;  // columns per block: what half of a usual second-level cache holds
     // Reads row `row` as float64; false where a value is not finite.
     bool (*load_row)(const View& view, int64_t row, double* out);
+    // The row as float32, for types that fit_float32 and lie without gaps in this machine's byte order.
+    void (*decode_row)(const void* row, int64_t n, DType dtype, float* out);
     // Plain dot products, in one order: off by at most (n + 8) * 2^-53 * |a| |b|.
     double (*dot)(const double* a, const double* b, int64_t n);
     double (*dot_f32)(const double* a, const void* b, int64_t n);  // of float32 values anywhere

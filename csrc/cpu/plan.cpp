@@ -71,91 +71,105 @@ class Planner {
           costs_(target_.screen.costs),
           n_threads_(n_threads),
           dim_(request.rows.dim),
+          d_(static_cast<double>(dim_)),
           rows_(static_cast<double>(std::max(request.expected_rows, request.rows.rows))),
-          columns_(static_cast<double>(request.columns.rows)) {}
+          columns_(static_cast<double>(request.columns.rows)),
+          dense_(rows_ * columns_ * dense_pair()),
+          effort_(effort_for(dense_)) {}
 
     Choice choose() {
-        const double d = static_cast<double>(dim_), pairs = rows_ * columns_;
-        const double dense = pairs * (d * costs_.dense_dim + 3);
-        Choice choice{nullptr, "", kNone, kNone, kNone, 1};
-        const auto as_dense = [&](const char* reason) {
-            choice.reason = reason;
-            return choice;
-        };
-        if (request_.format.precision != Precision::exact) return as_dense("the cascade is for precision exact");
-        if (!request_.forced && dense < kLeastWork) return as_dense("few pairs");
-        if (dim_ > kMostDims) return as_dense("too many dimensions");
-        auto plan = std::make_shared<Plan>();
-        if (is_top(request_.recipe) && request_.tau == nullptr) {
-            const int64_t width = target_.screen.cols;
-            plan->warm = (std::max<int64_t>(kWarm, 4 * request_.k) + width - 1) / width * width;
-            if (!request_.forced && 4 * plan->warm > request_.columns.rows) return as_dense("few columns for the k");
-        }
-        const double warm = rows_ * static_cast<double>(plan->warm) * (d * costs_.dense_dim + 3);
-
-        const Effort effort = effort_for(dense);
-        look(effort);
-        choice.share = share(0);
-        const double exact = d * costs_.exact_dim + costs_.exact_pair,
-                     encode = (rows_ + columns_) * d * costs_.encode_dim;
-        const double best_possible =
-            pairs * (costs_.screen_pair + kPrefixStep * costs_.screen_dim + choice.share * exact);
-        if (!request_.forced && best_possible > kWorthwhile * dense) return as_dense("too many pairs count");
-
-        // All dims at low precision, no basis.
-        double best = HUGE_VAL;
-        const double error = 2 * target_.screen.typical_error;
-        const double kept_by_all = share(error);
-        if (target_.screen.code_bytes < 4) {
-            choice.kept_first = choice.kept_second = kept_by_all;
-            best = pairs * (d * costs_.screen_dim + costs_.screen_pair + kept_by_all * exact) + encode + warm;
-        }
-        // A basis, if what it must leave out is not already above most thresholds, and learning it can pay.
-        const double gain = std::min(best, dense) - best_possible - encode - warm;
-        std::optional<Directions> directions;
-        if (dim_ >= kPrefixStep && (request_.forced || promising())) {
-            // The fewer pairs count, the shorter the best prefix.
-            const int64_t wanted = choice.share < 1e-3 ? 96 : effort.steps == 1 ? 128 : 192;
-            const int64_t count = std::min(dim_ / kPrefixStep * kPrefixStep, wanted);
-            if (request_.forced || gain > learning(effort.learnt, count)) directions = learn(effort, count);
-        }
-        if (directions) {
-            const double second = d * costs_.refine_dim + costs_.refine_pair;
-            for (const Prefix& p : prefixes(*directions)) {
-                const double left = target_.screen.refines ? p.kept * second + kept_by_all * exact : p.kept * exact;
-                const double n = static_cast<double>(p.count);
-                const double cost = pairs * (n * costs_.screen_dim + costs_.screen_pair + left) + encode + warm +
-                                    (rows_ + columns_) * n * d * costs_.project_dim;
-                if (cost >= best) continue;
-                best = cost;
-                choice.kept_first = p.kept;
-                choice.kept_second = target_.screen.refines ? kept_by_all : p.kept;
-                prefix_ = p;
-            }
-        }
-        choice.work = best / dense;
-        if (!request_.forced && !(best < kWorthwhile * dense)) return as_dense("a cascade would cost as much");
+        if (const char* reason = not_looked_at()) return dense(reason);
+        look();
+        choice_.share = share(0);
+        if (least_cost() > kWorthwhile * dense_ && !request_.forced) return dense("too many pairs count");
+        consider_values();
+        consider_basis();
+        choice_.work = best_ / dense_;
+        if (!(best_ < kWorthwhile * dense_) && !request_.forced) return dense("a cascade would cost as much");
+        const double error = target_.screen.typical_error;
+        plan_->first = plan_->second = weights(1, 1, 1, 1, error);
         if (prefix_.count > 0) {
-            plan->basis = make_basis(target_, *directions, prefix_.count, n_threads_);
-            if (!plan->basis && !request_.forced) return as_dense("no usable basis");
+            plan_->basis = make_basis(target_, *directions_, prefix_.count, n_threads_);
+            if (!plan_->basis && !request_.forced) return dense("no usable basis");
         }
-        const double e = target_.screen.typical_error;
-        plan->second = weights(1, 1, 1, 1, e);
-        plan->first = plan->basis
-                          ? weights(prefix_.row_tail, prefix_.column_tail, prefix_.row_size, prefix_.column_size, e)
-                          : plan->second;
-        choice.plan = plan;
-        return choice;
+        if (plan_->basis)
+            plan_->first = weights(prefix_.row_tail, prefix_.column_tail, prefix_.row_size, prefix_.column_size, error);
+        choice_.plan = plan_;
+        return choice_;
     }
 
   private:
     static constexpr int64_t kMostDims = 65536;  // int32 sums of 8-bit products
-    static constexpr int64_t kWarm = 128;
+    static constexpr int64_t kWarm = 128;        // columns that give a top recipe its first threshold
 
     struct Prefix {
         int64_t count = 0;
         double kept = 0, row_tail = 1, column_tail = 1, row_size = 1, column_size = 1;
     };
+
+    Choice dense(const char* reason) {
+        choice_.reason = reason;
+        return choice_;
+    }
+
+    const char* not_looked_at() {
+        if (request_.format.precision != Precision::exact) return "the cascade is for precision exact";
+        if (dense_ < kLeastWork && !request_.forced) return "few pairs";
+        if (dim_ > kMostDims) return "too many dimensions";
+        if (!is_top(request_.recipe) || request_.tau != nullptr) return nullptr;
+        const int64_t width = target_.screen.cols;
+        plan_->warm = (std::max(kWarm, 4 * request_.k) + width - 1) / width * width;
+        if (4 * plan_->warm > request_.columns.rows && !request_.forced) return "few columns for the k";
+        return nullptr;
+    }
+
+    // Costs, in cycles of one thread. Of a pair in the dense path; of a survivor of all passes; of whatever plan there
+    // may be; of reading and coding both sides and starting a top recipe.
+    double dense_pair() const { return d_ * costs_.dense_dim + 3; }
+    double exact_pair() const { return d_ * costs_.exact_dim + costs_.exact_pair; }
+    double least_cost() const {
+        return rows_ * columns_ * (costs_.screen_pair + kPrefixStep * costs_.screen_dim + choice_.share * exact_pair());
+    }
+    double setting_up() const {
+        return (rows_ + columns_) * d_ * costs_.encode_dim + rows_ * static_cast<double>(plan_->warm) * dense_pair();
+    }
+    double learning(int64_t count) const {
+        const double n = static_cast<double>(count), sampled = static_cast<double>(effort_.learnt);
+        return (4 * sampled * d_ * n + 5 * d_ * n * n) * costs_.project_dim + 2 * sampled * d_ * 4 + 3 * n * n * n;
+    }
+
+    // All values at low precision, no basis.
+    void consider_values() {
+        kept_by_all_ = share(2 * target_.screen.typical_error);
+        if (target_.screen.code_bytes == 4) return;
+        choice_.kept_first = choice_.kept_second = kept_by_all_;
+        best_ = rows_ * columns_ * (d_ * costs_.screen_dim + costs_.screen_pair + kept_by_all_ * exact_pair()) +
+                setting_up();
+    }
+
+    // A basis, if what it must leave out is not already above most thresholds, and if learning it can pay.
+    void consider_basis() {
+        if (dim_ < kPrefixStep || !(request_.forced || promising())) return;
+        // The fewer pairs count, the shorter the best prefix.
+        const int64_t wanted = choice_.share < 1e-3 ? 96 : effort_.steps == 1 ? 128 : 192;
+        const int64_t count = std::min(dim_ / kPrefixStep * kPrefixStep, wanted);
+        const double gain = std::min(best_, dense_) - least_cost() - setting_up();
+        if (!request_.forced && gain < learning(count)) return;
+        directions_ = learn(count);
+        const bool refines = target_.screen.refines;
+        const double second = d_ * costs_.refine_dim + costs_.refine_pair;
+        for (const Prefix& p : prefixes(*directions_)) {
+            const double left = refines ? p.kept * second + kept_by_all_ * exact_pair() : p.kept * exact_pair();
+            const double n = static_cast<double>(p.count);
+            const double cost = rows_ * columns_ * (n * costs_.screen_dim + costs_.screen_pair + left) + setting_up() +
+                                (rows_ + columns_) * n * d_ * costs_.project_dim;
+            if (cost >= best_) continue;
+            best_ = cost;
+            choice_.kept_first = p.kept;
+            choice_.kept_second = refines ? kept_by_all_ : p.kept;
+            prefix_ = p;
+        }
+    }
 
     // The weights for which u and w are proportional on typical rows, where their product loses nothing.
     static BoundWeights weights(double row_tail, double column_tail, double row_size, double column_size,
@@ -165,9 +179,9 @@ class Planner {
     }
 
     // The sampled pairs: products, and the thresholds that they must exceed.
-    void look(const Effort& effort) {
-        sample_rows_.emplace(request_.format, request_.rows, effort.rows, 0.7, n_threads_);
-        sample_columns_.emplace(request_.format, request_.columns, effort.columns, 0.7, n_threads_);
+    void look() {
+        sample_rows_.emplace(request_.format, request_.rows, effort_.rows, 0.7, n_threads_);
+        sample_columns_.emplace(request_.format, request_.columns, effort_.columns, 0.7, n_threads_);
         const Sample &a = *sample_rows_, &b = *sample_columns_;
         products_ = multiply(target_, row_major(a.values, a.count, dim_),
                              transposed(row_major(b.values, b.count, dim_)), n_threads_);
@@ -229,16 +243,10 @@ class Planner {
         return 2 * above < static_cast<int64_t>(products_.size());
     }
 
-    double learning(int64_t sampled, int64_t count) const {
-        const double d = static_cast<double>(dim_), n = static_cast<double>(count);
-        return (4 * static_cast<double>(sampled) * d * n + 5 * d * n * n) * costs_.project_dim +
-               2 * static_cast<double>(sampled) * d * 4 + 3 * n * n * n;
-    }
-
-    Directions learn(const Effort& effort, int64_t count) const {
-        const Sample a(request_.format, request_.rows, effort.learnt, 0, n_threads_),
-            b(request_.format, request_.columns, effort.learnt, 0, n_threads_);
-        return learn_directions(target_, a.values.data(), a.count, b.values.data(), b.count, dim_, count, effort.steps,
+    Directions learn(int64_t count) const {
+        const Sample a(request_.format, request_.rows, effort_.learnt, 0, n_threads_),
+            b(request_.format, request_.columns, effort_.learnt, 0, n_threads_);
+        return learn_directions(target_, a.values.data(), a.count, b.values.data(), b.count, dim_, count, effort_.steps,
                                 n_threads_);
     }
 
@@ -308,10 +316,15 @@ class Planner {
     const ScreenCosts& costs_;
     const int n_threads_;
     const int64_t dim_;
-    const double rows_, columns_;
+    const double d_, rows_, columns_, dense_;
+    const Effort effort_;
     std::optional<Sample> sample_rows_, sample_columns_;
     std::vector<float> products_, thresholds_, norms_;
+    std::shared_ptr<Plan> plan_ = std::make_shared<Plan>();
+    std::optional<Directions> directions_;
     Prefix prefix_;
+    double kept_by_all_ = 1, best_ = HUGE_VAL;
+    Choice choice_{nullptr, "", kNone, kNone, kNone, 1};
 };
 
 }  // namespace

@@ -288,7 +288,7 @@ class RowBlock {
         if (format_.cosine)
             s /= norms;
         else
-            error *= norms;
+            error = error * norms + static_cast<double>(columns_.dim) * 0x1p-1074;
         const bool sure = clear_of_limits(i, j, s, error);
         if (!is_top(job_.recipe)) {
             if (!sure) s = rows_.exact_similarity(first_ + i, texts_, j);

@@ -126,6 +126,47 @@ HNSCORE_INLINE void add_exactly(T x, T& sum, T& low, T& magnitude) {
     magnitude += absolute(error);
 }
 
+template <class T>
+HNSCORE_INLINE void decode(const char* p, int64_t n, float* out) {
+    for (int64_t k = 0; k < n; ++k)
+        out[k] = static_cast<float>(load_element<T>(p + k * static_cast<int64_t>(sizeof(T)), false));
+}
+
+template <class S>
+HNSCORE_INLINE void decode_f16(const char* p, int64_t n, float* out) {
+    int64_t k = 0;
+    if constexpr (S::kReadsF16)
+        for (; k + kLanes <= n; k += kLanes) {
+            const Simd::F32 values = S::from_f16(p + 2 * k);
+            std::memcpy(out + k, &values, sizeof values);
+        }
+    for (; k < n; ++k) out[k] = static_cast<float>(from_f16(load_element<uint16_t>(p + 2 * k, false)));
+}
+
+inline void decode_row(const void* row, int64_t n, DType dtype, float* out) {
+    const char* p = static_cast<const char*>(row);
+    switch (dtype) {
+        case DType::f16:
+            return decode_f16<Simd>(p, n, out);
+        case DType::bf16:
+            for (int64_t k = 0; k < n; ++k)
+                out[k] = static_cast<float>(from_bf16(load_element<uint16_t>(p + 2 * k, false)));
+            return;
+        case DType::f32:
+            return decode<float>(p, n, out);
+        case DType::i8:
+            return decode<int8_t>(p, n, out);
+        case DType::u8:
+            return decode<uint8_t>(p, n, out);
+        case DType::i16:
+            return decode<int16_t>(p, n, out);
+        case DType::u16:
+            return decode<uint16_t>(p, n, out);
+        default:
+            return;
+    }
+}
+
 // Four sums side by side: one would wait for each addition. a(k) and b(k) give Doubles, or one double at the end.
 template <class A, class B>
 HNSCORE_INLINE double plain_dot(int64_t n, A a, B b) {

@@ -62,8 +62,18 @@ RowReader::RowReader(const Format& format, const View& view)
     : format_(format),
       view_(view),
       wide_(!fits_float32(view.dtype)),
-      plain_f32_(view.dtype == DType::f32 && !view.swapped && view.col_stride == 4),
+      floats_(fits_float32(view.dtype) && !view.swapped && view.col_stride == element_bytes(view.dtype)),
+      floats_values_(view.dtype == DType::f32 ? 0 : view.dim),
       values_(view.dim) {}
+
+const void* RowReader::floats(int64_t row) {
+    if (view_.dtype == DType::f32) return address(row);
+    if (row != floats_row_) {
+        format_.target->decode_row(address(row), view_.dim, view_.dtype, floats_values_.data());
+        floats_row_ = row;
+    }
+    return floats_values_.data();
+}
 
 const double* RowReader::values(int64_t row) {
     if (row != row_) {
@@ -75,12 +85,13 @@ const double* RowReader::values(int64_t row) {
 
 RowFacts RowReader::read(int64_t row, float* scaled) {
     const Target& target = *format_.target;
-    if (plain_f32_ && format_.precision != Precision::bf16) {  // the same facts and values without the way over float64
+    if (floats_ && format_.precision != Precision::bf16) {  // the same facts and values without the way over float64
         constexpr double kMost = 0x1p160;
-        const double norm2 = target.norm2_f32(address(row), view_.dim);
+        const void* x = floats(row);
+        const double norm2 = target.norm2_f32(x, view_.dim);
         if (norm2 > 1 / kMost && norm2 < kMost) {
             const RowFacts f = format_.facts(norm2);
-            target.scale_f32(address(row), view_.dim, std::ldexp(1.0f, -f.exponent), scaled);
+            target.scale_f32(x, view_.dim, std::ldexp(1.0f, -f.exponent), scaled);
             return f;
         }
     }
@@ -103,14 +114,16 @@ double RowReader::exact_similarity(int64_t i, RowReader& other, int64_t j) {
 double RowReader::dot(int64_t i, RowReader& other, int64_t j) {
     const Target& target = *format_.target;
     const double* x = values(i);
-    if (!other.plain_f32_) return target.dot(x, other.values(j), view_.dim);
-    return target.dot_f32(x, other.address(j), view_.dim);
+    if (!other.floats_) return target.dot(x, other.values(j), view_.dim);
+    return target.dot_f32(x, other.floats(j), view_.dim);
 }
 
 void RowReader::prefetch(int64_t row) const {
-    if (!plain_f32_) return;
+    if (!floats_) return;
+    constexpr int64_t kFirst = 512;  // bytes; the rest follows in a row, as caches expect
     const char* p = address(row);
-    for (int64_t byte = 0; byte < std::min<int64_t>(view_.dim * 4, 512); byte += 64) __builtin_prefetch(p + byte);
+    for (int64_t byte = 0; byte < std::min(view_.dim * view_.col_stride, kFirst); byte += 64)
+        __builtin_prefetch(p + byte);
 }
 
 double RowReader::exact_norm2(int64_t row) {

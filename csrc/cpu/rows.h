@@ -59,14 +59,18 @@ class RowReader {
     const double* values(int64_t row);  // kept until the next call
     double exact_norm2(int64_t row);    // likewise
     const char* address(int64_t row) const { return view_.data + row * view_.row_stride; }
+    const void* floats(int64_t row);  // likewise; float32 values anywhere
     double exact_dot(const double* a, const double* b, bool wide) const;
 
     const Format format_;
     const View view_;
-    const bool wide_, plain_f32_;
+    const bool wide_;
+    const bool floats_;  // rows can be had as float32, without gaps
     int64_t row_ = -1, norm2_row_ = -1;
     bool finite_ = true;
     double norm2_ = 0;
+    int64_t floats_row_ = -1;
+    Buffer<float> floats_values_;
     Buffer<double> values_;
 };
 

@@ -13,6 +13,7 @@ const Target kTarget = {
     .name = Simd::kName,
     .block_bytes = Simd::kBlockBytes,
     .load_row = load_row,
+    .decode_row = decode_row,
     .dot = dot,
     .dot_f32 = dot_f32,
     .norm2_f32 = norm2_f32,

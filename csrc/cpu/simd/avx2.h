@@ -13,6 +13,7 @@ struct Simd {
     using Mask = __m256;
     static constexpr const char* kName = "avx2";
     static constexpr int kLanes = 8, kRows = 6, kVectors = 2;
+    static constexpr bool kReadsF16 = true;
     static constexpr bool kSumsOnRegisters = false;
     static constexpr int64_t kBlockBytes = 256 * 1024;
 
@@ -32,6 +33,10 @@ struct Simd {
     static inline F32 pow2(F32 n) {
         const __m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
         return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
+    }
+    // Float16 values from anywhere as float32.
+    static inline F32 from_f16(const void* p) {
+        return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
     }
     // Float32 values from anywhere as float64.
     static inline __m256d widen(const void* p) { return _mm256_cvtps_pd(_mm_loadu_ps(static_cast<const float*>(p))); }

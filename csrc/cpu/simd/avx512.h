@@ -15,6 +15,7 @@ struct Simd {
     using Mask = __mmask16;
     static constexpr const char* kName = "avx512";
     static constexpr int kLanes = 16, kRows = 14, kVectors = 1;
+    static constexpr bool kReadsF16 = true;
     static constexpr bool kSumsOnRegisters = true;
     static constexpr int64_t kBlockBytes = 512 * 1024;
 
@@ -32,6 +33,10 @@ struct Simd {
     static inline F32 add_product(RowValue a, F32 b, F32 c) { return fma(a, b, c); }
     static inline F32 round(F32 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT); }
     static inline F32 pow2(F32 n) { return _mm512_scalef_ps(_mm512_set1_ps(1.0f), n); }
+    // Float16 values from anywhere as float32.
+    static inline F32 from_f16(const void* p) {
+        return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+    }
     // Float32 values from anywhere as float64.
     static inline __m512d widen(const void* p) {
         return _mm512_cvtps_pd(_mm256_loadu_ps(static_cast<const float*>(p)));

@@ -16,6 +16,7 @@ struct Simd {
     using Mask = uint32x4_t;
     static constexpr const char* kName = "neon";
     static constexpr int kLanes = 4, kRows = 7, kVectors = 3;
+    static constexpr bool kReadsF16 = true;
     static constexpr bool kSumsOnRegisters = false;
     static constexpr int64_t kBlockBytes = 256 * 1024;
 
@@ -34,6 +35,12 @@ struct Simd {
     static inline F32 round(F32 a) { return vrndnq_f32(a); }
     static inline F32 pow2(F32 n) {
         return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23));
+    }
+    // Float16 values from anywhere as float32.
+    static inline F32 from_f16(const void* p) {
+        uint16_t values[4];
+        std::memcpy(values, p, sizeof values);
+        return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(values)));
     }
     // Float32 values from anywhere as float64.
     static inline float64x2_t widen(const void* p) {

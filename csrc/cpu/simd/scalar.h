@@ -14,6 +14,7 @@ struct Simd {
     typedef int32_t Mask __attribute__((vector_size(16)));
     static constexpr const char* kName = "scalar";
     static constexpr int kLanes = 4, kRows = 4, kVectors = 2;
+    static constexpr bool kReadsF16 = false;
     static constexpr bool kSumsOnRegisters = false;
     static constexpr int64_t kBlockBytes = 128 * 1024;
 
