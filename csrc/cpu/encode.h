@@ -31,7 +31,7 @@ struct BoundWeights {
     double g = 1, k = 1;
 };
 
-// How a call goes through its pairs, and what was expected of it. A dense call has none.
+// How a cascade goes through its pairs. A dense call has none.
 struct Plan {
     std::shared_ptr<const Basis> basis;  // null: the first pass reads all dims, and there is no second
     BoundWeights first, second;
@@ -62,8 +62,6 @@ class Encoder {
     const char* second(int64_t r) const { return second_.data() + r * second_bytes_; }
     const Bound& first_bound(int64_t r) const { return first_bound_[static_cast<size_t>(r)]; }
     const Bound& second_bound(int64_t r) const { return second_bound_[static_cast<size_t>(r)]; }
-    int64_t first_bytes() const { return first_bytes_; }
-    int64_t second_bytes() const { return second_bytes_; }
 
   private:
     const float* projected(int64_t r) const { return projected_.data() + r * projected_pitch_; }

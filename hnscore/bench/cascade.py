@@ -15,7 +15,7 @@ from hnscore._arrays import embeddings
 from hnscore._pool import choose
 from hnscore._texts import TextSide
 from hnscore.bench import regimes
-from hnscore.bench.measure import Result, best, compare, ratio
+from hnscore.bench.measure import PAUSE, Result, best, compare, ratio
 from hnscore.bench.methods import PEER, Method, Run, affordable
 from hnscore.bench.regimes import Regime, Round
 from hnscore.bench.report import Group, Row, elsewhere, milliseconds, say
@@ -55,8 +55,9 @@ class Part:
 def cascade(args: argparse.Namespace) -> Group:
     note = (
         "Whole calls of `hnscore.score` on arrays by each method, in ms: median of interleaved rounds (fastest to "
-        "slowest). Before each, a pause, and then multiply-adds on all threads for 20 ms: a sleeping core of a virtual "
-        f"machine takes some to wake up. Scorer: its second chunk, all images, after one of 1/{_CHUNKS} of them. "
+        f"slowest). Before each call multiply-adds on all threads for {PAUSE} s: threads that the call before left "
+        "spinning stop, and no core of a virtual machine falls asleep, which would cost milliseconds. Scorer: its "
+        f"second chunk, all images, after one of 1/{_CHUNKS} of them. "
         f"{PEER}: the chunked product as it is usually written, the best of its chunks; the hinge sum, whatever the "
         f"weight; of more than {TORCH_ROWS} images as many are timed. Resampled pools: one round of the largest, two "
         "of the others. x: how many times faster, the median of the ratios within each round. Arithmetic: "
@@ -133,7 +134,7 @@ def rows(part: Part, regime: Regime, n_threads: int, rounds: int) -> list[Row]:
             rounds,
             with_memory=False,
             say=say,
-            each_call=lambda: _core.fma_peak(0.02, n_threads),
+            pause=lambda: _core.fma_peak(PAUSE, n_threads),
         )
     found = {result.method.name: result for result in best(results)}
     for name, result in found.items():

@@ -47,7 +47,7 @@ def compare(
     with_memory: bool = True,
     say: Callable[[str], None] = lambda text: None,
     each_round: Callable[[], None] = lambda: None,
-    each_call: Callable[[], object] = lambda: None,
+    pause: Callable[[], object] = lambda: time.sleep(PAUSE),
 ) -> list[Result]:
     """Every method once per round, so that whatever else the machine does hits all alike."""
     results = [Result(m, failure=None if m.installed else "not installed") for m in methods]
@@ -72,8 +72,7 @@ def compare(
         each_round()
         random.Random(n).shuffle(ready)
         for result, run, scale in ready:
-            time.sleep(PAUSE)
-            each_call()
+            pause()
             began = time.perf_counter()
             run()
             result.seconds.append((time.perf_counter() - began) * scale)
