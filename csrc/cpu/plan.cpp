@@ -84,7 +84,7 @@ class Planner {
         if (least_cost() > kWorthwhile * dense_ && !request_.forced) return dense("too many pairs count");
         consider_values();
         consider_basis();
-        choice_.work = best_ / dense_;
+        choice_.work = (best_ + spent_) / dense_;
         if (!(best_ < kWorthwhile * dense_) && !request_.forced) return dense("a cascade would cost as much");
         const double error = target_.screen.typical_error;
         plan_->first = plan_->second = weights(1, 1, 1, 1, error);
@@ -156,6 +156,7 @@ class Planner {
         const double gain = std::min(best_, dense_) - least_cost() - setting_up();
         if (!request_.forced && gain < learning(count)) return;
         directions_ = learn(count);
+        spent_ = learning(count);
         const bool refines = target_.screen.refines;
         const double second = d_ * costs_.refine_dim + costs_.refine_pair;
         for (const Prefix& p : prefixes(*directions_)) {
@@ -323,7 +324,7 @@ class Planner {
     std::shared_ptr<Plan> plan_ = std::make_shared<Plan>();
     std::optional<Directions> directions_;
     Prefix prefix_;
-    double kept_by_all_ = 1, best_ = HUGE_VAL;
+    double kept_by_all_ = 1, best_ = HUGE_VAL, spent_ = 0;
     Choice choice_{nullptr, "", kNone, kNone, kNone, 1};
 };
 
