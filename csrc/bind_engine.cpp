@@ -167,7 +167,7 @@ py::tuple reduce(const py::array& array, int code, const PyColumns& columns, con
         const py::gil_scoped_release release;
         bad = hnscore::reduce(job, n_threads, poll);
     }
-    if (!survivors.is_none() && columns.columns.plan) survivors(left.pairs, left.first, left.second, left.counted);
+    if (!survivors.is_none() && columns.columns.plan) survivors(left.pairs, left.first, left.second);
     return py::make_tuple(values, entries, bad);
 }
 

@@ -124,7 +124,7 @@ def reduce(
     floor: NDArray[np.float64] | None = None,
     rank_weights: NDArray[np.float64] | None = None,
     progress: Progress = None,
-    survivors: Callable[[int, int, int, int], object] | None = None,
+    survivors: Callable[[int, int, int], object] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64] | None, BadRows]:
     """Reduce every row of `array` over all columns.
 
@@ -133,7 +133,7 @@ def reduce(
     with -1; with `rank_weights` (k,) they return (n,) `sum_r rank_weights[r] * weight(entry r)` instead.
     A pair counts where `s > tau[col]`, `s <= max_similarity[col or row]`, the group ids differ, the owner ids
     differ, and (s, row) is not below (kth_value[col], kth_row[col]). `floor[row]`: only entries above it.
-    `survivors` is told of a cascade how many pairs there were, the first pass left, the last left, and counted.
+    `survivors` is told of a cascade how many pairs there were, the first pass left, and the last left.
     """
 
 def pair_similarity(

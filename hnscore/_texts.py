@@ -257,7 +257,7 @@ class TextSide:
             self._columns = pack("txt_emb", self.txt, self.txt_code, self.similarity, self.precision, self.threads)
 
 
-def _log_survivors(pairs: int, first: int, second: int, counted: int) -> None:
+def _log_survivors(pairs: int, first: int, second: int) -> None:
     _LOG.info(
         "cascade: of %d pairs the first pass left %.3g %%, the last %.3g %%",
         pairs,

@@ -46,7 +46,7 @@ Encoder::Encoder(const Plan& plan, const Format& format, int64_t dim)
 void Encoder::add(const RowFacts& facts) {
     if (finished_) count_ = 0;
     finished_ = false;
-    const int64_t r = count_++, rows = format_.target->fp32.rows;
+    const int64_t r = count_++;
     const auto at = static_cast<size_t>(r);
     const ScreenKernels& screen = format_.target->screen;
     facts_[at] = facts;
@@ -54,8 +54,7 @@ void Encoder::add(const RowFacts& facts) {
         first_code_[at] = screen.encode(values_.data(), first_depth_, first_.data() + r * first_bytes_);
         return;
     }
-    for (int64_t k = 0; k < whole_depth(dim_); k += kChunk)
-        std::memcpy(tile_.data() + (k * rows + r * kChunk), values_.data() + k, kChunk * sizeof(float));
+    store_in_tile(values_.data(), whole_depth(dim_), format_.target->fp32.rows, r, tile_.data());
     if (second_bytes_)
         second_code_[at] = screen.encode(values_.data(), second_depth(dim_), second_.data() + r * second_bytes_);
 }

@@ -79,7 +79,6 @@ std::vector<std::pair<int64_t, int>> reduce(const Job& job, int n_threads, const
         job.survivors->pairs += mine.pairs;
         job.survivors->first += mine.first;
         job.survivors->second += mine.second;
-        job.survivors->counted += mine.counted;
     });
     return bad.sorted();
 }

@@ -21,9 +21,9 @@ struct Rules {
 
 inline bool is_top(Recipe r) { return r == top_gap || r == top_similarity; }
 
-// Pairs that the passes of a cascade left: what was looked at, what the first pass and the second left, what counted.
+// Pairs that the passes of a cascade left: what was looked at, what the first pass and the second left.
 struct Survivors {
-    int64_t pairs = 0, first = 0, second = 0, counted = 0;
+    int64_t pairs = 0, first = 0, second = 0;
 };
 
 struct Job {

@@ -189,12 +189,8 @@ class RowBlock {
     void store_row(int64_t i) {
         const int64_t depth = format_.row_depth(columns_.dim), rows = kernels_.rows;
         char* tile = packed_.data() + i / rows * tile_bytes_;
-        if (!format_.bf16_elements()) {
-            float* out = reinterpret_cast<float*>(tile) + i % rows * kChunk;
-            for (int64_t k = 0; k < depth; k += kChunk, out += rows * kChunk)
-                std::memcpy(out, scaled_.data() + k, kChunk * sizeof(float));
-            return;
-        }
+        if (!format_.bf16_elements())
+            return store_in_tile(scaled_.data(), depth, kernels_.rows, i % rows, reinterpret_cast<float*>(tile));
         uint16_t* out = reinterpret_cast<uint16_t*>(tile) + i % rows * kChunkBf16;
         for (int64_t k = 0; k < depth; k += kChunkBf16, out += rows * kChunkBf16)
             to_bf16(scaled_.data() + k, kChunkBf16, out);
@@ -294,7 +290,6 @@ class RowBlock {
             if (!sure) s = rows_.exact_similarity(first_ + i, texts_, j);
             if (!counts(i, j, s)) return;
             decided_[static_cast<size_t>(i)] += weight_of(job_.recipe, s, s - tau_of(j), job_.temperature);
-            screened_->count_one();
             return;
         }
         if (sure && !counts(i, j, s)) return;

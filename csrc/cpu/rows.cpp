@@ -27,6 +27,11 @@ void to_bf16(const float* in, int64_t count, uint16_t* out) {
     }
 }
 
+void store_in_tile(const float* row, int64_t depth, int rows, int64_t r, float* tile) {
+    for (int64_t k = 0; k < depth; k += kChunk)
+        std::memcpy(tile + k * rows + r * kChunk, row + k, kChunk * sizeof(float));
+}
+
 RowFacts Format::facts(double norm2) const {
     RowFacts f;
     f.exponent = norm_exponent(norm2);

@@ -89,6 +89,9 @@ class BadRows {
     std::atomic<bool> any_{false};
 };
 
+// A row of `depth` values, a multiple of kChunk, as row r of a float32 tile of `rows` rows: [chunk][row][kChunk].
+void store_in_tile(const float* row, int64_t depth, int rows, int64_t r, float* tile);
+
 // The bad rows of a view.
 std::vector<std::pair<int64_t, int>> check_rows(const View& view, const Format& format, int n_threads);
 

@@ -136,7 +136,6 @@ class ScreenedRows {
         waiting_count_[static_cast<size_t>(i)] = 0;
     }
     int64_t all_waiting() const { return all_waiting_; }
-    void count_one() { ++survivors_.counted; }
     const Survivors& survivors() const { return survivors_; }
 
   private:
@@ -148,27 +147,25 @@ class ScreenedRows {
         const Bound& b = encoder_.first_bound(r);
         unit_[i] = scaled(b.unit, 0);
         bound_[i] = scaled(b.bound, 1);
+        const auto copy = [this](const char* from, int64_t count, auto place) {
+            for (int64_t k = 0; k < count; ++k) {
+                uint32_t word;
+                std::memcpy(&word, from + k * 4, 4);
+                word ^= screen_.row_offset;
+                std::memcpy(place(k), &word, 4);
+            }
+        };
         // [word / row_words][row][row_words]
         const int64_t rows = screen_.rows, words = screen_.row_words;
         char* tile = first_.data() + i / rows * tile_bytes_ + i % rows * words * 4;
-        for (int64_t k = 0; k < codes_.words; ++k) {
-            uint32_t word;
-            std::memcpy(&word, encoder_.first(r) + k * 4, 4);
-            word ^= screen_.row_offset;
-            std::memcpy(tile + (k / words * rows * words + k % words) * 4, &word, 4);
-        }
+        copy(encoder_.first(r), codes_.words,
+             [=](int64_t k) { return tile + (k / words * rows * words + k % words) * 4; });
         if (!codes_.pitch) return;
         const Bound& s = encoder_.second_bound(r);
         second_unit_[i] = scaled(s.unit, 0);
         second_bound_[i] = scaled(s.bound, 1);
-        char* out = second_.data() + i * codes_.pitch;
-        const char* in = encoder_.second(r);
-        for (int64_t k = 0; k < codes_.pitch; k += 4) {
-            uint32_t word;
-            std::memcpy(&word, in + k, 4);
-            word ^= screen_.row_offset;
-            std::memcpy(out + k, &word, 4);
-        }
+        char* row = second_.data() + i * codes_.pitch;
+        copy(encoder_.second(r), codes_.pitch / 4, [=](int64_t k) { return row + k * 4; });
     }
 
     const ScreenLimits& limits_;

@@ -237,7 +237,7 @@ def _work(regime: Regime, texts: TextSide) -> Row:
         return {"auto": f"dense, {plan.reason}", "first pass leaves": "—", "last pass leaves": "—", "arithmetic": "1"}
     img, code = embeddings("img_emb", regime.img)
     columns = _core.Columns(texts.txt, texts.txt_code, "cosine", "exact", texts.threads, plan=plan)
-    told: list[tuple[int, int, int, int]] = []
+    told: list[tuple[int, int, int]] = []
     _core.reduce(
         img,
         code,
@@ -247,7 +247,7 @@ def _work(regime: Regime, texts: TextSide) -> Row:
         **texts.options,
         survivors=lambda *numbers: told.append(numbers),
     )
-    ((pairs, after_first, after_last, _),) = told
+    ((pairs, after_first, after_last),) = told
     n_img, n_txt, dim = regime.shape
     first, last = after_first / pairs, after_last / pairs
     work = plan.dims + last * dim
