@@ -123,9 +123,18 @@ def reduce(
     k: int = 1,
     floor: NDArray[np.float64] | None = None,
     rank_weights: NDArray[np.float64] | None = None,
+    triangle: int | None = None,
+    row_weights: NDArray[np.float64] | None = None,
+    col_weights: NDArray[np.float64] | None = None,
+    col_shift: NDArray[np.float64] | None = None,
+    row_variance: NDArray[np.float64] | None = None,
+    col_variance: NDArray[np.float64] | None = None,
+    row_square: NDArray[np.float64] | None = None,
+    col_square: NDArray[np.float64] | None = None,
+    rate: float = 0.0,
     progress: Progress = None,
     survivors: Callable[[int, int, int], object] | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.int64] | None, BadRows]:
+) -> tuple[NDArray[np.float64], Any, BadRows]:
     """Reduce every row of `array` over all columns.
 
     Sum recipes (the weight names) return the (n,) sums. Top recipes ("top_gap", "top_similarity") return the
@@ -133,6 +142,11 @@ def reduce(
     with -1; with `rank_weights` (k,) they return (n,) `sum_r rank_weights[r] * weight(entry r)` instead.
     A pair counts where `s > tau[col]`, `s <= max_similarity[col or row]`, the group ids differ, the owner ids
     differ, and (s, row) is not below (kth_value[col], kth_row[col]). `floor[row]`: only entries above it.
+    `col_weights` multiply the terms of a sum. "kernel" is `exp((s - 1) / temperature) + col_shift`; "overlap" the
+    logarithm of the sum of the exponentials of `col_shift - dim / 2 ln v - rate d^2 / v`, `v` the sum of the two
+    variances, `d^2` the sum of the two squares less `2 s`.
+    `triangle`: the columns are the rows from that one on; of each two points one pair counts, whose term is also added
+    to the sum of its column, weighted by `row_weights`; those sums (m,) come second. For "count" and "kernel".
     `survivors` is told of a cascade how many pairs there were, the first pass left, and the last left.
     """
 
