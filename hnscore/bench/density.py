@@ -36,10 +36,10 @@ def density(args: argparse.Namespace) -> Group:
     note = (
         f"Median of interleaved rounds (fastest to slowest), whole calls on float32 arrays. knn: k = {K}; ball: s >= "
         f"{LEVEL}; kernel: temperature {TEMPERATURE}. x dense: the same call with method='dense'. Peers get unit "
-        "vectors and a filled index, and return the point itself among its neighbours: FAISS `IndexFlatIP.search` for k + 1, "
-        "`range_search`; torch: one product, kernel and sum (or `topk`) a chunk, the best of its chunks in brackets. "
-        f"Error: largest difference to float64 in {SAMPLED} rows, of a kernel relative. Memory: growth of anonymous "
-        "memory during one call in a fresh child."
+        "vectors and a filled index, and return the point itself among its neighbours: FAISS `IndexFlatIP.search` for "
+        "k + 1, `range_search`; torch: one product, kernel and sum (or `topk`) a chunk, the best of its chunks in "
+        f"brackets. Error: largest difference to float64 in {SAMPLED} rows, of a kernel relative. Memory: growth of "
+        "anonymous memory during one call in a fresh child."
     )
     inputs: dict[str, Callable[[], Array | None]] = {
         "normals": lambda: workloads.gaussian(n, 1, args.dim).img,
