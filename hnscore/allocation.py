@@ -145,5 +145,5 @@ def _standardised_means(x: Floats, labels: NDArray[np.int64], size: NDArray[np.i
 def _sums(x: Floats, labels: NDArray[np.int64], size: NDArray[np.int64]) -> Floats:
     """The sum of `x` in each region, rounded once."""
     ends = np.cumsum(size)
-    by_region = np.split(x[np.argsort(labels, kind="stable")], ends[:-1])
+    by_region = np.split(x[np.argsort(labels)], ends[:-1])
     return np.array([math.fsum(values) for values in by_region], np.float64)

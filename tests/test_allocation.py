@@ -199,6 +199,20 @@ def test_the_strongest_regularization_fills_the_sparsest_first() -> None:
             np.testing.assert_array_equal(got, expected)
 
 
+def test_information_decides_between_the_equally_sparse_at_any_strength() -> None:
+    info, density, regions = [0, 3, 0, 1, 0, 5], [1.0, 1.0, 1.0, 1.0, 2.0, 2.0], [0, 0, 1, 1, 2, 2]
+    for regularization in (1e3, 1e30, 1e300):
+        got = hnscore.allocate(info, density, regions, 2, regularization=regularization)
+        assert got.tolist() == [2, 0, 0], "1.5 and 0.5: a tie"
+        got = hnscore.allocate([0, 1, 0, 4, 0, 5], density, regions, 2, regularization=regularization)
+        assert got.tolist() == [0, 2, 0], "0.4 and 1.6"
+
+
+def test_sums_are_exact() -> None:
+    """2^53 + 1 + 1 is 2^53 when float64 adds from the left: the regions tie, and the lower one comes first."""
+    assert hnscore.allocate([2**53, 1, 1, 2**53 + 2, 0], [1] * 5, [0, 0, 0, 1, 1], 1).tolist() == [1, 0]
+
+
 def test_regions_of_any_range_of_information() -> None:
     """Gains from the smallest to the largest float64: each fills up before the next smaller one gets anything."""
     info = [0.0, 5e-324, 1e-300, 1e-30, 1.0, 1e30, 1.7e308, -0.0]
