@@ -330,3 +330,35 @@ def like(x: Any, result: NDArray[Any]) -> Any:
         return torch.from_numpy(result)
     namespace = getattr(x, "__array_namespace__", None)
     return result if namespace is None else namespace().from_dlpack(result)
+
+
+# ---- Values and labels of the rows of a pool -------------------------------------------------------------------------
+
+# A result of so many regions is 1 GiB; labels beyond are codes of some kind, not numbers of regions.
+_MOST_REGIONS = 2**27
+
+
+def pool_values(name: str, x: Any, n: int | None = None) -> NDArray[np.float64]:
+    """`x` as float64 values, one per row of the pool, which has n rows; None: as many as it has values."""
+    array, code = _convert(name, x)
+    if code is None:
+        _refuse_dtype(name, array.dtype)
+    if array.ndim != 1 or n not in (None, len(array)):
+        raise ValueError(
+            f"{name} must have shape ({'n' if n is None else n},), one value per row of the pool, got {array.shape}; "
+            "check its length"
+        )
+    return values(name, x, len(array))
+
+
+def region_labels(name: str, x: Any, n: int) -> NDArray[np.int64]:
+    """The region of each of n rows."""
+    numbers = labels(name, x, n)
+    bad = (numbers < 0) | (numbers >= _MOST_REGIONS)
+    if bad.any():
+        i = int(bad.argmax())
+        raise ValueError(
+            f"{name} must number the regions from 0, each below {_MOST_REGIONS}, got {numbers[i]} at index {i}; "
+            "number them with np.unique(regions, return_inverse=True)[1]"
+        )
+    return numbers.astype(np.int64)

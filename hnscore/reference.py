@@ -16,7 +16,8 @@ It stores the n_img x n_txt matrix, checks no argument and shares nothing with t
 """
 
 from collections.abc import Callable
-from math import comb
+from fractions import Fraction
+from math import comb, fsum
 from typing import Any
 
 import numpy as np
@@ -250,3 +251,51 @@ def decided_similarity(img_emb: ArrayLike, txt_emb: ArrayLike, similarity: str, 
     i, j = np.nonzero(close)
     s[i, j] = pair_similarity(x[i], t[j], similarity)
     return s
+
+
+# ---- Allocation ------------------------------------------------------------------------------------------------------
+
+
+def allocate(
+    informativeness: ArrayLike, density: ArrayLike, regions: ArrayLike, budget: int, *, regularization: float = 1.0
+) -> NDArray[np.int64]:
+    """How many of the `budget` each region gets, shape (max(regions) + 1,).
+
+        z_r       (mean density of region r - mean density) / standard deviation of the density; 0 where that is 0
+        gain_r    sum of max(info_i - min info, 0) over the rows of region r
+        share_r   gain_r exp(-regularization z_r), in units that make the shares of all regions sum to the budget
+
+    A region with a share of its size or more is full; the rest of the budget is shared anew among the others, whose
+    sizes stand for their gains where these are all 0. Then largest remainders, equal ones from the lowest region on.
+    Every sum over rows is exact and rounded once; shares are exact for their float64 weights.
+    """
+    info, crowded = np.asarray(informativeness, np.float64), np.asarray(density, np.float64)
+    label = np.asarray(regions, np.int64)
+    rows = [np.flatnonzero(label == r) for r in range(label.max(initial=-1) + 1)]
+    allocation = np.zeros(len(rows), np.int64)
+    mean = fsum(crowded) / max(len(crowded), 1)
+    deviation = np.sqrt(fsum((crowded - mean) ** 2) / max(len(crowded), 1))
+    varies = len(np.unique(crowded)) > 1
+    z = [fsum(crowded[own] - mean) / len(own) / deviation if varies and len(own) else 0.0 for own in rows]
+    gain = [fsum(info[own] - info.min()) for own in rows]
+    not_full = [r for r, own in enumerate(rows) if len(own)]
+    while budget:
+        some = any(gain[r] for r in not_full)
+        amount = {r: gain[r] if some else float(len(rows[r])) for r in not_full}
+        largest = max(-regularization * z[r] for r in not_full if amount[r])
+        weight = {r: Fraction(amount[r] * float(np.exp(-regularization * z[r] - largest))) for r in not_full}
+        share = {r: budget * weight[r] / sum(weight.values()) for r in not_full}
+        full = [r for r in not_full if share[r] >= len(rows[r])]
+        for r in full:
+            allocation[r] = len(rows[r])
+            budget -= len(rows[r])
+        not_full = [r for r in not_full if r not in full]
+        if not full:
+            for r in not_full:
+                allocation[r] = int(share[r])
+            for r in sorted(not_full, key=lambda r: (int(share[r]) - share[r], r))[
+                : budget - allocation[not_full].sum()
+            ]:
+                allocation[r] += 1
+            break
+    return allocation
