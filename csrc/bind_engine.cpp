@@ -3,6 +3,9 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <limits>
+
 #include "cpu/dispatch.h"
 #include "cpu/plan.h"
 
@@ -94,7 +97,10 @@ py::tuple reduce(const py::array& array, int code, const PyColumns& columns, con
                  const Side<int32_t>& row_groups, const Side<int32_t>& col_groups, const Side<int32_t>& row_owners,
                  const Side<int32_t>& col_owners, const Side<double>& kth_value, const Side<int64_t>& kth_row,
                  const std::string& weight, double temperature, int64_t k, const Side<double>& floor,
-                 const Side<double>& rank_weights, const py::object& progress, const py::object& survivors) {
+                 const Side<double>& rank_weights, const std::optional<int64_t>& triangle,
+                 const Side<double>& row_weights, const Side<double>& col_weights, const Side<double>& col_shift,
+                 const Side<double>& row_variance, const Side<double>& col_variance, const Side<double>& row_square,
+                 const Side<double>& col_square, double rate, const py::object& progress, const py::object& survivors) {
     const View rows = view_of(array, code);
     const int64_t n = rows.rows, m = columns.columns.rows;
     if (rows.dim != columns.columns.dim) throw std::invalid_argument("rows and columns differ in dim");
@@ -118,8 +124,33 @@ py::tuple reduce(const py::array& array, int code, const PyColumns& columns, con
     r.kth_value = side(kth_value, m, "kth_value");
     r.kth_row = side(kth_row, m, "kth_row");
     r.floor = side(floor, n, "floor");
-    if (!r.row_group != !r.col_group || !r.row_owner != !r.col_owner || !r.kth_value != !r.kth_row)
-        throw std::invalid_argument("groups, owners and kth values come in pairs");
+    job.row_weight = side(row_weights, n, "row_weights");
+    job.col_weight = side(col_weights, m, "col_weights");
+    job.col_shift = side(col_shift, m, "col_shift");
+    job.row_variance = side(row_variance, n, "row_variance");
+    job.col_variance = side(col_variance, m, "col_variance");
+    job.row_square = side(row_square, n, "row_square");
+    job.col_square = side(col_square, m, "col_square");
+    job.rate = rate;
+    if (!r.row_group != !r.col_group || !r.row_owner != !r.col_owner || !r.kth_value != !r.kth_row ||
+        !job.row_variance != !job.col_variance || !job.row_square != !job.col_square)
+        throw std::invalid_argument("groups, owners, kth values, variances and squares come in pairs");
+    if (!job.row_variance != (job.recipe != hnscore::overlap))
+        throw std::invalid_argument("variances come with the recipe overlap");
+    py::object col_values = py::none();
+    if (triangle) {
+        if (job.recipe != hnscore::count && job.recipe != hnscore::kernel)
+            throw std::invalid_argument("a triangle needs a recipe whose terms are symmetric");
+        if (columns.columns.plan) throw std::invalid_argument("a triangle is dense");
+        if (*triangle < 0 || *triangle + m > n || n > std::numeric_limits<int32_t>::max())
+            throw std::invalid_argument("the columns of a triangle are some of its rows");
+        r.triangle = true;
+        r.first_column = *triangle;
+        py::array_t<double> sums(m);
+        std::fill_n(sums.mutable_data(), m, 0.0);
+        job.col_values = sums.mutable_data();
+        col_values = std::move(sums);
+    }
 
     py::array_t<double> values = top && !job.rank_weights ? py::array_t<double>({n, k}) : py::array_t<double>(n);
     py::object entries = py::none();
@@ -138,7 +169,7 @@ py::tuple reduce(const py::array& array, int code, const PyColumns& columns, con
         bad = hnscore::reduce(job, n_threads, poll);
     }
     if (!survivors.is_none() && columns.columns.plan) survivors(left.pairs, left.first, left.second);
-    return py::make_tuple(values, entries, bad);
+    return py::make_tuple(values, triangle ? col_values : entries, bad);
 }
 
 py::tuple pair_similarity(const py::array& a, int a_code, const Side<int64_t>& a_rows, const py::array& b, int b_code,
@@ -225,7 +256,10 @@ void register_engine(py::module_& m) {
           py::arg("col_groups") = py::none(), py::arg("row_owners") = py::none(), py::arg("col_owners") = py::none(),
           py::arg("kth_value") = py::none(), py::arg("kth_row") = py::none(), py::arg("weight") = "similarity",
           py::arg("temperature") = 1.0, py::arg("k") = 1, py::arg("floor") = py::none(),
-          py::arg("rank_weights") = py::none(), py::arg("progress") = py::none(), py::arg("survivors") = py::none());
+          py::arg("rank_weights") = py::none(), py::arg("triangle") = py::none(), py::arg("row_weights") = py::none(),
+          py::arg("col_weights") = py::none(), py::arg("col_shift") = py::none(), py::arg("row_variance") = py::none(),
+          py::arg("col_variance") = py::none(), py::arg("row_square") = py::none(), py::arg("col_square") = py::none(),
+          py::arg("rate") = 0.0, py::arg("progress") = py::none(), py::arg("survivors") = py::none());
     m.def("pair_similarity", &pair_similarity, py::arg("a"), py::arg("a_code"), py::arg("a_rows"), py::arg("b"),
           py::arg("b_code"), py::arg("similarity"), py::arg("n_threads"));
     m.def("exact_dot", &exact_dot, py::arg("a"), py::arg("b"));

@@ -106,12 +106,12 @@ def embeddings(name: str, x: Any) -> tuple[NDArray[Any], int]:
     return array, code
 
 
-def same_library(img_emb: Any, of_tensors: bool, name: str = "img_emb") -> None:
+def same_library(img_emb: Any, of_tensors: bool, name: str = "img_emb", other: str = "txt_emb") -> None:
     """Both sides must be torch tensors, or neither."""
     if is_tensor(img_emb) != of_tensors:
         raise TypeError(
-            f"{name} and txt_emb must both be torch tensors or neither, got {name} as {type(img_emb).__name__} and "
-            f"txt_emb {'as a tensor' if of_tensors else 'as no tensor'}; convert one with torch.from_numpy or .numpy()"
+            f"{name} and {other} must both be torch tensors or neither, got {name} as {type(img_emb).__name__} and "
+            f"{other} {'as a tensor' if of_tensors else 'as no tensor'}; convert one with torch.from_numpy or .numpy()"
         )
 
 
@@ -186,10 +186,8 @@ def values(name: str, x: Any, n: int, *, upper_limits: bool = False) -> NDArray[
         _refuse_dtype(name, array.dtype)
     if array.shape != (n,) and not (upper_limits and array.ndim == 0):
         raise ValueError(f"{name} must have shape ({n},), one value per text, got {array.shape}; check its length")
-    if code == _BFLOAT16:
-        array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     out = np.empty(n)
-    out[:] = array
+    out[:] = as_float64(array, code)
     bad = np.isnan(out) | (out == -np.inf) if upper_limits else ~np.isfinite(out)
     if bad.any():
         j = int(bad.argmax())
@@ -295,10 +293,7 @@ def weighting(weight: Any, aggregate: Any, k: Any, temperature: Any, n_txt: int)
     k = 1 if k is None else integer("k", k, 1, n_txt, "texts that an image is scored by")
     if temperature is None:
         return k, 1.0
-    temperature = real("temperature", temperature)
-    if temperature <= 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}; pass a positive float")
-    return k, temperature
+    return k, positive("temperature", temperature)
 
 
 def threads(n_threads: Any) -> int:
@@ -362,3 +357,115 @@ def region_labels(name: str, x: Any, n: int) -> NDArray[np.int64]:
             "number them with np.unique(regions, return_inverse=True)[1]"
         )
     return numbers.astype(np.int64)
+
+
+# ---- Points of one set -----------------------------------------------------------------------------------------------
+
+
+def as_float64(array: NDArray[Any], code: int) -> NDArray[np.float64]:
+    """A copy of rows that `embeddings` read."""
+    if code == _BFLOAT16:
+        array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return array.astype(np.float64)
+
+
+def same_width(name: str, array: NDArray[Any], other_name: str, other: NDArray[Any]) -> None:
+    if array.shape[1] != other.shape[1]:
+        raise ValueError(
+            f"{other_name} has dim {other.shape[1]}, {name} has dim {array.shape[1]}; expected equal dims: use the "
+            "same encoder"
+        )
+
+
+def other_points(n: int) -> None:
+    if n < 2:
+        raise ValueError(
+            f"emb must have at least 2 rows, since a point is compared with the others, got {n}; pass more, or "
+            "exclude_self=False"
+        )
+
+
+def point_values(
+    name: str, x: Any, n: int, *, least: float | None = None, above: float | None = None
+) -> NDArray[np.float64]:
+    """`x` as n finite float64 values, one per row; `least` is allowed, `above` is not."""
+    array, code = _convert(name, x)
+    if code is None:
+        _refuse_dtype(name, array.dtype)
+    if array.shape != (n,):
+        raise ValueError(f"{name} must have shape ({n},), one value per row, got {array.shape}; check its length")
+    out = as_float64(array, code)
+    bad = ~np.isfinite(out)
+    expected = "finite"
+    if least is not None:
+        bad |= out < least
+        expected = f"finite and at least {least:g}"
+    if above is not None:
+        bad |= out <= above
+        expected = f"finite and above {above:g}"
+    if bad.any():
+        i = int(bad.argmax())
+        raise ValueError(f"{name} must be {expected}, got {out[i]} at index {i}; repair that value")
+    return out
+
+
+def positive(name: str, value: Any, meaning: str = "") -> float:
+    number = real(name, value)
+    if number <= 0:
+        raise ValueError(
+            f"{name} must be above 0{f' ({meaning})' if meaning else ''}, got {number}; pass a positive float"
+        )
+    return number
+
+
+def similarity_level(name: str, value: Any, similarity: str) -> float:
+    number = real(name, value)
+    if similarity == "cosine" and abs(number) > 1:
+        raise ValueError(f"{name} must be from -1 to 1 under similarity='cosine', got {number}; pass a cosine")
+    return number
+
+
+# ---- Selection -------------------------------------------------------------------------------------------------------
+
+
+def given_for(method: str, name: str, given: bool) -> None:
+    if not given:
+        raise ValueError(
+            f"{name} must be given with method={method!r}, got None; pass {name}, or choose another method"
+        )
+
+
+def same_rows(name: str, array: NDArray[Any], n: int) -> None:
+    if len(array) != n:
+        raise ValueError(
+            f"{name} must have {n} rows, one for each of the scores, got shape {array.shape}; pass the pool's"
+        )
+
+
+def row_numbers(name: str, x: Any, n: int) -> NDArray[np.int64]:
+    """Different rows of a pool of n, ascending; None: no rows."""
+    if x is None:
+        return np.zeros(0, np.int64)
+    array, code = _convert(name, x)
+    if array.size and (code is None or code == _BFLOAT16 or array.dtype.kind not in "iu"):
+        raise TypeError(
+            f"{name} must hold integers, the numbers of rows, got dtype {array.dtype}; turn a mask into them with "
+            "np.flatnonzero(mask)"
+        )
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have 1 dimension, one integer per row named, got shape {array.shape}; ravel it")
+    bad = (array < 0) | (array >= n)
+    if bad.any():
+        i = int(bad.argmax())
+        raise ValueError(f"{name} must hold rows from 0 to {n - 1}, got {array[i]} at index {i}; it counts from 0")
+    rows, counts = np.unique(array.astype(np.int64), return_counts=True)
+    if len(rows) < len(array):
+        raise ValueError(
+            f"{name} must name each row once, got {rows[counts.argmax()]} more than once; use np.unique({name})"
+        )
+    return rows
+
+
+def not_negative(name: str, value: float) -> None:
+    if value < 0:
+        raise ValueError(f"{name} must be at least 0, got {value}; pass a value in that range")

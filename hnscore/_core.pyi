@@ -123,9 +123,18 @@ def reduce(
     k: int = 1,
     floor: NDArray[np.float64] | None = None,
     rank_weights: NDArray[np.float64] | None = None,
+    triangle: int | None = None,
+    row_weights: NDArray[np.float64] | None = None,
+    col_weights: NDArray[np.float64] | None = None,
+    col_shift: NDArray[np.float64] | None = None,
+    row_variance: NDArray[np.float64] | None = None,
+    col_variance: NDArray[np.float64] | None = None,
+    row_square: NDArray[np.float64] | None = None,
+    col_square: NDArray[np.float64] | None = None,
+    rate: float = 0.0,
     progress: Progress = None,
     survivors: Callable[[int, int, int], object] | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.int64] | None, BadRows]:
+) -> tuple[NDArray[np.float64], Any, BadRows]:
     """Reduce every row of `array` over all columns.
 
     Sum recipes (the weight names) return the (n,) sums. Top recipes ("top_gap", "top_similarity") return the
@@ -133,6 +142,11 @@ def reduce(
     with -1; with `rank_weights` (k,) they return (n,) `sum_r rank_weights[r] * weight(entry r)` instead.
     A pair counts where `s > tau[col]`, `s <= max_similarity[col or row]`, the group ids differ, the owner ids
     differ, and (s, row) is not below (kth_value[col], kth_row[col]). `floor[row]`: only entries above it.
+    `col_weights` multiply the terms of a sum. "kernel" is `exp((s - 1) / temperature) + col_shift`; "overlap" the
+    logarithm of the sum of the exponentials of `col_shift - dim / 2 ln v - rate d^2 / v`, `v` the sum of the two
+    variances, `d^2` the sum of the two squares less `2 s`.
+    `triangle`: the columns are the rows from that one on; of each two points one pair counts, whose term is also added
+    to the sum of its column, weighted by `row_weights`; those sums (m,) come second. For "count" and "kernel".
     `survivors` is told of a cascade how many pairs there were, the first pass left, and the last left.
     """
 
@@ -146,6 +160,60 @@ def pair_similarity(
     n_threads: int,
 ) -> tuple[NDArray[np.float64], BadRows, BadRows]:
     """Exact similarity of row a_rows[j] of `a` (row j where None) with row j of `b`: (len(b),) float64."""
+
+def greedy(
+    array: NDArray[Any],
+    code: int,
+    covered: NDArray[np.int64],
+    budget: int,
+    *,
+    farthest: bool = False,
+    base: NDArray[np.float64] | None = None,
+    first_factor: float = 1.0,
+    factor_step: float = 0.0,
+    penalty: float = 0.0,
+    temperature: float = 1.0,
+    n_threads: int,
+    progress: Progress = None,
+) -> tuple[NDArray[np.int64], int]:
+    """Rows picked one after another for the largest gain, ties to the lowest row; and how many products of two rows
+    that took. With c over the covered and the picked, the gain of row x at pick t = 0, 1, .. is min_c (1 - s(x, c))
+    with `farthest`, otherwise
+
+        base[x] * (first_factor + t * factor_step) - penalty * sum_c exp((s(x, c) - 1) / temperature)
+
+    Good rows only; penalty >= 0; base <= 0 where factor_step > 0.
+    """
+
+def coverage_gains(
+    array: NDArray[Any],
+    code: int,
+    candidates: NDArray[np.int64],
+    points: NDArray[Any],
+    points_code: int,
+    temperature: float,
+    n_threads: int,
+    *,
+    weights: NDArray[np.float64] | None = None,
+    floor: NDArray[np.float64] | None = None,
+    progress: Progress = None,
+) -> NDArray[np.float64]:
+    """sum_x weights[x] max(exp((s(x, c) - 1) / temperature) - floor[x], 0) over the points x, in float64, for the
+    candidates c among the rows of `array`. Good rows only."""
+
+def raise_floor(
+    array: NDArray[Any],
+    code: int,
+    candidates: NDArray[np.int64],
+    points: NDArray[Any],
+    points_code: int,
+    temperature: float,
+    n_threads: int,
+    floor: NDArray[np.float64],
+    *,
+    progress: Progress = None,
+) -> None:
+    """floor[x] = max(floor[x], exp((s(x, c) - 1) / temperature)) for all candidates c, in place."""
 
 def exact_dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """The exact sum of products, rounded once to float64."""

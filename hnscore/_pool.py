@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -84,20 +84,47 @@ def kth_best(
     precision: str,
     n_threads: int,
     progress: Callable[[float], object] | None = None,
+    **options: Any,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The k-th best of `best_in_pool`: its similarity and its row, (n_txt,)."""
+    parts = [
+        (values[:, -1].copy(), rows[:, -1].copy())  # a view would keep all k
+        for values, rows in best_in_pool(
+            txt, txt_code, img, img_code, k, similarity, precision, n_threads, progress, **options
+        )
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    value, row = zip(*parts, strict=True)
+    return np.concatenate(value), np.concatenate(row)
+
+
+def best_in_pool(
+    txt: NDArray[Any],
+    txt_code: int,
+    img: NDArray[Any],
+    img_code: int,
+    k: int,
+    similarity: str,
+    precision: str,
+    n_threads: int,
+    progress: Callable[[float], object] | None = None,
     *,
     method: str = "auto",
     max_similarity: NDArray[np.float64] | None = None,
     txt_groups: NDArray[np.int32] | None = None,
     img_groups: NDArray[np.int32] | None = None,
     txt_owners: NDArray[np.int32] | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The k-th largest similarity of each text over the pool and its row: -inf and -1 where fewer than k pairs count.
+    names: tuple[str, str] = ("txt_emb", "img_emb"),
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+    """The k largest similarities of each text over the pool and their rows, for one slice of texts after the other.
 
-    In NumPy, without the filters and without the matrix::
+    Descending, ties to the lowest row; -inf and -1 where fewer than k pairs count. In NumPy, without the filters and
+    without the matrix::
 
-        row = np.argsort(-(txt @ img.T), axis=1, kind="stable")[:, k - 1]
+        rows = np.argsort(-(txt @ img.T), axis=1, kind="stable")[:, :k]
 
-    Needs 1 <= k <= n_img and at least one text.
+    Needs 1 <= k <= n_img and at least one text. `names`: what texts and pool are called in errors.
     """
     plan = None
     row_bytes = 4 * img.shape[1]
@@ -105,10 +132,8 @@ def kth_best(
         plan = choose(txt, txt_code, img, img_code, similarity, n_threads, method, recipe="top_similarity", k=k)
         if plan.cascade:
             row_bytes = 2 * img.shape[1]  # about: codes of one byte a value, and of the prefix
-    block = max(_LEAST_BLOCK, _BLOCK_BYTES // row_bytes)
-    blocks = [(start, min(start + block, len(img))) for start in range(0, len(img), block)]
+    blocks = pool_blocks(len(img), row_bytes)
     step = max(_LEAST_SLICE, _STATE_BYTES // (_BYTES_PER_ENTRY * k))
-    kth = []
     for first in range(0, len(txt), step):
         part = slice(first, first + step)
         filters: dict[str, Any] = {}
@@ -122,7 +147,7 @@ def kth_best(
         values = rows = None
         for start, stop in blocks:
             columns = pack(
-                "img_emb", img[start:stop], img_code, similarity, precision, n_threads, start=start, plan=plan,
+                names[1], img[start:stop], img_code, similarity, precision, n_threads, start=start, plan=plan,
                 warm="floor" not in filters,
             )  # fmt: skip
             if img_groups is not None:
@@ -135,7 +160,7 @@ def kth_best(
                 txt[part], txt_code, columns, "top_similarity", n_threads, k=min(k, stop - start), **filters
             )
             if bad:
-                refuse_bad_rows("txt_emb", bad, start=first)
+                refuse_bad_rows(names[0], bad, start=first)
             assert at is not None
             if values is None or rows is None:
                 values, rows = found, at
@@ -146,13 +171,15 @@ def kth_best(
                 filters["floor"] = values[:, -1]
         assert values is not None
         assert rows is not None
-        kth.append((values[:, -1].copy(), rows[:, -1].copy()))  # a view would keep all k
+        yield values, rows
     if progress is not None:
         progress(1.0)
-    if len(kth) == 1:
-        return kth[0]
-    value, row = zip(*kth, strict=True)
-    return np.concatenate(value), np.concatenate(row)
+
+
+def pool_blocks(n: int, row_bytes: int) -> list[tuple[int, int]]:
+    """The blocks of rows in which a pool is packed."""
+    block = max(_LEAST_BLOCK, _BLOCK_BYTES // row_bytes)
+    return [(start, min(start + block, n)) for start in range(0, n, block)]
 
 
 def _merge(

@@ -299,3 +299,106 @@ def allocate(
                 allocation[r] += 1
             break
     return allocation
+
+
+# ---- Selection -------------------------------------------------------------------------------------------------------
+
+
+def cosines(emb: ArrayLike) -> Float:
+    """s, (n, n), at most 1: a plain float64 matrix product."""
+    x = given_values(emb)
+    norms = np.sqrt((x * x).sum(axis=1))
+    return np.minimum(x @ x.T / np.multiply.outer(norms, norms), 1.0)
+
+
+def select_best(ranks: Float, budget: int, labeled: ArrayLike = ()) -> list[int]:
+    """The rows of largest rank, ties to the lowest."""
+    rows = [i for i in range(len(ranks)) if i not in np.asarray(labeled)]
+    return sorted(rows, key=lambda i: (-ranks[i], i))[:budget]
+
+
+def select_density(
+    scores: ArrayLike, density: ArrayLike, budget: int, density_exponent: float = -1.0, labeled: ArrayLike = ()
+) -> list[int]:
+    free = np.setdiff1d(np.arange(len(np.asarray(scores))), labeled)
+    crowded = np.asarray(density, np.float64)
+    deviation = crowded[free].std()
+    z = (crowded - crowded[free].mean()) / deviation if deviation > 0 else 0 * crowded
+    return select_best(np.asarray(scores) * np.exp(z) ** density_exponent, budget, labeled)
+
+
+def select_budgeted(
+    scores: ArrayLike,
+    density: ArrayLike,
+    regions: ArrayLike,
+    budget: int,
+    regularization: float = 1.0,
+    labeled: ArrayLike = (),
+) -> list[int]:
+    h, label = np.asarray(scores, np.float64), np.asarray(regions)
+    free = np.setdiff1d(np.arange(len(h)), labeled)
+    shares = allocate(h[free], np.asarray(density)[free], label[free], budget, regularization=regularization)
+    best = [select_best(h, share, np.flatnonzero(label != r).tolist() + list(np.asarray(labeled)))
+            for r, share in enumerate(shares)]  # fmt: skip
+    return sorted((i for own in best for i in own), key=lambda i: (-h[i], i))
+
+
+# The gain of every row from = exp((s - 1) / temperature), the rows c picked or labeled, and u = scores
+# / max |scores| or 1.
+
+
+def _gain_repulsive(k: Float, c: list[int], u: Float, regularization: float) -> Float:
+    return np.asarray(u - regularization * k[:, c].sum(axis=1))
+
+
+def _gain_herding(k: Float, c: list[int], u: Float, regularization: float) -> Float:
+    return np.asarray((len(c) + 1) * k.mean(axis=1) - k[:, c].sum(axis=1))
+
+
+def _gain_coverage(k: Float, c: list[int], u: Float, regularization: float) -> Float:
+    m = k[:, c].max(axis=1, initial=0.0)
+    return np.asarray(u @ np.maximum(k - m[:, None], 0.0) / len(k))
+
+
+GAINS: dict[str, Callable[[Float, list[int], Float, float], Float]] = {
+    "repulsive": _gain_repulsive,
+    "herding": _gain_herding,
+    "coverage": _gain_coverage,
+}
+
+
+def greedy_gains(
+    emb: ArrayLike,
+    method: str,
+    chosen: list[int],
+    scores: ArrayLike | None = None,
+    *,
+    labeled: ArrayLike = (),
+    regularization: float = 1.0,
+    temperature: float = 0.1,
+) -> Float:
+    """The gain of every row once `chosen` are, -inf for rows that cannot be picked; `method` may be "core_set"."""
+    s = cosines(emb)
+    c = list(np.asarray(labeled, np.int64)) + chosen
+    if method == "core_set":
+        if c:
+            distance = np.min(1 - s[:, c], axis=1)
+            gain = np.where(distance < 2.0**-40, 0.0, distance)
+        else:
+            x = given_values(emb)
+            directions = x / np.sqrt((x * x).sum(axis=1))[:, None]
+            gain = directions @ directions.mean(axis=0)
+    else:
+        u = np.ones(len(s)) if scores is None else np.asarray(scores, np.float64)
+        u = u / (np.abs(u).max() or 1.0)
+        gain = GAINS[method](np.exp((s - 1) / temperature), c, u, regularization)
+    gain[c] = -np.inf
+    return np.asarray(gain, np.float64)
+
+
+def greedy(emb: ArrayLike, method: str, budget: int, scores: ArrayLike | None = None, **rules: Any) -> list[int]:
+    """Pick after pick the row of largest gain, ties to the lowest."""
+    picks: list[int] = []
+    while len(picks) < budget:
+        picks.append(int(np.argmax(greedy_gains(emb, method, picks, scores, **rules))))
+    return picks

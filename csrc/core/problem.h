@@ -57,11 +57,15 @@ struct TileBlock {
     const float* row_scale;      // m_i; NaN sends every pair of the row to `resolve`
     const float* row_scale_low;  // what float32 leaves of m_i
     const float* row_limit;      // see col_limit
-    const float* row_factor;     // exp only: 1 / (m_i * temperature)
+    const float* row_factor;     // 1 / m_i, of exp and kernel over the temperature
     const uint32_t* row_mask;    // ~0 for a row, 0 for the padding of the last tile
     const int32_t* row_group;
     const int32_t* row_owner;
-    float* row_state;  // sums: [row][lanes]; top: [row] the key that a candidate must exceed
+    const int32_t* row_order;
+    const float* row_weight;    // of the terms in col_sums
+    const float* row_variance;  // overlap
+    const float* row_square;    // likewise: |x_i|^2
+    float* row_state;           // sums: [row][vector of Finish][lane]; top: [row] the key that a candidate must exceed
     // Columns: `panels` panels of Kernels::cols columns each.
     const char* cols;
     int64_t panel_bytes;
@@ -74,16 +78,23 @@ struct TileBlock {
     const float* col_least;  // acc < row_scale * col_least is not among the most similar of the column
     const int32_t* col_group;
     const int32_t* col_owner;
-    int64_t depth;        // padded_depth(dim)
-    int64_t group_depth;  // of it, a group of chunks
-    float* scratch;       // 3 * Kernels::rows * Kernels::cols floats: chunk sums, group sums, a tile to look at
+    const int32_t* col_order;
+    const float* col_weight;    // of the terms in row_state
+    const float* col_shift;     // kernel, overlap: added to a term
+    const float* col_variance;  // overlap
+    const float* col_square;    // likewise: |t_j|^2
+    float* col_sums;            // filtered sums: [column] the terms of all rows, weighted by them
+    float rate, half_dim;       // kernel: 1 / temperature; overlap: stages/weight.h
+    int64_t depth;              // padded_depth(dim)
+    int64_t group_depth;        // of it, a group of chunks
+    float* scratch;             // 3 * Kernels::rows * Kernels::cols floats: chunk sums, group sums, a tile to look at
     // Pairs that the kernel does not decide. Sums: those within the band. Top: all candidates; `sure` marks those
     // that need no decision. One word per row of the tile, bit c for column c of the panel; acc is [row][cols].
     void (*resolve)(void* context, int tile, int panel, const uint32_t* pairs, const uint32_t* sure, const float* acc);
     void* context;
 };
 
-using Kernel = void (*)(const TileBlock&);
+using BlockKernel = void (*)(const TileBlock&);
 
 enum Recipe : int {
 #define HNSCORE_RECIPE(name, ...) name,
@@ -93,8 +104,8 @@ enum Recipe : int {
 
 struct Kernels {
     int rows, cols, lanes;  // the tile: rows x cols pairs on registers
-    Kernel plain[kRecipes];
-    Kernel filtered[kRecipes];  // with max_similarity, groups, owners or ranks
+    BlockKernel plain[kRecipes];
+    BlockKernel filtered[kRecipes];  // with max_similarity, groups, owners, order, ranks or weights
     // The products of one tile of rows with `panels` panels, stored: out[row * pitch + column].
     void (*product)(const char* rows, const char* cols, int64_t panel_bytes, int panels, int64_t depth,
                     int64_t group_depth, float* scratch, float* out, int64_t pitch);

@@ -17,6 +17,7 @@ namespace {
 // a cascade, fewer where that leaves threads idle at the end, and few where a top recipe keeps many candidates a row.
 int tiles_per_block(const Job& job, int threads, int64_t tiles) {
     constexpr int64_t kDense = 16, kCandidateBytes = 64 << 20;
+    if (job.rules.triangle) return kDense;  // whatever the threads: terms of columns are added up by block
     int64_t most = job.columns->plan ? ScreenedRows::kTiles * ScreenedRows::kBlocks : kDense;
     most = std::min(most, std::max<int64_t>(1, tiles / (4 * threads)));
     if (is_top(job.recipe)) {
@@ -24,6 +25,13 @@ int tiles_per_block(const Job& job, int threads, int64_t tiles) {
         most = std::min(most, std::max<int64_t>(1, kCandidateBytes / (row_bytes * job.columns->format.kernels().rows)));
     }
     return static_cast<int>(most);
+}
+
+// Row blocks that one thread takes in a row. In a triangle the terms of columns are added up apart for each such run,
+// of which there are so many at most.
+int64_t blocks_per_run(const Job& job, int64_t blocks) {
+    constexpr int64_t kRuns = 256;
+    return job.rules.triangle ? (blocks + kRuns - 1) / kRuns : 1;
 }
 
 }  // namespace
@@ -51,27 +59,34 @@ std::vector<std::pair<int64_t, int>> reduce(const Job& job, int n_threads, const
         screen ? (dense_panels * kernels.cols + columns.codes.width - 1) / columns.codes.width : 0;
     const int64_t screen_panels = screen ? columns.codes.padded / columns.codes.width : 0;
 
+    const int64_t blocks = (n + block_rows - 1) / block_rows, run_blocks = blocks_per_run(job, blocks);
+    const int64_t runs = (blocks + run_blocks - 1) / run_blocks;
+    std::vector<double> col_values(static_cast<size_t>(job.rules.triangle ? runs * columns.rows : 0));
+
     BadRows bad;
     std::mutex guard;
     std::atomic<int64_t> next{0};
     Team team(threads, tiles * (dense_panels + screen_panels - screen_from), poll);
     team.run([&](int worker) {
         RowBlock block(job, limits, screen ? &*screen : nullptr, block_tiles);
-        while (!bad.any()) {
-            const int64_t first = next.fetch_add(1) * block_rows;
-            if (first >= n) break;
-            if (!block.load(first, std::min(block_rows, n - first), bad)) continue;
-            for (int64_t p = 0; p < dense_panels; p += dense_step) {
-                const int64_t now = std::min(dense_step, dense_panels - p);
-                block.run(p, now);
-                if (!team.advance(worker, now * block.tiles()) || bad.any()) return;
+        for (int64_t run; !bad.any() && (run = next.fetch_add(1)) < runs;) {
+            double* sums = job.rules.triangle ? col_values.data() + run * columns.rows : nullptr;
+            for (int64_t b = run * run_blocks; b < std::min(blocks, (run + 1) * run_blocks); ++b) {
+                const int64_t first = b * block_rows;
+                if (!block.load(first, std::min(block_rows, n - first), bad, sums)) break;
+                int64_t from = job.rules.triangle ? block.first_panel() / dense_step * dense_step : 0;
+                for (int64_t p = from; p < dense_panels; p += dense_step) {
+                    const int64_t now = std::min(dense_step, dense_panels - p);
+                    block.run(p, now);
+                    if (!team.advance(worker, now * block.tiles()) || bad.any()) return;
+                }
+                for (int64_t p = screen_from; p < screen_panels; p += screen_step) {
+                    const int64_t now = std::min(screen_step, screen_panels - p);
+                    block.screen(p, now);
+                    if (!team.advance(worker, now * block.tiles()) || bad.any()) return;
+                }
+                block.finish();
             }
-            for (int64_t p = screen_from; p < screen_panels; p += screen_step) {
-                const int64_t now = std::min(screen_step, screen_panels - p);
-                block.screen(p, now);
-                if (!team.advance(worker, now * block.tiles()) || bad.any()) return;
-            }
-            block.finish();
         }
         if (job.survivors == nullptr) return;
         const Survivors mine = block.survivors();
@@ -80,6 +95,9 @@ std::vector<std::pair<int64_t, int>> reduce(const Job& job, int n_threads, const
         job.survivors->first += mine.first;
         job.survivors->second += mine.second;
     });
+    for (int64_t run = 0; job.rules.triangle && run < runs; ++run)
+        for (int64_t j = 0; j < columns.rows; ++j)
+            job.col_values[j] += col_values[static_cast<size_t>(run * columns.rows + j)];
     return bad.sorted();
 }
 

@@ -17,6 +17,12 @@ struct Rules {
     const double* kth_value = nullptr;                         // s > kth_value_j, or s = kth_value_j and i <= kth_row_j
     const int64_t* kth_row = nullptr;
     const double* floor = nullptr;  // top recipes: key > floor_i
+    // The upper triangle of a symmetric matrix: row i and column j are points i and first_column + j of one set, a pair
+    // counts where i < first_column + j, and its term is added to the sum of the column too.
+    bool triangle = false;
+    int64_t first_column = 0;
+
+    bool filtered() const { return max_similarity || row_group || row_owner || kth_value || triangle; }
 };
 
 inline bool is_top(Recipe r) { return r == top_gap || r == top_similarity; }
@@ -31,12 +37,20 @@ struct Job {
     const Columns* columns = nullptr;
     Recipe recipe = hinge;
     Recipe weight = similarity;  // of an entry, where rank_weights ask for it
-    double temperature = 1;      // exp
+    double temperature = 1;      // exp, kernel
     int64_t k = 1;               // top recipes
     const double* rank_weights = nullptr;
     Rules rules;
-    // Outputs: one value a row; or, for a top recipe without rank_weights, k keys and columns a row.
+    // Weights of the terms of a sum: by column in the values of the rows, by row in those of the columns.
+    const double *row_weight = nullptr, *col_weight = nullptr;
+    const double* col_shift = nullptr;  // kernel, overlap: added to a term
+    // overlap: stages/weight.h; squares: null under cosine, where they are 1.
+    const double *row_variance = nullptr, *col_variance = nullptr, *row_square = nullptr, *col_square = nullptr;
+    double rate = 0;
+    // Outputs: one value a row; or, for a top recipe without rank_weights, k keys and columns a row. A column's values
+    // are those of a triangle.
     double* values = nullptr;
+    double* col_values = nullptr;
     int64_t* entries = nullptr;
     Survivors* survivors = nullptr;  // of a cascade, added up
 };

@@ -27,15 +27,20 @@ inline float band_width(Precision precision, int64_t dim) {
 struct ColumnLimits {
     explicit ColumnLimits(const Job& job)
         : columns(*job.columns),
-          filtered(job.rules.max_similarity || job.rules.row_group || job.rules.row_owner || job.rules.kth_value),
+          filtered(job.rules.filtered() || job.col_weight),
           tau(padded()),
           tau_low(padded()),
           band(padded()),
           scale(padded()),
           limit(padded()),
           least(padded()),
+          weight(padded()),
+          shift(padded()),
+          variance(padded()),
+          square(padded()),
           group(padded()),
-          owner(padded()) {
+          owner(padded()),
+          order(padded()) {
         const Rules& rules = job.rules;
         const float width = band_width(columns.format.precision, columns.dim);
         for (int64_t j = 0; j < padded(); ++j) {
@@ -43,7 +48,10 @@ struct ColumnLimits {
             limit[j] = kInfinity;
             tau_low[j] = band[j] = scale[j] = 0;
             least[j] = -kInfinity;
+            weight[j] = variance[j] = square[j] = 1;
+            shift[j] = 0;
             group[j] = owner[j] = -2;
+            order[j] = 0;
             if (j >= columns.rows) continue;
             const double m = columns.m[static_cast<size_t>(j)];
             const double rule_tau = rules.tau ? rules.tau[j] : -HUGE_VAL;
@@ -60,14 +68,19 @@ struct ColumnLimits {
                 limit[j] = static_cast<float>(rules.max_similarity_of_rows ? m : rules.max_similarity[j] * m);
             if (rules.col_group) group[j] = rules.col_group[j];
             if (rules.col_owner) owner[j] = rules.col_owner[j];
+            if (rules.triangle) order[j] = static_cast<int32_t>(rules.first_column + j);
+            if (job.col_weight) weight[j] = static_cast<float>(job.col_weight[j]);
+            if (job.col_shift) shift[j] = static_cast<float>(job.col_shift[j]);
+            if (job.col_variance) variance[j] = static_cast<float>(job.col_variance[j]);
+            if (job.col_square) square[j] = static_cast<float>(job.col_square[j]);
         }
     }
     int64_t padded() const { return columns.panels * columns.format.kernels().cols; }
 
     const Columns& columns;
     const bool filtered;
-    Buffer<float> tau, tau_low, band, scale, limit, least;
-    Buffer<int32_t> group, owner;
+    Buffer<float> tau, tau_low, band, scale, limit, least, weight, shift, variance, square;
+    Buffer<int32_t> group, owner, order;
 };
 
 // The same for the passes of the cascade (core/screen.h). Filters are left to the exact decision; of the rules for the

@@ -8,9 +8,15 @@
 #include "cpu/limits.h"
 #include "cpu/screened_rows.h"
 #include "cpu/top.h"
-#include "stages/weight.h"
+#include "stages/aggregate.h"
 
 namespace hnscore {
+
+// Vectors of state that a row has in the kernels.
+constexpr int kStates[] = {
+#define HNSCORE_RECIPE(name, ...) __VA_ARGS__::kStates,
+#include "stages/recipes.def"
+};
 
 // w = g(gap) of one pair.
 inline double weight_of(Recipe weight, double s, double gap, double temperature) {
@@ -24,6 +30,8 @@ inline double weight_of(Recipe weight, double s, double gap, double temperature)
                 return gap * gap;
             case exp:
                 return std::exp(gap / temperature);
+            case kernel:
+                return std::exp((s - 1) / temperature);
             default:
                 return s;
         }
@@ -62,26 +70,36 @@ class RowBlock {
           scale_low_(size_),
           limit_(size_),
           factor_(size_),
+          weight_(size_),
+          variance_(size_),
+          square_(size_),
           mask_(size_),
           group_(size_),
           owner_(size_),
-          state_(size_ * (is_top(job.recipe) ? 1 : kernels_.lanes)),
+          order_(size_),
+          states_(kStates[job.recipe] * kernels_.lanes),
+          state_(size_ * std::max(states_, 1)),
+          col_sums_(kPanelsPerBlock * kernels_.cols),
           scratch_(3 * kernels_.rows * kernels_.cols),
           scaled_(format_.row_depth(columns_.dim)),
           facts_(static_cast<size_t>(size_)),
           norm_(static_cast<size_t>(size_)),
           lanes_(static_cast<size_t>(size_)),
           decided_(static_cast<size_t>(size_)),
+          largest_(static_cast<size_t>(size_)),
           rows_(format_, job.rows),
           texts_(format_, columns_.view) {
         std::memset(scaled_.data(), 0, static_cast<size_t>(scaled_.bytes()));  // the padding of the depth stays 0
         std::memset(packed_.data(), 0, static_cast<size_t>(packed_.bytes()));  // nothing there may be NaN or subnormal
+        for (int64_t c = 0; c < kPanelsPerBlock * kernels_.cols; ++c) col_sums_[c] = 0;
         if (is_top(job.recipe)) top_.resize(static_cast<size_t>(size_));
         if (screen) screened_.emplace(*screen, columns_, size_);
     }
 
-    // Packs rows [first, first + count) of the call; false where some are bad.
-    bool load(int64_t first, int64_t count, BadRows& bad) {
+    // Packs rows [first, first + count) of the call; false where some are bad. col_values: where the terms of columns
+    // are added up, in a triangle.
+    bool load(int64_t first, int64_t count, BadRows& bad, double* col_values) {
+        col_values_ = col_values;
         first_ = first;
         count_ = count;
         bool good = true;
@@ -104,6 +122,9 @@ class RowBlock {
         return good;
     }
 
+    // Panels before this one have no column that comes after a row of the block.
+    int64_t first_panel() const { return std::max<int64_t>(0, first_ + 1 - job_.rules.first_column) / kernels_.cols; }
+
     void run(int64_t first_panel, int64_t panels) {
         const int64_t at = first_panel * kernels_.cols;
         block_ = {
@@ -117,6 +138,10 @@ class RowBlock {
             .row_mask = mask_.data(),
             .row_group = group_.data(),
             .row_owner = owner_.data(),
+            .row_order = order_.data(),
+            .row_weight = weight_.data(),
+            .row_variance = variance_.data(),
+            .row_square = square_.data(),
             .row_state = state_.data(),
             .cols = columns_.packed.data() + first_panel * columns_.panel_bytes,
             .panel_bytes = columns_.panel_bytes,
@@ -129,6 +154,14 @@ class RowBlock {
             .col_least = limits_.least.data() + at,
             .col_group = limits_.group.data() + at,
             .col_owner = limits_.owner.data() + at,
+            .col_order = limits_.order.data() + at,
+            .col_weight = limits_.weight.data() + at,
+            .col_shift = limits_.shift.data() + at,
+            .col_variance = limits_.variance.data() + at,
+            .col_square = limits_.square.data() + at,
+            .col_sums = col_sums_.data(),
+            .rate = static_cast<float>(job_.recipe == kernel ? 1 / job_.temperature : job_.rate),
+            .half_dim = static_cast<float>(columns_.dim) / 2,
             .depth = columns_.depth,
             .group_depth = chunks_per_group(columns_.depth) * kChunk,
             .scratch = scratch_.data(),
@@ -137,13 +170,14 @@ class RowBlock {
         };
         first_column_ = at;
         (limits_.filtered ? kernels_.filtered : kernels_.plain)[job_.recipe](block_);
-        if (is_top(job_.recipe)) return;
-        for (int64_t i = 0; i < count_; ++i) {
-            float* lanes = state_.data() + i * kernels_.lanes;
-            double sum = 0;
-            for (int l = 0; l < kernels_.lanes; ++l) sum += static_cast<double>(lanes[l]);
-            lanes_[static_cast<size_t>(i)] += sum;
-            std::memset(lanes, 0, static_cast<size_t>(kernels_.lanes) * sizeof(float));
+        for (int64_t i = 0; states_ > 0 && i < count_; ++i) {
+            merge_lanes(i);
+            reset_lanes(i);
+        }
+        if (col_values_ == nullptr) return;
+        for (int64_t c = 0; c < std::min(panels * kernels_.cols, columns_.rows - at); ++c) {
+            col_values_[at + c] += static_cast<double>(col_sums_[c]);
+            col_sums_[c] = 0;
         }
     }
 
@@ -176,7 +210,10 @@ class RowBlock {
             }
             const RowFacts& f = facts_[static_cast<size_t>(i)];
             double sum = decided_[static_cast<size_t>(i)];
-            if (f.plain) sum += lanes_[static_cast<size_t>(i)] / std::pow(f.m, row_power(job_.recipe));
+            if (job_.recipe == overlap)
+                sum = largest_[static_cast<size_t>(i)] + std::log(lanes_[static_cast<size_t>(i)]);
+            else if (f.plain)
+                sum += lanes_[static_cast<size_t>(i)] / std::pow(f.m, row_power(job_.recipe));
             job_.values[first_ + i] = sum;
         }
     }
@@ -208,15 +245,45 @@ class RowBlock {
         mask_[i] = real ? ~uint32_t{0} : 0;
         group_[i] = real && r.row_group ? r.row_group[row] : -1;
         owner_[i] = real && r.row_owner ? r.row_owner[row] : -1;
+        order_[i] = real ? (r.triangle ? static_cast<int32_t>(row) : -1) : std::numeric_limits<int32_t>::max();
+        weight_[i] = real && job_.row_weight ? static_cast<float>(job_.row_weight[row]) : 1;
+        variance_[i] = real && job_.row_variance ? static_cast<float>(job_.row_variance[row]) : 1;
+        square_[i] = real && job_.row_square ? static_cast<float>(job_.row_square[row]) : 1;
         if (is_top(job_.recipe)) {
             const double floor = real && r.floor ? r.floor[row] * f.m : -kInfinity;
             const auto least = static_cast<float>(floor - std::abs(floor) * 0x1p-20 - 0x1p-120);
             state_[i] = real ? least : kInfinity;
             if (real) top_[static_cast<size_t>(i)].reset(job_.k, std::isnan(least) ? -kInfinity : least);
         } else {
-            std::memset(state_.data() + i * kernels_.lanes, 0, static_cast<size_t>(kernels_.lanes) * sizeof(float));
+            reset_lanes(i);
             lanes_[static_cast<size_t>(i)] = decided_[static_cast<size_t>(i)] = 0;
+            largest_[static_cast<size_t>(i)] = -HUGE_VAL;
         }
+    }
+    void reset_lanes(int64_t i) {
+        float* state = state_.data() + i * states_;
+        std::memset(state, 0, static_cast<size_t>(states_) * sizeof(float));
+        if (job_.recipe == overlap) std::fill(state, state + kernels_.lanes, LogSum<Overlap>::kNone);
+    }
+    void merge_lanes(int64_t i) {
+        const float *state = state_.data() + i * states_, *end = state + kernels_.lanes;
+        if (job_.recipe != overlap) {
+            double sum = 0;
+            for (const float* l = state; l < end; ++l) sum += static_cast<double>(*l);
+            lanes_[static_cast<size_t>(i)] += sum;
+            return;
+        }
+        const float largest = *std::max_element(state, end);
+        float sum = 0;
+        for (int l = 0; l < kernels_.lanes; ++l) sum += end[l] * std::exp(state[l] - largest);
+        if (sum > 0) merge_log(i, largest, sum);
+    }
+    // The row's log sum takes in sum * exp(e).
+    void merge_log(int64_t i, double e, double sum) {
+        double &largest = largest_[static_cast<size_t>(i)], &mine = lanes_[static_cast<size_t>(i)];
+        const double now = std::max(largest, e);
+        mine = (mine > 0 ? mine * std::exp(largest - now) : 0) + sum * std::exp(e - now);
+        largest = now;
     }
 
     double similarity_of(int64_t i, int64_t j, float acc) {
@@ -234,6 +301,7 @@ class RowBlock {
         const int64_t row = first_ + i;
         if (r.row_group && r.row_group[row] == r.col_group[j]) return false;
         if (r.row_owner && r.row_owner[row] == r.col_owner[j]) return false;
+        if (r.triangle && row >= r.first_column + j) return false;
         if (r.max_similarity && s > r.max_similarity[r.max_similarity_of_rows ? row : j]) return false;
         if (r.kth_value && !(s > r.kth_value[j] || (s == r.kth_value[j] && row <= r.kth_row[j]))) return false;
         return !r.tau || s - r.tau[j] > 0;
@@ -257,8 +325,20 @@ class RowBlock {
     }
     void add(int64_t i, int64_t j, float acc) {
         const double s = similarity_of(i, j, acc);
-        if (counts(i, j, s))
-            decided_[static_cast<size_t>(i)] += weight_of(job_.recipe, s, s - tau_of(j), job_.temperature);
+        if (counts(i, j, s)) add_decided(i, j, s);
+    }
+    void add_decided(int64_t i, int64_t j, double s) {
+        const double shift = job_.col_shift ? job_.col_shift[j] : 0;
+        if (job_.recipe == overlap) {
+            const int64_t row = first_ + i;
+            const double variance = job_.row_variance[row] + job_.col_variance[j];
+            const double squares = job_.row_square ? job_.row_square[row] + job_.col_square[j] : 2;
+            const double distance2 = std::max(squares - 2 * s, 0.0), half_dim = static_cast<double>(columns_.dim) / 2;
+            return merge_log(i, shift - half_dim * std::log(variance) - job_.rate * distance2 / variance, 1);
+        }
+        const double term = weight_of(job_.recipe, s, s - tau_of(j), job_.temperature) + shift;
+        decided_[static_cast<size_t>(i)] += job_.col_weight ? term * job_.col_weight[j] : term;
+        if (col_values_) col_values_[j] += job_.row_weight ? term * job_.row_weight[first_ + i] : term;
     }
 
     void decide_waiting(int64_t i) {
@@ -288,8 +368,7 @@ class RowBlock {
         const bool sure = clear_of_limits(i, j, s, error);
         if (!is_top(job_.recipe)) {
             if (!sure) s = rows_.exact_similarity(first_ + i, texts_, j);
-            if (!counts(i, j, s)) return;
-            decided_[static_cast<size_t>(i)] += weight_of(job_.recipe, s, s - tau_of(j), job_.temperature);
+            if (counts(i, j, s)) add_decided(i, j, s);
             return;
         }
         if (sure && !counts(i, j, s)) return;
@@ -361,17 +440,20 @@ class RowBlock {
     const ColumnLimits& limits_;
     const int64_t size_, tile_bytes_;
     Buffer<char> packed_;
-    Buffer<float> scale_, scale_low_, limit_, factor_;
+    Buffer<float> scale_, scale_low_, limit_, factor_, weight_, variance_, square_;
     Buffer<uint32_t> mask_;
-    Buffer<int32_t> group_, owner_;
-    Buffer<float> state_, scratch_, scaled_;
+    Buffer<int32_t> group_, owner_, order_;
+    const int states_;  // of a row, in floats
+    Buffer<float> state_, col_sums_, scratch_, scaled_;
     std::vector<RowFacts> facts_;
     std::vector<double> norm_;             // |x|
     std::vector<double> lanes_, decided_;  // sums of lanes in row units; sums of pairs decided one by one
+    std::vector<double> largest_;          // of a log sum: lanes_ lack the factor exp(largest)
     std::vector<TopRow> top_;
     std::optional<ScreenedRows> screened_;
     RowReader rows_, texts_;
     TileBlock block_{};
+    double* col_values_ = nullptr;
     int64_t first_ = 0, count_ = 0, first_column_ = 0;
 };
 

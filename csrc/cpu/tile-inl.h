@@ -116,7 +116,7 @@ struct Finish {
 
     struct Panel {
         typename Rule::Columns threshold[kVectors];
-        Simd::F32 scale[kVectors];
+        Simd::F32 scale[kVectors], weight[kVectors], shift[kVectors], variance[kVectors], square[kVectors];
     };
 
     static HNSCORE_INLINE Panel load_panel(const TileBlock& b, int panel) {
@@ -130,28 +130,52 @@ struct Finish {
                               kFiltered ? Simd::load(b.col_limit + c) : Simd::zero(),
                               kFiltered ? Simd::load(b.col_least + c) : Simd::zero(),
                               kFiltered ? b.col_group + c : nullptr,
-                              kFiltered ? b.col_owner + c : nullptr};
+                              kFiltered ? b.col_owner + c : nullptr,
+                              kFiltered ? b.col_order + c : nullptr};
             p.scale[v] = Simd::load(b.col_scale + c);
+            p.weight[v] = kFiltered ? Simd::load(b.col_weight + c) : Simd::zero();
+            p.shift[v] = Simd::load(b.col_shift + c);
+            p.variance[v] = Simd::load(b.col_variance + c);
+            p.square[v] = Simd::load(b.col_square + c);
         }
         return p;
     }
     static HNSCORE_INLINE typename Rule::Row load_row(const TileBlock& b, int64_t row) {
-        return {Simd::set1(b.row_scale[row]), Simd::set1(b.row_scale_low[row]),
-                kFiltered ? Simd::set1(b.row_limit[row]) : Simd::zero(), kFiltered ? b.row_group[row] : 0,
-                kFiltered ? b.row_owner[row] : 0};
+        return {Simd::set1(b.row_scale[row]),
+                Simd::set1(b.row_scale_low[row]),
+                kFiltered ? Simd::set1(b.row_limit[row]) : Simd::zero(),
+                kFiltered ? b.row_group[row] : 0,
+                kFiltered ? b.row_owner[row] : 0,
+                kFiltered ? b.row_order[row] : 0};
     }
     static HNSCORE_INLINE Simd::F32 least(const TileBlock& b, int64_t row) {
-        return Epilogue::kSums ? Simd::zero() : Simd::set1(b.row_state[row]);
+        return Epilogue::kKind == Aggregate::top ? Simd::set1(b.row_state[row]) : Simd::zero();
+    }
+    static HNSCORE_INLINE Pairs<Simd> pairs(const TileBlock& b, const Panel& p, int v, int64_t row, Simd::F32 gap,
+                                            Simd::F32 acc) {
+        return {.gap = gap,
+                .acc = acc,
+                .scale = p.scale[v],
+                .factor = Simd::set1(b.row_factor[row]),
+                .shift = p.shift[v],
+                .variance = Simd::add(Simd::set1(b.row_variance[row]), p.variance[v]),
+                .square = Simd::add(Simd::set1(b.row_square[row]), p.square[v]),
+                .rate = Simd::set1(b.rate),
+                .half_dim = Simd::set1(b.half_dim)};
     }
 
     template <class Product>
     static HNSCORE_INLINE void apply(Tile<Product>& tile, const TileBlock& b, int i, int j) {
         const Panel panel = load_panel(b, j);
         Simd::Mask any = Simd::mask_none();
+        Simd::F32 column[kVectors];  // sums of the tile's rows
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) column[v] = Simd::zero();
 #pragma GCC unroll 16
         for (int r = 0; r < kRows; ++r) {
             const int64_t row = static_cast<int64_t>(i) * kRows + r;
             const typename Rule::Row limits = load_row(b, row);
+            float* state = b.row_state + row * Epilogue::kStates * kLanes;
             Simd::F32 sum = Simd::zero();
 #pragma GCC unroll 4
             for (int v = 0; v < kVectors; ++v) {
@@ -159,17 +183,31 @@ struct Finish {
                 const auto d = Rule::decide(acc, limits, panel.threshold[v]);
                 any = Simd::mask_or(any, Epilogue::template handed_on<Simd>(d, acc, panel.threshold[v].band,
                                                                             panel.scale[v], least(b, row)));
-                if constexpr (Epilogue::kSums) {
-                    const Simd::F32 factor = Simd::set1(b.row_factor[row]);
-                    sum = Simd::add(
-                        sum, Simd::masked(d.inside, Epilogue::template term<Simd>(d.gap, acc, panel.scale[v], factor)));
+                if constexpr (Epilogue::kKind == Aggregate::sum) {
+                    Simd::F32 term = Epilogue::template term<Simd>(pairs(b, panel, v, row, d.gap, acc));
+                    term = Simd::masked(d.inside, term);
+                    if constexpr (kFiltered) {
+                        column[v] = Simd::fma(term, Simd::set1(b.row_weight[row]), column[v]);
+                        term = Simd::mul(term, panel.weight[v]);
+                    }
+                    sum = Simd::add(sum, term);
+                }
+                if constexpr (Epilogue::kKind == Aggregate::log_sum) {
+                    const Simd::F32 e = Epilogue::template term<Simd>(pairs(b, panel, v, row, d.gap, acc));
+                    Simd::F32 largest = Simd::load(state), kept = Simd::load(state + kLanes);
+                    Epilogue::template update<Simd>(d.inside, e, largest, kept);
+                    Simd::store(state, largest);
+                    Simd::store(state + kLanes, kept);
                 }
             }
-            if constexpr (Epilogue::kSums) {
-                float* state = b.row_state + row * kLanes;
-                Simd::store(state, Simd::add(Simd::load(state), sum));
-            }
+            if constexpr (Epilogue::kKind == Aggregate::sum) Simd::store(state, Simd::add(Simd::load(state), sum));
         }
+        if constexpr (kFiltered && Epilogue::kKind == Aggregate::sum)
+#pragma GCC unroll 4
+            for (int v = 0; v < kVectors; ++v) {
+                float* sums = b.col_sums + static_cast<int64_t>(j) * kCols + v * kLanes;
+                Simd::store(sums, Simd::add(Simd::load(sums), column[v]));
+            }
         if (__builtin_expect(Simd::bits(any) != 0, 0)) {
             TileSums<false> memory(b.scratch + 2 * kRows * kCols);
             tile.each([&](int r, int v, Simd::F32 a) { memory.set(r, v, a); });

@@ -9,10 +9,13 @@
 
 namespace hnscore {
 
+enum class Aggregate { sum, log_sum, top };
+
 // sum:  h_i = sum_j w_ij over the pairs inside; pairs that are neither inside nor outside are handed on.
 template <class Weight>
 struct Sum {
-    static constexpr bool kSums = true;
+    static constexpr Aggregate kKind = Aggregate::sum;
+    static constexpr int kStates = 1;  // vectors of state a row
 
     template <class S, class Decision>
     static inline typename S::Mask handed_on(const Decision& d, typename S::F32, typename S::F32, typename S::F32,
@@ -20,9 +23,37 @@ struct Sum {
         return S::mask_not(S::mask_or(d.inside, d.outside));
     }
     template <class S>
-    static inline typename S::F32 term(typename S::F32 gap, typename S::F32 acc, typename S::F32 scale,
-                                       typename S::F32 factor) {
-        return Weight::template term<S>(gap, acc, scale, factor);
+    static inline typename S::F32 term(const Pairs<S>& p) {
+        return Weight::template term<S>(p);
+    }
+};
+
+// log_sum:  h_i = ln sum_j exp(e_ij), kept as the largest e of a lane and the sum of exp(e - largest): no e is too
+// large or too small. Pairs are handed on as those of a sum.
+template <class Weight>
+struct LogSum {
+    static constexpr Aggregate kKind = Aggregate::log_sum;
+    static constexpr int kStates = 2;
+    static constexpr float kNone = -0x1p100f;  // the largest of no e
+
+    template <class S, class Decision>
+    static inline typename S::Mask handed_on(const Decision& d, typename S::F32, typename S::F32, typename S::F32,
+                                             typename S::F32) {
+        return S::mask_not(S::mask_or(d.inside, d.outside));
+    }
+    template <class S>
+    static inline typename S::F32 term(const Pairs<S>& p) {
+        return Weight::template term<S>(p);
+    }
+    // `largest` and `sum` take in the e of the pairs inside.
+    template <class S>
+    static inline void update(typename S::Mask inside, typename S::F32 e, typename S::F32& largest,
+                              typename S::F32& sum) {
+        e = S::add(S::masked(inside, e), S::masked(S::mask_not(inside), S::set1(kNone)));
+        const typename S::F32 now = S::max(e, largest);
+        const typename S::F32 kept = S::mul(sum, exp_of<S>(S::sub(largest, now)));
+        sum = S::add(kept, S::masked(inside, exp_of<S>(S::sub(e, now))));
+        largest = now;
     }
 };
 
@@ -31,7 +62,8 @@ struct Sum {
 struct Gap;
 template <class Key>
 struct Top {
-    static constexpr bool kSums = false;
+    static constexpr Aggregate kKind = Aggregate::top;
+    static constexpr int kStates = 0;
 
     template <class S, class Decision>
     static inline typename S::Mask handed_on(const Decision& d, typename S::F32 acc, typename S::F32 band,

@@ -6,6 +6,7 @@
 //     over' = acc - row_limit_i * col_limit_j   the pair is inside where over' < -band_j, outside where over' > band_j
 //     rank' = acc - row_scale_i * least'_j      as gap', where only the most similar rows of a column count
 //     group_i = group_j or owner_i = owner_j    the pair is outside
+//     order_i >= order_j                        the pair is outside: of (i, j) and (j, i) one counts
 //
 // What is neither inside nor outside (NaN included) is decided outside the kernel, exactly or in float64.
 #pragma once
@@ -22,11 +23,11 @@ struct Threshold {
 
     struct Columns {
         F32 tau, tau_low, band, limit, least;
-        const int32_t *group, *owner;
+        const int32_t *group, *owner, *order;
     };
     struct Row {
         F32 scale, scale_low, limit;
-        int32_t group, owner;
+        int32_t group, owner, order;
     };
     struct Decision {
         F32 gap;
@@ -40,7 +41,8 @@ struct Threshold {
         Decision d{gap, Simd::gt(gap, col.band), Simd::gt(minus_band, gap)};
         if constexpr (kFiltered) {
             const F32 over = Simd::fnma(row.limit, col.limit, acc), rank = Simd::fnma(row.scale, col.least, acc);
-            const Mask excluded = Simd::mask_or(Simd::equal(col.group, row.group), Simd::equal(col.owner, row.owner));
+            const Mask same = Simd::mask_or(Simd::equal(col.group, row.group), Simd::equal(col.owner, row.owner));
+            const Mask excluded = Simd::mask_or(same, Simd::mask_not(Simd::above(col.order, row.order)));
             const Mask within = Simd::mask_and(Simd::gt(minus_band, over), Simd::gt(rank, col.band));
             const Mask beyond = Simd::mask_or(Simd::gt(over, col.band), Simd::gt(minus_band, rank));
             d.inside = Simd::mask_andnot(Simd::mask_and(d.inside, within), excluded);

@@ -25,6 +25,12 @@ struct Simd {
     static inline F32 sub(F32 a, F32 b) { return _mm256_sub_ps(a, b); }
     static inline F32 mul(F32 a, F32 b) { return _mm256_mul_ps(a, b); }
     static inline F32 min(F32 a, F32 b) { return _mm256_min_ps(a, b); }
+    static inline F32 max(F32 a, F32 b) { return _mm256_max_ps(a, b); }
+    static inline F32 div(F32 a, F32 b) { return _mm256_div_ps(a, b); }
+    static inline F32 exponent(F32 a) {  // of positive normal values
+        const __m256i biased = _mm256_srli_epi32(_mm256_castps_si256(a), 23);
+        return _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, _mm256_set1_epi32(127)));
+    }
     static inline F32 fma(F32 a, F32 b, F32 c) { return _mm256_fmadd_ps(a, b, c); }
     static inline F32 fnma(F32 a, F32 b, F32 c) { return _mm256_fnmadd_ps(a, b, c); }
     static inline RowValue row_value(float x) { return set1(x); }
@@ -46,6 +52,10 @@ struct Simd {
     static inline Mask equal(const int32_t* p, int32_t x) {
         const __m256i v = _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
         return _mm256_castsi256_ps(_mm256_cmpeq_epi32(v, _mm256_set1_epi32(x)));
+    }
+    static inline Mask above(const int32_t* p, int32_t x) {
+        const __m256i v = _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
+        return _mm256_castsi256_ps(_mm256_cmpgt_epi32(v, _mm256_set1_epi32(x)));
     }
     static inline Mask mask_none() { return _mm256_setzero_ps(); }
     static inline Mask mask_and(Mask a, Mask b) { return _mm256_and_ps(a, b); }

@@ -27,6 +27,9 @@ struct Simd {
     static inline F32 sub(F32 a, F32 b) { return _mm512_sub_ps(a, b); }
     static inline F32 mul(F32 a, F32 b) { return _mm512_mul_ps(a, b); }
     static inline F32 min(F32 a, F32 b) { return _mm512_min_ps(a, b); }
+    static inline F32 max(F32 a, F32 b) { return _mm512_max_ps(a, b); }
+    static inline F32 div(F32 a, F32 b) { return _mm512_div_ps(a, b); }
+    static inline F32 exponent(F32 a) { return _mm512_getexp_ps(a); }  // of positive normal values
     static inline F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
     static inline F32 fnma(F32 a, F32 b, F32 c) { return _mm512_fnmadd_ps(a, b, c); }
     static inline RowValue row_value(float x) { return set1(x); }
@@ -46,6 +49,9 @@ struct Simd {
     static inline Mask gt(F32 a, F32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
     static inline Mask equal(const int32_t* p, int32_t x) {
         return _mm512_cmpeq_epi32_mask(_mm512_load_si512(p), _mm512_set1_epi32(x));
+    }
+    static inline Mask above(const int32_t* p, int32_t x) {
+        return _mm512_cmpgt_epi32_mask(_mm512_load_si512(p), _mm512_set1_epi32(x));
     }
     static inline Mask mask_none() { return 0; }
     static inline Mask mask_and(Mask a, Mask b) { return _kand_mask16(a, b); }

@@ -28,6 +28,12 @@ struct Simd {
     static inline F32 sub(F32 a, F32 b) { return vsubq_f32(a, b); }
     static inline F32 mul(F32 a, F32 b) { return vmulq_f32(a, b); }
     static inline F32 min(F32 a, F32 b) { return vminq_f32(a, b); }
+    static inline F32 max(F32 a, F32 b) { return vmaxq_f32(a, b); }
+    static inline F32 div(F32 a, F32 b) { return vdivq_f32(a, b); }
+    static inline F32 exponent(F32 a) {  // of positive normal values
+        const int32x4_t biased = vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_f32(a), 23));
+        return vcvtq_f32_s32(vsubq_s32(biased, vdupq_n_s32(127)));
+    }
     static inline F32 fma(F32 a, F32 b, F32 c) { return vfmaq_f32(c, a, b); }
     static inline F32 fnma(F32 a, F32 b, F32 c) { return vfmsq_f32(c, a, b); }
     static inline RowValue row_value(float x) { return x; }
@@ -52,6 +58,7 @@ struct Simd {
 
     static inline Mask gt(F32 a, F32 b) { return vcgtq_f32(a, b); }
     static inline Mask equal(const int32_t* p, int32_t x) { return vceqq_s32(vld1q_s32(p), vdupq_n_s32(x)); }
+    static inline Mask above(const int32_t* p, int32_t x) { return vcgtq_s32(vld1q_s32(p), vdupq_n_s32(x)); }
     static inline Mask mask_none() { return vdupq_n_u32(0); }
     static inline Mask mask_and(Mask a, Mask b) { return vandq_u32(a, b); }
     static inline Mask mask_andnot(Mask a, Mask b) { return vbicq_u32(a, b); }  // a and not b

@@ -26,6 +26,11 @@ struct Simd {
     static inline F32 sub(F32 a, F32 b) { return a - b; }
     static inline F32 mul(F32 a, F32 b) { return a * b; }
     static inline F32 min(F32 a, F32 b) { return a < b ? a : b; }
+    static inline F32 max(F32 a, F32 b) { return a > b ? a : b; }
+    static inline F32 div(F32 a, F32 b) { return a / b; }
+    static inline F32 exponent(F32 a) {  // of positive normal values
+        return F32{std::logb(a[0]), std::logb(a[1]), std::logb(a[2]), std::logb(a[3])};
+    }
     static inline F32 fma(F32 a, F32 b, F32 c) { return a * b + c; }
     static inline F32 fnma(F32 a, F32 b, F32 c) { return c - a * b; }
     static inline RowValue row_value(float x) { return set1(x); }
@@ -46,6 +51,9 @@ struct Simd {
     static inline Mask gt(F32 a, F32 b) { return a > b; }
     static inline Mask equal(const int32_t* p, int32_t x) {
         return *reinterpret_cast<const Mask*>(p) == Mask{x, x, x, x};
+    }
+    static inline Mask above(const int32_t* p, int32_t x) {
+        return *reinterpret_cast<const Mask*>(p) > Mask{x, x, x, x};
     }
     static inline Mask mask_none() { return Mask{}; }
     static inline Mask mask_and(Mask a, Mask b) { return a & b; }
