@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from hnscore import __version__, bench
+    from hnscore import __version__, _selection_commands, bench
 
     parser = argparse.ArgumentParser(prog="hnscore", description="Hard-negative scores of unpaired images and texts.")
     parser.add_argument("--version", action="version", version=f"hnscore {__version__}")
@@ -81,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     work.add_argument("--chunk-rows", type=int, help="pool rows per chunk (default: as many as take 0.4 s)")
     work.add_argument("--no-progress", action="store_true", help="no progress bar")
     score.set_defaults(command=_score)
+
+    _selection_commands.add_to(commands)
 
     benchmark = commands.add_parser("bench", help="time hnscore beside what people use today, on this machine")
     bench.add_arguments(benchmark)

@@ -94,8 +94,6 @@ class DeepAlStrategy:
 
     def update(self, pos_idxs, neg_idxs=None):
         self.dataset.labeled_idxs[pos_idxs] = True
-        if neg_idxs:
-            self.dataset.labeled_idxs[neg_idxs] = False
 
     def get_embeddings(self, data):
         return self.net.get_embeddings(data)
