@@ -34,6 +34,7 @@ def _add_density(commands: Any) -> None:
     files.add_argument("--against", metavar="NPY", help="the points to look at instead of the other rows, (m, dim)")
     files.add_argument("--weights", metavar="NPY", help="of the points looked at")
     files.add_argument("--variance", metavar="NPY", help="for --kind gaussian, (n,)")
+    files.add_argument("--against-variance", metavar="NPY", help="the same of --against, (m,)")
     _add_reading(files)
     rule = density.add_argument_group("rule")
     rule.add_argument("--kind", help="knn (default), ball, kernel, mean, gaussian")
@@ -45,9 +46,8 @@ def _add_density(commands: Any) -> None:
     work = density.add_argument_group("work")
     work.add_argument("--precision", help="exact (default), fp32, bf16")
     work.add_argument("--method", help="auto (default), dense, cascade")
-    work.add_argument("--n-threads", type=int, help="default: every core")
-    work.add_argument("--no-progress", dest="show_progress_bar", action="store_false", help="no progress bar")
-    density.set_defaults(command=_density, show_progress_bar=True)
+    _add_work(work)
+    density.set_defaults(command=_density)
 
 
 def _add_select(commands: Any) -> None:
@@ -56,7 +56,12 @@ def _add_select(commands: Any) -> None:
     files.add_argument("--scores", metavar="NPY", help="of every pool row, (n,); some methods do without")
     files.add_argument("--embeddings", metavar="NPY", help="the pool, (n, dim)")
     files.add_argument("--density", metavar="NPY", help="of every pool row, (n,), as `hnscore density` writes it")
-    files.add_argument("--regions", metavar="NPY", help="integer labels from 0, (n,)")
+    files.add_argument(
+        "--regions",
+        type=_count_or_path,
+        metavar="N|NPY",
+        help="integer labels from 0, (n,), or how many to find (needs scikit-learn)",
+    )
     files.add_argument("--labeled", metavar="NPY", help="rows that are labeled already and never picked")
     files.add_argument("-o", "--output", default="-", metavar="NPY", help="default: -, one index a line")
     _add_reading(files)
@@ -67,6 +72,7 @@ def _add_select(commands: Any) -> None:
     rule.add_argument("--density-exponent", type=float, metavar="E", help="for density (default: -1)")
     rule.add_argument("--temperature", type=float, metavar="T", help="of the kernel (default: 0.1)")
     rule.add_argument("--random-state", type=int, metavar="SEED")
+    _add_work(select.add_argument_group("work"))
     select.set_defaults(command=_select)
 
 
@@ -89,8 +95,22 @@ def _add_reading(files: Any) -> None:
     files.add_argument("--overwrite", action="store_true", default=False, help="replace what --output holds")
 
 
+def _add_work(work: Any) -> None:
+    work.add_argument("--n-threads", type=int, help="default: every core")
+    work.add_argument(
+        "--no-progress", dest="show_progress_bar", action="store_false", default=True, help="no progress bar"
+    )
+
+
+def _count_or_path(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
 def _density(args: argparse.Namespace) -> None:
-    paths, arrays, options = _arrays_and_options(args, "against", "embeddings", "variance", "weights")
+    names = ("against", "against_variance", "embeddings", "variance", "weights")
+    paths, arrays, options = _arrays_and_options(args, *names)
+    if (of_others := arrays.pop("against_variance", None)) is not None:
+        arrays["variance"] = (arrays.get("variance"), of_others)
     with new_file(args.output, paths, args.overwrite) as save:
         save(hnscore.density(arrays.pop("embeddings"), **arrays, **options))
 
@@ -108,7 +128,7 @@ def _select(args: argparse.Namespace) -> None:
 def _arrays_and_options(args: argparse.Namespace, *names: str) -> tuple[list[str], dict[str, Any], dict[str, Any]]:
     """The files that `names` give, their arrays, and all other options that are for the function."""
     options = {k: v for k, v in vars(args).items() if k not in ("name", "command", "output", "dtype", "overwrite")}
-    paths = {name: options.pop(name) for name in names if name in options}
+    paths = {name: options.pop(name) for name in names if isinstance(options.get(name), str)}
     arrays: dict[str, Any] = {}
     for name, path in paths.items():
         if name in ("against", "embeddings"):

@@ -165,12 +165,11 @@ def test_every_selection_goes_to_select_with_what_it_needs(method: str) -> None:
     lb, img = labeled_mask(), IMG.numpy()
     scores = np.zeros(N)
     scores[~lb] = expected_scores()
-    needs: dict[str, Any] = {"embeddings": img} if method in ("repulsive", "coverage", "herding") else {}
-    needs |= {"density": hnscore.density(img)} if method in ("density", "budgeted") else {}
     picks = ascmr(type("Mine", (HNScoreStrategy,), {"selection": selection})).query(10)[0]
     assert len(set(picks.tolist())) == 10
     assert not lb[picks].any()
-    np.testing.assert_array_equal(picks, hnscore.select(scores, 10, labeled=np.flatnonzero(lb), **selection, **needs))
+    expected = hnscore.select(scores, 10, embeddings=img, labeled=np.flatnonzero(lb), **selection)
+    np.testing.assert_array_equal(picks, expected)
 
 
 def single(**attributes: Any) -> Any:

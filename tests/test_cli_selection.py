@@ -42,13 +42,19 @@ def folder(tmp_path: Path) -> Path:
     np.save(tmp_path / "scores.npy", rng.random(N, np.float32))
     np.save(tmp_path / "density.npy", rng.random(N))
     np.save(tmp_path / "variance.npy", rng.uniform(0.1, 0.5, N))
+    np.save(tmp_path / "v.npy", rng.uniform(0.1, 0.5, 40))
     np.save(tmp_path / "regions.npy", rng.integers(0, 5, N).astype(np.int32))
     np.save(tmp_path / "labeled.npy", np.arange(0, N, 7))
     return tmp_path
 
 
 def loaded(folder: Path, keywords: dict[str, Any]) -> dict[str, Any]:
-    return {k: np.load(folder / v) if isinstance(v, str) and v.endswith(".npy") else v for k, v in keywords.items()}
+    def load(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(load, value))
+        return np.load(folder / value) if isinstance(value, str) and value.endswith(".npy") else value
+
+    return {name: load(value) for name, value in keywords.items()}
 
 
 def assert_written(folder: Path, name: str, expected: Any) -> None:
@@ -69,6 +75,8 @@ DENSITY: list[tuple[list[object], dict[str, Any]]] = [
     (["--kind", "kernel", "--temperature", 0.3], {"kind": "kernel", "temperature": 0.3}),
     (["--kind", "mean", "--against", "other.npy"], {"kind": "mean", "against": "other.npy"}),
     (["--kind", "gaussian", "--variance", "variance.npy"], {"kind": "gaussian", "variance": "variance.npy"}),
+    (["--kind", "gaussian", "--variance", "variance.npy", "--against", "other.npy", "--against-variance", "v.npy"],
+     {"kind": "gaussian", "variance": ("variance.npy", "v.npy"), "against": "other.npy"}),
 ]  # fmt: skip
 
 
@@ -101,7 +109,7 @@ def test_select_is_the_function(folder: Path, args: list[object], keywords: dict
     given = loaded(folder, keywords)
     picks = hnscore.select(given.pop("scores"), BUDGET, **given)
     assert picks.dtype == np.int64
-    done = command("select", "--budget", BUDGET, "-o", "picks.npy", *args, cwd=folder)
+    done = command("select", "--budget", BUDGET, "-o", "picks.npy", "--no-progress", *args, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout == done.stderr == ""
     assert_written(folder, "picks.npy", picks)
@@ -116,6 +124,17 @@ def test_from_density_to_picks(folder: Path) -> None:
     done = command("select", *args, "--budget", 4, cwd=folder)
     emb, scores = np.load(folder / "emb.npy"), np.load(folder / "scores.npy")
     picks = hnscore.select(scores, 4, method="density", density=hnscore.density(emb, k=8))
+    assert done.stdout.split() == [str(pick) for pick in picks]
+
+
+def test_a_number_of_regions(folder: Path) -> None:
+    args = ["--scores", "scores.npy", "--method", "budgeted", "--embeddings", "emb.npy", "--random-state", 1]
+    done = command("select", *args, "--regions", 3, "--budget", BUDGET, cwd=folder)
+    if "scikit-learn" in done.stderr:  # which the function needs, and says so
+        assert done.returncode == 2
+        return
+    scores, emb = np.load(folder / "scores.npy"), np.load(folder / "emb.npy")
+    picks = hnscore.select(scores, BUDGET, embeddings=emb, method="budgeted", regions=3, random_state=1)
     assert done.stdout.split() == [str(pick) for pick in picks]
 
 

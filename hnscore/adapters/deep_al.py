@@ -23,8 +23,6 @@ import hnscore
 from hnscore._arrays import choice, is_tensor
 
 _WITHOUT_SCORES = ("coverage", "herding")
-_WITH_EMBEDDINGS = ("repulsive", "coverage", "herding")
-_WITH_DENSITY = ("density", "budgeted")
 
 
 class HNScoreStrategy:
@@ -113,13 +111,7 @@ class HNScoreStrategy:
 
     def selection_options(self, img_emb: NDArray[Any]) -> dict[str, Any]:
         """Keywords of `hnscore.select` in this round. Override it to add what the embeddings give, such as regions."""
-        options = dict(self.selection)
-        method = options.setdefault("method", "top")
-        if method in _WITH_EMBEDDINGS:
-            options.setdefault("embeddings", img_emb)
-        if method in _WITH_DENSITY and "density" not in options:
-            options["density"] = hnscore.density(img_emb)
-        return options
+        return {"embeddings": img_emb, **self.selection}
 
 
 def _numbers(x: Any) -> NDArray[Any]:
