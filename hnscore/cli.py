@@ -23,11 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(args.command(args) or 0)
     except KeyboardInterrupt:
         note = f"; run the same command again to finish {args.output}" if args.name == "score" else ""
-        print(f"\nhnscore: interrupted{note}", file=sys.stderr)
-        return INTERRUPTED
+        status, message = INTERRUPTED, f"\nhnscore: interrupted{note}"
     except (OSError, TypeError, ValueError, MemoryError, ImportError) as error:
-        print(f"hnscore: error: {_one_line(error)}", file=sys.stderr)
-        return 2
+        status, message = 2, f"hnscore: error: {_one_line(error)}"
+    # Only now: a progress bar ends its line when the failed call's variables go, which the exception held.
+    print(message, file=sys.stderr)
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:

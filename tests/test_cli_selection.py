@@ -275,9 +275,10 @@ def test_bad_input(
     defaults: list[object] = ["-o", "out.npy", *(["--budget", BUDGET] if name == "select" else [])]
     assert cli.main([name, *map(str, defaults + args)]) == 2
     printed = capsys.readouterr()
-    assert printed.err.startswith("hnscore: error: ")
-    assert printed.err.count("\n") == 1
-    assert message in printed.err
+    *bars, error = printed.err.splitlines()
+    assert all("|" in line for line in bars), "nothing else but a progress bar"
+    assert error.startswith("hnscore: error: ")
+    assert message in error
     assert printed.out == ""
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
