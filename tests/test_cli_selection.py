@@ -275,7 +275,7 @@ def test_bad_input(
     defaults: list[object] = ["-o", "out.npy", *(["--budget", BUDGET] if name == "select" else [])]
     assert cli.main([name, *map(str, defaults + args)]) == 2
     printed = capsys.readouterr()
-    *bars, error = printed.err.splitlines()
+    *bars, error = printed.err.rstrip("\n").split("\n")
     assert all("|" in line for line in bars), "nothing else but a progress bar"
     assert error.startswith("hnscore: error: ")
     assert message in error
