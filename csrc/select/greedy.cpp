@@ -240,19 +240,22 @@ class Greedy {
             const Entry& e = front_[i];
             const Candidate c{key(e.base, e.value), e.row, static_cast<int32_t>(i)};
             if (!before(c, best)) continue;
-            if (e.stamp == time())
+            if (is_current(e.value, e.stamp))
                 best = c;
             else
                 stale.push_back(c);
         }
         front_cost_ += costs_.look * static_cast<double>(front_.size());
-        // The most promising first, and more at a time the longer it takes.
-        for (size_t batch = kFirstBatch;; batch *= 4) {
+        // The most promising first, about half as many as the last pick took, then more at a time. Where that is most
+        // of them, all in the order of their rows, which is the order of memory.
+        size_t batch = std::max(kFirstBatch, looked_at_ / 2);
+        for (looked_at_ = 0;; batch *= 4) {
             std::erase_if(stale, [&](const Candidate& c) { return !before(c, best); });
             if (stale.empty()) return best;
-            batch = std::min(batch, stale.size());
+            if (batch > stale.size() / 2) batch = stale.size();
             const auto rest = stale.begin() + static_cast<int64_t>(batch);
             if (rest != stale.end()) std::nth_element(stale.begin(), rest, stale.end(), before);
+            looked_at_ += batch;
             todo_.clear();
             for (auto c = stale.begin(); c != rest; ++c) todo_.push_back(&front_[static_cast<size_t>(c->slot)]);
             evaluate(todo_.data(), static_cast<int64_t>(batch), front_cost_);
@@ -293,7 +296,7 @@ class Greedy {
         bool needed = false;
         std::vector<int64_t> begin(static_cast<size_t>(time()) + 1, 0);  // of the entries of each stamp
         for (int64_t row = 0; row < n_; ++row)
-            if (keys_[row] >= low && !taken(row) && stamps_[row] < time()) {
+            if (keys_[row] >= low && !taken(row) && !is_current(values_[row], stamps_[row])) {
                 front_.push_back({row, base(row), values_[row], stamps_[row]});
                 ++begin[static_cast<size_t>(stamps_[row]) + 1];
                 needed |= keys_[row] >= level;
@@ -330,6 +333,10 @@ class Greedy {
         values_[e.row] = e.value;
         stamps_[e.row] = e.stamp;
     }
+    // Nothing is nearer than distance 0, and without a penalty nothing is lost.
+    bool is_current(double value, int32_t stamp) const {
+        return stamp == time() || (p_.farthest ? value == 0 : p_.penalty == 0);
+    }
     bool taken(int64_t row) const { return stamps_[row] == kTaken; }
 
     const GreedyProblem& p_;
@@ -346,6 +353,7 @@ class Greedy {
     std::vector<double> mean_;
     int64_t alive_ = 0, front_size_ = 0;
     double front_cost_ = 0, sync_cost_ = 0;
+    size_t looked_at_ = 0;  // of the front, for the last pick
     std::vector<Entry> front_;
     Candidate outside_ = kNobody;  // what comes first among the rows that are not in the front, by their bounds
     std::vector<Candidate> candidates_;
