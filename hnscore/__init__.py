@@ -3,20 +3,25 @@
 from ._config import show_config
 from ._core import config as _config
 from ._texts import MarginWarning
+from .allocation import allocate
 from .density import density
 from .neighbours import knn_graph
 from .references import reference_similarity
 from .score import score
 from .scorer import Scorer
+from .selection import core_set, select
 
 __version__: str = _config()["version"]
 __all__ = [
     "MarginWarning",
     "Scorer",
     "__version__",
+    "allocate",
+    "core_set",
     "density",
     "knn_graph",
     "reference_similarity",
     "score",
+    "select",
     "show_config",
 ]

@@ -327,6 +327,38 @@ def like(x: Any, result: NDArray[Any]) -> Any:
     return result if namespace is None else namespace().from_dlpack(result)
 
 
+# ---- Values and labels of the rows of a pool -------------------------------------------------------------------------
+
+# A result of so many regions is 1 GiB; labels beyond are codes of some kind, not numbers of regions.
+_MOST_REGIONS = 2**27
+
+
+def pool_values(name: str, x: Any, n: int | None = None) -> NDArray[np.float64]:
+    """`x` as float64 values, one per row of the pool, which has n rows; None: as many as it has values."""
+    array, code = _convert(name, x)
+    if code is None:
+        _refuse_dtype(name, array.dtype)
+    if array.ndim != 1 or n not in (None, len(array)):
+        raise ValueError(
+            f"{name} must have shape ({'n' if n is None else n},), one value per row of the pool, got {array.shape}; "
+            "check its length"
+        )
+    return values(name, x, len(array))
+
+
+def region_labels(name: str, x: Any, n: int) -> NDArray[np.int64]:
+    """The region of each of n rows."""
+    numbers = labels(name, x, n)
+    bad = (numbers < 0) | (numbers >= _MOST_REGIONS)
+    if bad.any():
+        i = int(bad.argmax())
+        raise ValueError(
+            f"{name} must number the regions from 0, each below {_MOST_REGIONS}, got {numbers[i]} at index {i}; "
+            "number them with np.unique(regions, return_inverse=True)[1]"
+        )
+    return numbers.astype(np.int64)
+
+
 # ---- Points of one set -----------------------------------------------------------------------------------------------
 
 
@@ -391,3 +423,49 @@ def similarity_level(name: str, value: Any, similarity: str) -> float:
     if similarity == "cosine" and abs(number) > 1:
         raise ValueError(f"{name} must be from -1 to 1 under similarity='cosine', got {number}; pass a cosine")
     return number
+
+
+# ---- Selection -------------------------------------------------------------------------------------------------------
+
+
+def given_for(method: str, name: str, given: bool) -> None:
+    if not given:
+        raise ValueError(
+            f"{name} must be given with method={method!r}, got None; pass {name}, or choose another method"
+        )
+
+
+def same_rows(name: str, array: NDArray[Any], n: int) -> None:
+    if len(array) != n:
+        raise ValueError(
+            f"{name} must have {n} rows, one for each of the scores, got shape {array.shape}; pass the pool's"
+        )
+
+
+def row_numbers(name: str, x: Any, n: int) -> NDArray[np.int64]:
+    """Different rows of a pool of n, ascending; None: no rows."""
+    if x is None:
+        return np.zeros(0, np.int64)
+    array, code = _convert(name, x)
+    if array.size and (code is None or code == _BFLOAT16 or array.dtype.kind not in "iu"):
+        raise TypeError(
+            f"{name} must hold integers, the numbers of rows, got dtype {array.dtype}; turn a mask into them with "
+            "np.flatnonzero(mask)"
+        )
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have 1 dimension, one integer per row named, got shape {array.shape}; ravel it")
+    bad = (array < 0) | (array >= n)
+    if bad.any():
+        i = int(bad.argmax())
+        raise ValueError(f"{name} must hold rows from 0 to {n - 1}, got {array[i]} at index {i}; it counts from 0")
+    rows, counts = np.unique(array.astype(np.int64), return_counts=True)
+    if len(rows) < len(array):
+        raise ValueError(
+            f"{name} must name each row once, got {rows[counts.argmax()]} more than once; use np.unique({name})"
+        )
+    return rows
+
+
+def not_negative(name: str, value: float) -> None:
+    if value < 0:
+        raise ValueError(f"{name} must be at least 0, got {value}; pass a value in that range")

@@ -161,6 +161,60 @@ def pair_similarity(
 ) -> tuple[NDArray[np.float64], BadRows, BadRows]:
     """Exact similarity of row a_rows[j] of `a` (row j where None) with row j of `b`: (len(b),) float64."""
 
+def greedy(
+    array: NDArray[Any],
+    code: int,
+    covered: NDArray[np.int64],
+    budget: int,
+    *,
+    farthest: bool = False,
+    base: NDArray[np.float64] | None = None,
+    first_factor: float = 1.0,
+    factor_step: float = 0.0,
+    penalty: float = 0.0,
+    temperature: float = 1.0,
+    n_threads: int,
+    progress: Progress = None,
+) -> tuple[NDArray[np.int64], int]:
+    """Rows picked one after another for the largest gain, ties to the lowest row; and how many products of two rows
+    that took. With c over the covered and the picked, the gain of row x at pick t = 0, 1, .. is min_c (1 - s(x, c))
+    with `farthest`, otherwise
+
+        base[x] * (first_factor + t * factor_step) - penalty * sum_c exp((s(x, c) - 1) / temperature)
+
+    Good rows only; penalty >= 0; base <= 0 where factor_step > 0.
+    """
+
+def coverage_gains(
+    array: NDArray[Any],
+    code: int,
+    candidates: NDArray[np.int64],
+    points: NDArray[Any],
+    points_code: int,
+    temperature: float,
+    n_threads: int,
+    *,
+    weights: NDArray[np.float64] | None = None,
+    floor: NDArray[np.float64] | None = None,
+    progress: Progress = None,
+) -> NDArray[np.float64]:
+    """sum_x weights[x] max(exp((s(x, c) - 1) / temperature) - floor[x], 0) over the points x, in float64, for the
+    candidates c among the rows of `array`. Good rows only."""
+
+def raise_floor(
+    array: NDArray[Any],
+    code: int,
+    candidates: NDArray[np.int64],
+    points: NDArray[Any],
+    points_code: int,
+    temperature: float,
+    n_threads: int,
+    floor: NDArray[np.float64],
+    *,
+    progress: Progress = None,
+) -> None:
+    """floor[x] = max(floor[x], exp((s(x, c) - 1) / temperature)) for all candidates c, in place."""
+
 def exact_dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """The exact sum of products, rounded once to float64."""
 

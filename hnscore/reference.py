@@ -16,7 +16,8 @@ It stores the n_img x n_txt matrix, checks no argument and shares nothing with t
 """
 
 from collections.abc import Callable
-from math import comb
+from fractions import Fraction
+from math import comb, fsum
 from typing import Any
 
 import numpy as np
@@ -328,3 +329,154 @@ def decided_similarity(img_emb: ArrayLike, txt_emb: ArrayLike, similarity: str, 
     i, j = np.nonzero(close)
     s[i, j] = pair_similarity(x[i], t[j], similarity)
     return s
+
+
+# ---- Allocation ------------------------------------------------------------------------------------------------------
+
+
+def allocate(
+    informativeness: ArrayLike, density: ArrayLike, regions: ArrayLike, budget: int, *, regularization: float = 1.0
+) -> NDArray[np.int64]:
+    """How many of the `budget` each region gets, shape (max(regions) + 1,).
+
+        z_r       (mean density of region r - mean density) / standard deviation of the density; 0 where that is 0
+        gain_r    sum of max(info_i - min info, 0) over the rows of region r
+        share_r   gain_r exp(-regularization z_r), in units that make the shares of all regions sum to the budget
+
+    A region with a share of its size or more is full; the rest of the budget is shared anew among the others, whose
+    sizes stand for their gains where these are all 0. Then largest remainders, equal ones from the lowest region on.
+    Every sum over rows is exact and rounded once; shares are exact for their float64 weights.
+    """
+    info, crowded = np.asarray(informativeness, np.float64), np.asarray(density, np.float64)
+    label = np.asarray(regions, np.int64)
+    rows = [np.flatnonzero(label == r) for r in range(label.max(initial=-1) + 1)]
+    allocation = np.zeros(len(rows), np.int64)
+    mean = fsum(crowded) / max(len(crowded), 1)
+    deviation = np.sqrt(fsum((crowded - mean) ** 2) / max(len(crowded), 1))
+    varies = len(np.unique(crowded)) > 1
+    z = [fsum(crowded[own] - mean) / len(own) / deviation if varies and len(own) else 0.0 for own in rows]
+    gain = [fsum(info[own] - info.min()) for own in rows]
+    not_full = [r for r, own in enumerate(rows) if len(own)]
+    while budget:
+        some = any(gain[r] for r in not_full)
+        amount = {r: gain[r] if some else float(len(rows[r])) for r in not_full}
+        largest = max(-regularization * z[r] for r in not_full if amount[r])
+        weight = {r: Fraction(amount[r] * float(np.exp(-regularization * z[r] - largest))) for r in not_full}
+        share = {r: budget * weight[r] / sum(weight.values()) for r in not_full}
+        full = [r for r in not_full if share[r] >= len(rows[r])]
+        for r in full:
+            allocation[r] = len(rows[r])
+            budget -= len(rows[r])
+        not_full = [r for r in not_full if r not in full]
+        if not full:
+            for r in not_full:
+                allocation[r] = int(share[r])
+            for r in sorted(not_full, key=lambda r: (int(share[r]) - share[r], r))[
+                : budget - allocation[not_full].sum()
+            ]:
+                allocation[r] += 1
+            break
+    return allocation
+
+
+# ---- Selection -------------------------------------------------------------------------------------------------------
+
+
+def cosines(emb: ArrayLike) -> Float:
+    """s, (n, n), at most 1: a plain float64 matrix product."""
+    x = given_values(emb)
+    norms = np.sqrt((x * x).sum(axis=1))
+    return np.minimum(x @ x.T / np.multiply.outer(norms, norms), 1.0)
+
+
+def select_best(ranks: Float, budget: int, labeled: ArrayLike = ()) -> list[int]:
+    """The rows of largest rank, ties to the lowest."""
+    rows = [i for i in range(len(ranks)) if i not in np.asarray(labeled)]
+    return sorted(rows, key=lambda i: (-ranks[i], i))[:budget]
+
+
+def select_density(
+    scores: ArrayLike, density: ArrayLike, budget: int, density_exponent: float = -1.0, labeled: ArrayLike = ()
+) -> list[int]:
+    free = np.setdiff1d(np.arange(len(np.asarray(scores))), labeled)
+    crowded = np.asarray(density, np.float64)
+    deviation = crowded[free].std()
+    z = (crowded - crowded[free].mean()) / deviation if deviation > 0 else 0 * crowded
+    return select_best(np.asarray(scores) * np.exp(z) ** density_exponent, budget, labeled)
+
+
+def select_budgeted(
+    scores: ArrayLike,
+    density: ArrayLike,
+    regions: ArrayLike,
+    budget: int,
+    regularization: float = 1.0,
+    labeled: ArrayLike = (),
+) -> list[int]:
+    h, label = np.asarray(scores, np.float64), np.asarray(regions)
+    free = np.setdiff1d(np.arange(len(h)), labeled)
+    shares = allocate(h[free], np.asarray(density)[free], label[free], budget, regularization=regularization)
+    best = [select_best(h, share, np.flatnonzero(label != r).tolist() + list(np.asarray(labeled)))
+            for r, share in enumerate(shares)]  # fmt: skip
+    return sorted((i for own in best for i in own), key=lambda i: (-h[i], i))
+
+
+# The gain of every row from = exp((s - 1) / temperature), the rows c picked or labeled, and u = scores
+# / max |scores| or 1.
+
+
+def _gain_repulsive(k: Float, c: list[int], u: Float, regularization: float) -> Float:
+    return np.asarray(u - regularization * k[:, c].sum(axis=1))
+
+
+def _gain_herding(k: Float, c: list[int], u: Float, regularization: float) -> Float:
+    return np.asarray((len(c) + 1) * k.mean(axis=1) - k[:, c].sum(axis=1))
+
+
+def _gain_coverage(k: Float, c: list[int], u: Float, regularization: float) -> Float:
+    m = k[:, c].max(axis=1, initial=0.0)
+    return np.asarray(u @ np.maximum(k - m[:, None], 0.0) / len(k))
+
+
+GAINS: dict[str, Callable[[Float, list[int], Float, float], Float]] = {
+    "repulsive": _gain_repulsive,
+    "herding": _gain_herding,
+    "coverage": _gain_coverage,
+}
+
+
+def greedy_gains(
+    emb: ArrayLike,
+    method: str,
+    chosen: list[int],
+    scores: ArrayLike | None = None,
+    *,
+    labeled: ArrayLike = (),
+    regularization: float = 1.0,
+    temperature: float = 0.1,
+) -> Float:
+    """The gain of every row once `chosen` are, -inf for rows that cannot be picked; `method` may be "core_set"."""
+    s = cosines(emb)
+    c = list(np.asarray(labeled, np.int64)) + chosen
+    if method == "core_set":
+        if c:
+            distance = np.min(1 - s[:, c], axis=1)
+            gain = np.where(distance < 2.0**-40, 0.0, distance)
+        else:
+            x = given_values(emb)
+            directions = x / np.sqrt((x * x).sum(axis=1))[:, None]
+            gain = directions @ directions.mean(axis=0)
+    else:
+        u = np.ones(len(s)) if scores is None else np.asarray(scores, np.float64)
+        u = u / (np.abs(u).max() or 1.0)
+        gain = GAINS[method](np.exp((s - 1) / temperature), c, u, regularization)
+    gain[c] = -np.inf
+    return np.asarray(gain, np.float64)
+
+
+def greedy(emb: ArrayLike, method: str, budget: int, scores: ArrayLike | None = None, **rules: Any) -> list[int]:
+    """Pick after pick the row of largest gain, ties to the lowest."""
+    picks: list[int] = []
+    while len(picks) < budget:
+        picks.append(int(np.argmax(greedy_gains(emb, method, picks, scores, **rules))))
+    return picks

@@ -129,6 +129,13 @@ struct Target {
     PairSum (*dot_pair)(const double* a, const double* b, int64_t n, bool wide);
     // float32 (or bf16-rounded float32) values of x * 2^-exponent.
     void (*scale_row)(const double* x, int64_t n, int exponent, bool round_bf16, float* out);
+    // Rows as float64, zeros from the end of each to `pitch`, a multiple of 8; their dot products with others in the
+    // same form, n_rows a multiple of 4; those of one row as cosines; cosines as kernels, in whole vectors.
+    void (*load_rows)(const View& view, const int64_t* rows, int64_t count, int64_t pitch, double* out);
+    void (*dots)(const double* rows, int64_t n_rows, const double* columns, int64_t n_columns, int64_t pitch,
+                 double* out, int64_t out_pitch);
+    void (*cosines)(double* dots_of_row, int64_t n, double norm, const double* norms);
+    void (*kernels_of_cosines)(double* s, int64_t n, double temperature);
     Kernels fp32, bf16;
     ScreenKernels screen;
     bool native_bf16;  // bf16 kernels read bf16; otherwise they are the fp32 ones on rounded values

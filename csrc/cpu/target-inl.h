@@ -1,6 +1,7 @@
 // What every file in cpu/targets ends with: its row of the dispatch table.
 #pragma once
 
+#include "cpu/cosine-inl.h"
 #include "cpu/rows-inl.h"
 #include "cpu/screen-inl.h"
 #include "cpu/tile-inl.h"
@@ -20,6 +21,10 @@ const Target kTarget = {
     .scale_f32 = scale_f32,
     .dot_pair = dot_pair,
     .scale_row = scale_row,
+    .load_rows = load_rows,
+    .dots = dots,
+    .cosines = cosines,
+    .kernels_of_cosines = kernels_of_cosines,
     .fp32 = kernels<F32Product>(),
     .bf16 = kernels<F32Product>(),
     .screen = kScreen,

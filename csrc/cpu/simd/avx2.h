@@ -44,6 +44,7 @@ struct Simd {
     static inline F32 from_f16(const void* p) {
         return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
     }
+    static inline __m256d fma(__m256d a, __m256d b, __m256d c) { return _mm256_fmadd_pd(a, b, c); }
     // Float32 values from anywhere as float64.
     static inline __m256d widen(const void* p) { return _mm256_cvtps_pd(_mm_loadu_ps(static_cast<const float*>(p))); }
 

@@ -40,6 +40,7 @@ struct Simd {
     static inline F32 from_f16(const void* p) {
         return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
     }
+    static inline __m512d fma(__m512d a, __m512d b, __m512d c) { return _mm512_fmadd_pd(a, b, c); }
     // Float32 values from anywhere as float64.
     static inline __m512d widen(const void* p) {
         return _mm512_cvtps_pd(_mm256_loadu_ps(static_cast<const float*>(p)));

@@ -48,6 +48,7 @@ struct Simd {
         std::memcpy(values, p, sizeof values);
         return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(values)));
     }
+    static inline float64x2_t fma(float64x2_t a, float64x2_t b, float64x2_t c) { return vfmaq_f64(c, a, b); }
     // Float32 values from anywhere as float64.
     static inline float64x2_t widen(const void* p) {
         float values[2];

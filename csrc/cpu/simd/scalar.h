@@ -41,6 +41,7 @@ struct Simd {
     static inline F32 pow2(F32 n) { return F32{pow2(n[0]), pow2(n[1]), pow2(n[2]), pow2(n[3])}; }
     // Float32 values from anywhere as float64.
     typedef double F64 __attribute__((vector_size(16)));
+    static inline F64 fma(F64 a, F64 b, F64 c) { return a * b + c; }
     static inline F64 widen(const void* p) {
         float values[2];
         std::memcpy(values, p, sizeof values);

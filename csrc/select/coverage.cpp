@@ -1,0 +1,82 @@
+#include "select/coverage.h"
+
+#include <atomic>
+#include <numeric>
+#include <vector>
+
+#include "cpu/rows.h"
+#include "select/packed_rows.h"
+
+namespace hnscore {
+namespace {
+
+constexpr int64_t kPoints = 512;       // of a block: their sums stay in order
+constexpr int64_t kCandidates = 1024;  // packed at a time
+
+// body(point, first, kernels, n): the kernels of a point with candidates first .. first + n - 1, for all points and
+// candidates; the blocks of points are shared among the threads.
+template <class Body>
+void for_kernels(const Coverage& c, int64_t from, int64_t to, int n_threads, const Poll& poll, const Body& body) {
+    PackedRows packed(*c.target, c.points.dim, to - from);
+    for (int64_t i = from; i < to; ++i) packed.append(c.rows, c.candidates[i]);
+    const int64_t n = c.points.rows, blocks = (n + kPoints - 1) / kPoints;
+    const double operations = 2.0 * static_cast<double>(n * c.points.dim) * static_cast<double>(packed.size + 4);
+    Team team(useful_threads(n_threads, blocks, operations), blocks, poll);
+    std::atomic<int64_t> next{0};
+    team.run([&](int worker) {
+        RowGroup group(*c.target, c.points);
+        int64_t rows[RowGroup::kRows];
+        double norms[RowGroup::kRows];
+        for (int64_t block; (block = next.fetch_add(1)) < blocks;) {
+            const int64_t end = std::min(n, (block + 1) * kPoints);
+            for (int64_t first = block * kPoints; first < end; first += RowGroup::kRows) {
+                const int64_t count = std::min(RowGroup::kRows, end - first);
+                std::iota(rows, rows + count, first);
+                group.read(rows, count);
+                for (int64_t i = 0; i < count; ++i) norms[i] = group.norm(i);
+                for (int64_t j = 0; j < packed.size; j += RowGroup::kColumns) {
+                    const int64_t width = std::min(RowGroup::kColumns, packed.size - j);
+                    group.multiply(packed, j, j + width);
+                    for (int64_t i = 0; i < count; ++i) {
+                        c.target->cosines(group.products(i), width, norms[i], packed.norms.data() + j);
+                        c.target->kernels_of_cosines(group.products(i), width, c.temperature);
+                        body(first + i, j, group.products(i), width);
+                    }
+                }
+            }
+            if (!team.advance(worker, 1)) return;
+        }
+    });
+}
+
+}  // namespace
+
+void coverage_gains(const Coverage& c, const double* weights, const double* floor, double* gains, int n_threads,
+                    const Poll& poll) {
+    const int64_t blocks = (c.points.rows + kPoints - 1) / kPoints;
+    for (int64_t from = 0; from < c.count; from += kCandidates) {
+        const int64_t to = std::min(c.count, from + kCandidates), n = to - from;
+        std::vector<double> sums(static_cast<size_t>(blocks * n), 0.0);
+        const Poll part = poll ? [&](double share) {
+            poll((static_cast<double>(from) + share * static_cast<double>(n)) / static_cast<double>(c.count));
+        } : Poll();
+        for_kernels(c, from, to, n_threads, part, [&](int64_t x, int64_t first, const double* k, int64_t width) {
+            const double weight = weights == nullptr ? 1 : weights[x], least = floor == nullptr ? 0 : floor[x];
+            double* sum = sums.data() + x / kPoints * n + first;
+            for (int64_t j = 0; j < width; ++j) sum[j] += weight * std::max(k[j] - least, 0.0);
+        });
+        std::fill(gains + from, gains + to, 0.0);
+        for (int64_t b = 0; b < blocks; ++b)
+            for (int64_t j = 0; j < n; ++j) gains[from + j] += sums[static_cast<size_t>(b * n + j)];
+    }
+}
+
+void raise_floor(const Coverage& c, double* floor, int n_threads, const Poll& poll) {
+    for (int64_t from = 0; from < c.count; from += kCandidates)
+        for_kernels(c, from, std::min(c.count, from + kCandidates), n_threads, poll,
+                    [&](int64_t x, int64_t, const double* k, int64_t width) {
+                        for (int64_t j = 0; j < width; ++j) floor[x] = std::max(floor[x], k[j]);
+                    });
+}
+
+}  // namespace hnscore

@@ -1,0 +1,28 @@
+// Facility location: how much a candidate c would add to what covers the points,
+//
+//     gain(c) = sum_x weight(x) max(k(x, c) - floor(x), 0),    k(x, c) = exp((s(x, c) - 1) / temperature)
+//
+// in float64, summed over the points by blocks that depend on nothing but their number.
+#pragma once
+
+#include "core/problem.h"
+#include "core/team.h"
+
+namespace hnscore {
+
+struct Coverage {
+    View rows, points;  // finite, not zero
+    const Target* target = nullptr;
+    const int64_t* candidates = nullptr;  // of the rows
+    int64_t count = 0;
+    double temperature = 1;
+};
+
+// `floor` is null where nothing covers a point yet, `weights` where all are 1.
+void coverage_gains(const Coverage& coverage, const double* weights, const double* floor, double* gains, int n_threads,
+                    const Poll& poll);
+
+// floor(x) = max(floor(x), k(x, c)) for all candidates c.
+void raise_floor(const Coverage& coverage, double* floor, int n_threads, const Poll& poll);
+
+}  // namespace hnscore

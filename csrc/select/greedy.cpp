@@ -1,0 +1,360 @@
+#include "select/greedy.h"
+
+#include <atomic>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <numeric>
+
+#include "cpu/rows.h"
+#include "select/packed_rows.h"
+
+namespace hnscore {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// What a row has lost to the picks 0 .. stamp - 1: its least distance, or its sum of kernels. Later picks only lower
+// the gain, so that the gain from a stale entry is an upper bound.
+struct Entry {
+    int64_t row;
+    double base, value;
+    int32_t stamp;
+};
+
+struct Candidate {
+    double key;
+    int64_t row;
+    int32_t slot;
+};
+
+// Larger gain first, ties to the lowest index.
+bool before(const Candidate& a, const Candidate& b) { return a.key > b.key || (a.key == b.key && a.row < b.row); }
+constexpr Candidate kNobody{-kInfinity, std::numeric_limits<int64_t>::max(), -1};
+
+// Rough times in nanoseconds of one thread: they choose the size of the front and never a pick.
+struct Costs {
+    explicit Costs(int64_t dim)
+        : product(5 + 0.04 * static_cast<double>(dim)), read(20 + 0.15 * static_cast<double>(dim)) {}
+    double product, read;
+    double scan = 20, look = 4;  // of a row, when all are ranked, and in the front
+};
+
+class Greedy {
+  public:
+    Greedy(const GreedyProblem& problem, int n_threads, const Poll& poll)
+        : p_(problem),
+          n_(problem.rows.rows),
+          n_threads_(n_threads),
+          poll_(poll),
+          costs_(problem.rows.dim),
+          groups_(static_cast<size_t>(n_threads)),
+          norms_(n_),
+          values_(n_),
+          keys_(n_),
+          ranked_(n_),
+          stamps_(n_),
+          picks_(*problem.target, problem.rows.dim,
+                 static_cast<int64_t>(problem.covered.size()) + std::max<int64_t>(problem.budget, 1)) {}
+
+    GreedyResult run() {
+        const bool from_mean = p_.farthest && p_.covered.empty();
+        measure(from_mean);
+        std::fill(values_.data(), values_.data() + n_, p_.farthest ? kInfinity : 0.0);
+        std::fill(stamps_.data(), stamps_.data() + n_, 0);
+        alive_ = n_;
+        for (const int64_t row : p_.covered) take(row);
+        if (from_mean && p_.budget > 0) pick(nearest_mean());
+        front_size_ = std::max<int64_t>(kLeastFront, n_ / 64);
+        while (static_cast<int64_t>(result_.picks.size()) < p_.budget) {
+            if (front_.empty() || front_cost_ > kPatience * sync_cost_) synchronise();
+            Candidate best = best_of_front();
+            if (best.slot < 0) {
+                synchronise();
+                best = best_of_front();
+            }
+            pick(best.row);
+            front_[static_cast<size_t>(best.slot)] = front_.back();
+            front_.pop_back();
+            look_for_interrupts();
+        }
+        return std::move(result_);
+    }
+
+  private:
+    static constexpr int64_t kLeastFront = 256;
+    static constexpr double kPatience = 8;
+    static constexpr int32_t kTaken = -1;
+    static constexpr size_t kFirstBatch = 32;
+
+    int64_t time() const { return picks_.size; }
+    double factor() const { return p_.first_factor + p_.factor_step * static_cast<double>(result_.picks.size()); }
+    double key(double base, double value) const { return p_.farthest ? value : base * factor() - p_.penalty * value; }
+    double base(int64_t row) const { return p_.base == nullptr ? 0 : p_.base[row]; }
+
+    void take(int64_t row) {
+        picks_.append(p_.rows, row);
+        stamps_[row] = kTaken;
+        --alive_;
+    }
+    void pick(int64_t row) {
+        take(row);
+        result_.picks.push_back(row);
+    }
+
+    double share() const {
+        return static_cast<double>(result_.picks.size()) / static_cast<double>(std::max<int64_t>(p_.budget, 1));
+    }
+    void look_for_interrupts() {
+        const auto now = std::chrono::steady_clock::now();
+        if (!poll_ || now - last_poll_ < std::chrono::milliseconds(50)) return;
+        last_poll_ = now;
+        poll_(share());
+    }
+    Poll inner_poll() const {
+        if (!poll_) return {};
+        return [this](double) { poll_(share()); };
+    }
+
+    // body(group, first, last) on blocks of `step` of `count` items; no result may depend on who does which.
+    template <class Body>
+    void in_parallel(int64_t count, int64_t step, double nanoseconds, const Body& body) {
+        const int64_t steps = (count + step - 1) / step;
+        Team team(useful_threads(n_threads_, steps, 50 * nanoseconds), steps, inner_poll());
+        std::atomic<int64_t> next{0};
+        team.run([&](int worker) {
+            std::unique_ptr<RowGroup>& group = groups_[static_cast<size_t>(worker)];
+            if (!group) group = std::make_unique<RowGroup>(*p_.target, p_.rows);
+            for (int64_t i; (i = next.fetch_add(1)) < steps;) {
+                body(*group, i * step, std::min(count, (i + 1) * step));
+                if (!team.advance(worker, 1)) return;
+            }
+        });
+    }
+
+    // Norms of all rows, and the sum of their directions by blocks that depend on nothing but n.
+    void measure(bool with_mean) {
+        const int64_t step = std::max<int64_t>(2048, (n_ + 511) / 512 / RowGroup::kRows * RowGroup::kRows);
+        const int64_t blocks = (n_ + step - 1) / step, pitch = padded_values(p_.rows.dim);
+        Buffer<double> sums(with_mean ? blocks * pitch : 0);
+        std::fill(sums.data(), sums.data() + (with_mean ? blocks * pitch : 0), 0.0);
+        in_parallel(n_, step, costs_.read * static_cast<double>(n_), [&](RowGroup& group, int64_t first, int64_t last) {
+            double* sum = sums.data() + first / step * pitch;
+            each_group(group, first, last, [&](int64_t i, int64_t row) {
+                norms_[row] = group.norm(i);
+                if (!with_mean) return;
+                const double* x = group.values(i);
+                const double norm = norms_[row];
+                for (int64_t k = 0; k < pitch; ++k) sum[k] += x[k] / norm;
+            });
+        });
+        if (!with_mean) return;
+        mean_.assign(static_cast<size_t>(pitch), 0.0);
+        for (int64_t b = 0; b < blocks; ++b)
+            for (int64_t k = 0; k < pitch; ++k) mean_[static_cast<size_t>(k)] += sums[b * pitch + k];
+        for (double& m : mean_) m /= static_cast<double>(n_);
+    }
+
+    template <class Body>
+    static void each_group(RowGroup& group, int64_t first, int64_t last, const Body& body) {
+        int64_t rows[RowGroup::kRows];
+        for (int64_t from = first; from < last; from += RowGroup::kRows) {
+            const int64_t count = std::min(RowGroup::kRows, last - from);
+            std::iota(rows, rows + count, from);
+            group.read(rows, count);
+            for (int64_t i = 0; i < count; ++i) body(i, from + i);
+        }
+    }
+
+    int64_t nearest_mean() {
+        constexpr int64_t kStep = 2048;
+        std::vector<Candidate> best(static_cast<size_t>((n_ + kStep - 1) / kStep), kNobody);
+        in_parallel(
+            n_, kStep, costs_.read * static_cast<double>(n_), [&](RowGroup& group, int64_t first, int64_t last) {
+                Candidate& b = best[static_cast<size_t>(first / kStep)];
+                each_group(group, first, last, [&](int64_t i, int64_t row) {
+                    const double s = p_.target->dot(group.values(i), mean_.data(), static_cast<int64_t>(mean_.size()));
+                    const Candidate c{s / norms_[row], row, 0};
+                    if (before(c, b)) b = c;
+                });
+            });
+        return std::min_element(best.begin(), best.end(), before)->row;
+    }
+
+    // Entries, in any order but best in that of their stamps, are compared with all that they have missed.
+    void evaluate(Entry* const* entries, int64_t count, double& cost) {
+        int64_t products = 0;
+        for (int64_t i = 0; i < count; ++i) products += time() - entries[i]->stamp;
+        const double nanoseconds =
+            costs_.read * static_cast<double>(count) + costs_.product * static_cast<double>(products);
+        result_.products += products;
+        cost += nanoseconds;
+        in_parallel(count, RowGroup::kRows, nanoseconds, [&](RowGroup& group, int64_t first, int64_t last) {
+            update(group, entries + first, last - first);
+        });
+    }
+
+    void update(RowGroup& group, Entry* const* entries, int64_t count) {
+        int64_t rows[RowGroup::kRows];
+        int64_t from = time();
+        for (int64_t i = 0; i < count; ++i) {
+            rows[i] = entries[i]->row;
+            from = std::min<int64_t>(from, entries[i]->stamp);
+        }
+        group.read(rows, count);
+        for (int64_t next; from < time(); from = next) {
+            next = std::min(time(), from + RowGroup::kColumns);
+            group.multiply(picks_, from, next);
+            for (int64_t i = 0; i < count; ++i) {
+                const int64_t missed = std::max<int64_t>(from, entries[i]->stamp);
+                if (missed < next) lose(*entries[i], group.products(i) + (missed - from), missed, next - missed);
+            }
+        }
+        for (int64_t i = 0; i < count; ++i) entries[i]->stamp = static_cast<int32_t>(time());
+    }
+
+    // The picks `first` and on cost the entry what its products with them say, one after another.
+    void lose(Entry& entry, double* products, int64_t first, int64_t count) const {
+        p_.target->cosines(products, count, norms_[entry.row], picks_.norms.data() + first);
+        double value = entry.value;
+        if (p_.farthest) {
+            for (int64_t j = 0; j < count; ++j) {
+                const double distance = 1 - products[j];
+                value = std::min(value, distance < kNoDistance ? 0 : distance);
+            }
+        } else {
+            p_.target->kernels_of_cosines(products, count, p_.temperature);
+            for (int64_t j = 0; j < count; ++j) value += products[j];
+        }
+        entry.value = value;
+    }
+    static constexpr double kNoDistance = 0x1p-40;
+
+    // The row to pick, or the bound of what lies outside (slot -1) where nothing in the front comes before that.
+    Candidate best_of_front() {
+        Candidate best = outside_;
+        std::vector<Candidate>& stale = candidates_;
+        stale.clear();
+        for (size_t i = 0; i < front_.size(); ++i) {
+            const Entry& e = front_[i];
+            const Candidate c{key(e.base, e.value), e.row, static_cast<int32_t>(i)};
+            if (!before(c, best)) continue;
+            if (e.stamp == time())
+                best = c;
+            else
+                stale.push_back(c);
+        }
+        front_cost_ += costs_.look * static_cast<double>(front_.size());
+        // The most promising first, and more at a time the longer it takes.
+        for (size_t batch = kFirstBatch;; batch *= 4) {
+            std::erase_if(stale, [&](const Candidate& c) { return !before(c, best); });
+            if (stale.empty()) return best;
+            batch = std::min(batch, stale.size());
+            const auto rest = stale.begin() + static_cast<int64_t>(batch);
+            if (rest != stale.end()) std::nth_element(stale.begin(), rest, stale.end(), before);
+            todo_.clear();
+            for (auto c = stale.begin(); c != rest; ++c) todo_.push_back(&front_[static_cast<size_t>(c->slot)]);
+            evaluate(todo_.data(), static_cast<int64_t>(batch), front_cost_);
+            for (auto c = stale.begin(); c != rest; ++c) {
+                const Entry& e = front_[static_cast<size_t>(c->slot)];
+                c->key = key(e.base, e.value);
+                if (before(*c, best)) best = *c;
+            }
+            stale.erase(stale.begin(), rest);
+        }
+    }
+
+    // A new front: the rows of largest gain. Rows are brought up to date, the most promising first, until it is known.
+    void synchronise() {
+        if (front_cost_ < sync_cost_) front_size_ = std::min(n_, 2 * front_size_);
+        if (front_cost_ > 4 * sync_cost_) front_size_ = std::max(kLeastFront, front_size_ / 2);
+        front_cost_ = sync_cost_ = 0;
+        for (const Entry& e : front_) keep(e);
+        for (int64_t row = 0; row < n_; ++row) keys_[row] = taken(row) ? -kInfinity : key(base(row), values_[row]);
+        const int64_t size = std::min(front_size_, alive_);
+        double level = 0;
+        for (int64_t reach = size;; reach = std::min(alive_, 4 * reach)) {
+            double* const ranked = ranked_.data();
+            std::copy(keys_.data(), keys_.data() + n_, ranked);
+            std::nth_element(ranked, ranked + reach - 1, ranked + n_, std::greater<>());
+            const double low = ranked[reach - 1];
+            std::nth_element(ranked, ranked + size - 1, ranked + reach, std::greater<>());
+            level = ranked[size - 1];
+            sync_cost_ += costs_.scan * static_cast<double>(n_);
+            if (!update_above(low, level)) break;
+        }
+        fill_front(size, level);
+    }
+
+    // Brings all rows of keys from `low` on up to date, if one of those from `level` on is not.
+    bool update_above(double low, double level) {
+        front_.clear();
+        bool needed = false;
+        std::vector<int64_t> begin(static_cast<size_t>(time()) + 1, 0);  // of the entries of each stamp
+        for (int64_t row = 0; row < n_; ++row)
+            if (keys_[row] >= low && !taken(row) && stamps_[row] < time()) {
+                front_.push_back({row, base(row), values_[row], stamps_[row]});
+                ++begin[static_cast<size_t>(stamps_[row]) + 1];
+                needed |= keys_[row] >= level;
+            }
+        if (!needed) return false;
+        std::partial_sum(begin.begin(), begin.end(), begin.begin());
+        todo_.resize(front_.size());
+        for (Entry& e : front_) todo_[static_cast<size_t>(begin[static_cast<size_t>(e.stamp)]++)] = &e;
+        evaluate(todo_.data(), static_cast<int64_t>(todo_.size()), sync_cost_);
+        for (const Entry& e : front_) {
+            keep(e);
+            keys_[e.row] = key(e.base, e.value);
+        }
+        return true;
+    }
+
+    void fill_front(int64_t size, double level) {
+        front_.clear();
+        outside_ = kNobody;
+        int64_t level_left = size;
+        for (int64_t row = 0; row < n_; ++row) level_left -= keys_[row] > level && !taken(row);
+        for (int64_t row = 0; row < n_; ++row) {
+            if (taken(row)) continue;
+            if (keys_[row] > level || (keys_[row] == level && level_left-- > 0)) {
+                front_.push_back({row, base(row), values_[row], stamps_[row]});
+            } else {
+                const Candidate c{keys_[row], row, -1};
+                if (before(c, outside_)) outside_ = c;
+            }
+        }
+    }
+
+    void keep(const Entry& e) {
+        values_[e.row] = e.value;
+        stamps_[e.row] = e.stamp;
+    }
+    bool taken(int64_t row) const { return stamps_[row] == kTaken; }
+
+    const GreedyProblem& p_;
+    const int64_t n_;
+    const int n_threads_;
+    const Poll poll_;
+    const Costs costs_;
+    std::chrono::steady_clock::time_point last_poll_ = std::chrono::steady_clock::now();
+    GreedyResult result_;
+    std::vector<std::unique_ptr<RowGroup>> groups_;  // one a thread
+    Buffer<double> norms_, values_, keys_, ranked_;  // of all rows
+    Buffer<int32_t> stamps_;
+    PackedRows picks_;  // after the covered rows
+    std::vector<double> mean_;
+    int64_t alive_ = 0, front_size_ = 0;
+    double front_cost_ = 0, sync_cost_ = 0;
+    std::vector<Entry> front_;
+    Candidate outside_ = kNobody;  // what comes first among the rows that are not in the front, by their bounds
+    std::vector<Candidate> candidates_;
+    std::vector<Entry*> todo_;
+};
+
+}  // namespace
+
+GreedyResult greedy(const GreedyProblem& problem, int n_threads, const Poll& poll) {
+    return Greedy(problem, n_threads, poll).run();
+}
+
+}  // namespace hnscore
