@@ -1,8 +1,5 @@
 """The parts of `hnscore bench --select` at sizes for a quick look: rows are made, and peers pick the same."""
 
-import importlib
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 
@@ -57,6 +54,7 @@ def test_radius() -> None:
 
 def test_clusters_are_as_wide_as_they_say() -> None:
     made = workloads.clustered(70_000, 16, np.float16)
-    assert made.img.dtype == np.float16 and len(made.reference) == 70_000
+    assert made.img.dtype == np.float16
+    assert len(made.reference) == 70_000
     norms = np.linalg.norm(made.img.astype(np.float64), axis=1)
     np.testing.assert_allclose(norms, 1, atol=2e-3)  # float16 rounds each of 16 values by at most 2^-11 of itself

@@ -137,6 +137,7 @@ py::tuple reduce(const py::array& array, int code, const PyColumns& columns, con
         throw std::invalid_argument("groups, owners, kth values, variances and squares come in pairs");
     if (!job.row_variance != (job.recipe != hnscore::overlap))
         throw std::invalid_argument("variances come with the recipe overlap");
+    if (job.recipe == hnscore::overlap && columns.columns.plan) throw std::invalid_argument("overlaps are dense");
     py::object col_values = py::none();
     if (triangle) {
         if (job.recipe != hnscore::count && job.recipe != hnscore::kernel)

@@ -44,7 +44,8 @@ py::tuple greedy(const py::array& array, int code, const Rows& covered, int64_t 
         const py::gil_scoped_release release;
         result = hnscore::greedy(problem, n_threads, poll);
     }
-    return py::make_tuple(Rows(static_cast<int64_t>(result.picks.size()), result.picks.data()), result.products);
+    return py::make_tuple(Rows(static_cast<int64_t>(result.picks.size()), result.picks.data()), result.rows_read,
+                          result.products);
 }
 
 hnscore::Coverage coverage_of(const py::array& array, int code, const Rows& candidates, const py::array& points,

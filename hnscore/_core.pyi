@@ -175,10 +175,10 @@ def greedy(
     temperature: float = 1.0,
     n_threads: int,
     progress: Progress = None,
-) -> tuple[NDArray[np.int64], int]:
-    """Rows picked one after another for the largest gain, ties to the lowest row; and how many products of two rows
-    that took. With c over the covered and the picked, the gain of row x at pick t = 0, 1, .. is min_c (1 - s(x, c))
-    with `farthest`, otherwise
+) -> tuple[NDArray[np.int64], int, int]:
+    """Rows picked one after another for the largest gain, ties to the lowest row; and how many rows were read for
+    that, and how many products of two rows computed. With c over the covered and the picked, the gain of row x at pick
+    t = 0, 1, .. is min_c (1 - s(x, c)) with `farthest`, otherwise
 
         base[x] * (first_factor + t * factor_step) - penalty * sum_c exp((s(x, c) - 1) / temperature)
 

@@ -61,29 +61,32 @@ class Pool:
         self, points: NDArray[Any], temperature: float, weights: Floats | None, floor: Floats | None
     ) -> Any:
         """sum_x weights_x max(k(x, c) - floor_x, 0) of each row c over the points x, and a bound on its errors."""
-        if len(self.emb) * len(points) <= _PLAIN_PAIRS:
+        # A kernel is off by 4 * 2^-24 / temperature of itself and a few roundings; twice that is claimed. What is
+        # below its floor in float32 and not in float64 is within that of the floor.
+        exponent = 8 * 2.0**-24 / temperature
+        if len(self.emb) * len(points) <= _PLAIN_PAIRS or exponent > 1:
             rows = np.arange(len(self.emb))
-            return self.gains(rows, points, temperature, weights, floor), 0.0
+            return self.gains(rows, points, temperature, weights, floor, self.part(0.0)), 0.0
         sums = kernel_gains(
             self.emb, self.code, points, self.code, temperature, self.n_threads, weights=weights, floor=floor,
             progress=self.part(0.0), names=(self.name, self.name),
         )  # fmt: skip
-        # A kernel is off by 4 * 2^-24 / temperature of itself and a few roundings; twice that is claimed. What is
-        # below its floor in float32 and not in float64 is within that of the floor.
-        relative = np.expm1(min(8 * 2.0**-24 / temperature, 700.0)) + 2.0**-18
+        relative = np.expm1(exponent) + 2.0**-18
         total = float(len(points) if weights is None else weights.sum())
         covered = 0.0 if floor is None else float(floor.sum() if weights is None else weights @ floor)
         return sums, relative * (sums + covered) + total * _LEAST_FLOAT32
 
-    def gains(self, rows: Rows, points: NDArray[Any], temperature: float, weights: Any, floor: Any) -> Floats:
+    def gains(
+        self, rows: Rows, points: NDArray[Any], temperature: float, weights: Any, floor: Any, progress: Any = None
+    ) -> Floats:
         """The same in float64: equal rows get equal gains, and a higher floor never a higher gain."""
         return _core.coverage_gains(
             self.emb, self.code, rows, points, self.code, temperature, self.n_threads, weights=weights, floor=floor,
-            progress=None,
+            progress=progress,
         )  # fmt: skip
 
     def greedy(self, budget: int, *, progress: Any, **criterion: Any) -> Rows:
-        picks, _ = _core.greedy(
+        picks, _, _ = _core.greedy(
             self.emb, self.code, self.labeled, budget, n_threads=self.n_threads, progress=progress, **criterion
         )
         self.finish()

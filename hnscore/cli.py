@@ -23,15 +23,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(args.command(args) or 0)
     except KeyboardInterrupt:
         note = f"; run the same command again to finish {args.output}" if args.name == "score" else ""
-        print(f"\nhnscore: interrupted{note}", file=sys.stderr)
-        return INTERRUPTED
+        status, message = INTERRUPTED, f"\nhnscore: interrupted{note}"
     except (OSError, TypeError, ValueError, MemoryError, ImportError) as error:
-        print(f"hnscore: error: {_one_line(error)}", file=sys.stderr)
-        return 2
+        status, message = 2, f"hnscore: error: {_one_line(error)}"
+    # Only now: a progress bar ends its line when the failed call's variables go, which the exception held.
+    print(message, file=sys.stderr)
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
-    from hnscore import __version__, bench
+    from hnscore import __version__, _selection_commands, bench
 
     parser = argparse.ArgumentParser(prog="hnscore", description="Hard-negative scores of unpaired images and texts.")
     parser.add_argument("--version", action="version", version=f"hnscore {__version__}")
@@ -81,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     work.add_argument("--chunk-rows", type=int, help="pool rows per chunk (default: as many as take 0.4 s)")
     work.add_argument("--no-progress", action="store_true", help="no progress bar")
     score.set_defaults(command=_score)
+
+    _selection_commands.add_to(commands)
 
     benchmark = commands.add_parser("bench", help="time hnscore beside what people use today, on this machine")
     bench.add_arguments(benchmark)

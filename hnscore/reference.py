@@ -386,7 +386,7 @@ def cosines(emb: ArrayLike) -> Float:
     """s, (n, n), at most 1: a plain float64 matrix product."""
     x = given_values(emb)
     norms = np.sqrt((x * x).sum(axis=1))
-    return np.minimum(x @ x.T / np.multiply.outer(norms, norms), 1.0)
+    return np.asarray(np.minimum(x @ x.T / np.multiply.outer(norms, norms), 1.0), np.float64)
 
 
 def select_best(ranks: Float, budget: int, labeled: ArrayLike = ()) -> list[int]:
@@ -421,7 +421,7 @@ def select_budgeted(
     return sorted((i for own in best for i in own), key=lambda i: (-h[i], i))
 
 
-# The gain of every row from = exp((s - 1) / temperature), the rows c picked or labeled, and u = scores
+# The gain of every row from k = exp((s - 1) / temperature), the rows c picked or labeled, and u = scores
 # / max |scores| or 1.
 
 
@@ -448,35 +448,38 @@ GAINS: dict[str, Callable[[Float, list[int], Float, float], Float]] = {
 def greedy_gains(
     emb: ArrayLike,
     method: str,
-    chosen: list[int],
     scores: ArrayLike | None = None,
     *,
     labeled: ArrayLike = (),
     regularization: float = 1.0,
     temperature: float = 0.1,
-) -> Float:
-    """The gain of every row once `chosen` are, -inf for rows that cannot be picked; `method` may be "core_set"."""
-    s = cosines(emb)
-    c = list(np.asarray(labeled, np.int64)) + chosen
-    if method == "core_set":
-        if c:
+) -> Callable[[list[int]], Float]:
+    """The gain of every row once some are picked, -inf for rows that cannot be; `method` may be "core_set"."""
+    s, x = cosines(emb), given_values(emb)
+    k = np.exp((s - 1) / temperature)
+    directions = x / np.sqrt((x * x).sum(axis=1))[:, None]
+    u = np.ones(len(s)) if scores is None else np.asarray(scores, np.float64)
+    u = u / (np.abs(u).max(initial=0.0) or 1.0)
+
+    def gains(picks: list[int]) -> Float:
+        c = list(np.asarray(labeled, np.int64)) + picks
+        if method != "core_set":
+            gain = GAINS[method](k, c, u, regularization)
+        elif c:
             distance = np.min(1 - s[:, c], axis=1)
             gain = np.where(distance < 2.0**-40, 0.0, distance)
         else:
-            x = given_values(emb)
-            directions = x / np.sqrt((x * x).sum(axis=1))[:, None]
             gain = directions @ directions.mean(axis=0)
-    else:
-        u = np.ones(len(s)) if scores is None else np.asarray(scores, np.float64)
-        u = u / (np.abs(u).max() or 1.0)
-        gain = GAINS[method](np.exp((s - 1) / temperature), c, u, regularization)
-    gain[c] = -np.inf
-    return np.asarray(gain, np.float64)
+        gain[c] = -np.inf
+        return np.asarray(gain, np.float64)
+
+    return gains
 
 
 def greedy(emb: ArrayLike, method: str, budget: int, scores: ArrayLike | None = None, **rules: Any) -> list[int]:
     """Pick after pick the row of largest gain, ties to the lowest."""
+    gains = greedy_gains(emb, method, scores, **rules)
     picks: list[int] = []
     while len(picks) < budget:
-        picks.append(int(np.argmax(greedy_gains(emb, method, picks, scores, **rules))))
+        picks.append(int(np.argmax(gains(picks))))
     return picks

@@ -7,13 +7,12 @@ While it runs three files stand beside the output, and a later call with the sam
     scores.npy.partial.reference.npy  with reference="pool_max": the best match of every text so far
 """
 
-import importlib
 import io
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from secrets import randbits
 from typing import Any
@@ -23,14 +22,12 @@ from numpy.typing import NDArray
 
 import hnscore
 from hnscore import _arrays, _core, _pool
+from hnscore._files import Array, StrPath, numbers_of, open_array, replace
 
 # Ctrl-C is noticed between chunks at the latest and is promised within a second.
 _CHUNK_SECONDS = 0.4
 _FIRST_CHUNK_MULTIPLY_ADDS = 5e8
 _SAMPLED_ROWS = 4096
-
-Array = NDArray[Any]
-StrPath = str | os.PathLike[str]
 
 
 def score_file(
@@ -91,9 +88,9 @@ def score_file(
     """
     if chunk_rows is not None and chunk_rows < 1:
         raise ValueError(f"chunk_rows must be at least 1, got {chunk_rows}")
-    numbers = _numbers(dtype)
-    img = _open(images, "images", dtype, (2,))
-    txt = numbers(_open(texts, "texts", dtype, (2,)))
+    numbers = numbers_of(dtype)
+    img = open_array(images, "images", dtype, (2,))
+    txt = numbers(open_array(texts, "texts", dtype, (2,)))
     if img.shape[1] != txt.shape[1]:
         raise ValueError(
             f"texts has dim {txt.shape[1]}, images has dim {img.shape[1]}; use the same encoder output size"
@@ -102,23 +99,23 @@ def score_file(
     ref: str | Array = str(reference)
     if ref not in ("pool_max", "paired"):
         files["reference"] = reference
-        ref = _open(reference, "reference", dtype, (1, 2))
+        ref = open_array(reference, "reference", dtype, (1, 2))
         ref = numbers(ref) if ref.ndim == 2 else ref
     limit: float | Array | None = None
     if isinstance(max_similarity, float | int):
         limit = float(max_similarity)
     elif max_similarity is not None:
         files["max_similarity"] = max_similarity
-        limit = _open(max_similarity, "max_similarity", None, (1,))
+        limit = open_array(max_similarity, "max_similarity", None, (1,))
     img_labels = txt_labels = None
     if img_groups is not None:
         files["img_groups"] = img_groups
-        img_labels = _open(img_groups, "img_groups", None, (1,))
+        img_labels = open_array(img_groups, "img_groups", None, (1,))
         if len(img_labels) != len(img):  # chunks would hide it until the last one
             raise ValueError(f"img_groups has {len(img_labels)} labels, images has {len(img)} rows")
     if txt_groups is not None:
         files["txt_groups"] = txt_groups
-        txt_labels = _open(txt_groups, "txt_groups", None, (1,))
+        txt_labels = open_array(txt_groups, "txt_groups", None, (1,))
     if (img_labels is None) != (txt_labels is None):
         raise ValueError("img_groups and txt_groups: give both or neither")
 
@@ -302,7 +299,7 @@ class _Partial:
         # A crash between the two writes repeats one chunk, which changes no maximum.
         buffer = io.BytesIO()
         np.save(buffer, best)
-        _replace(self._reference, buffer.getvalue())
+        replace(self._reference, buffer.getvalue())
         self._state["reference_rows"] = rows
         self._save()
 
@@ -313,23 +310,13 @@ class _Partial:
         self._reference.unlink(missing_ok=True)
 
     def _save(self) -> None:
-        _replace(self._side, json.dumps(self._state, indent=1).encode())
+        replace(self._side, json.dumps(self._state, indent=1).encode())
 
 
 def _changed(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     new = json.loads(json.dumps(new))  # as it would come back from the file
     keys = sorted({*old, *new})
     return [f"{key} was {old.get(key)}, is {new.get(key)}" for key in keys if old.get(key) != new.get(key)]
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """The old content or the new, also after a power cut."""
-    fresh = Path(f"{path}.new")
-    with open(fresh, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)
 
 
 def _chunks(
@@ -373,40 +360,6 @@ class _rows_of:  # noqa: N801  reads as a phrase
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, TypeError | ValueError) and self._start:
             raise type(error)(f"{error} (rows counted from row {self._start} of {self._path})") from error
-
-
-def _open(path: StrPath, name: str, dtype: str | None, ndims: tuple[int, ...]) -> Array:
-    try:
-        array = np.load(path, mmap_mode="r")
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{name}: {path} is not a .npy file of numbers: {error}") from None
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise ValueError(f"{name}: {path} is an archive of arrays; expected a .npy file, np.save one of its arrays")
-    if array.ndim not in ndims:
-        expected = " or ".join(f"{n}-d" for n in ndims)
-        raise ValueError(f"{name}: {path} holds a {array.ndim}-d array of shape {array.shape}, expected {expected}")
-    if dtype is not None and array.ndim == 2 and (array.dtype.itemsize != 2 or array.dtype.kind not in "Vui"):
-        raise TypeError(f"{name}: {path} has dtype {array.dtype}, which cannot hold {dtype}; leave --dtype out")
-    if dtype is None and array.dtype.kind == "V":
-        raise TypeError(
-            f"{name}: {path} has dtype {array.dtype.str}, which names no number type; "
-            "pass --dtype bfloat16 if these are bfloat16 values"
-        )
-    return array
-
-
-def _numbers(dtype: str | None) -> Callable[[Array], Array]:
-    """What makes numbers of the rows of a file: nothing, or a view of two-byte values as bfloat16."""
-    if dtype is None:
-        return np.asarray
-    if dtype != "bfloat16":
-        raise ValueError(f"dtype must be 'bfloat16' or None, got {dtype!r}")
-    try:
-        bfloat16 = importlib.import_module("ml_dtypes").bfloat16
-    except ImportError:  # the same values, at the cost of a copy of each chunk
-        return lambda rows: (rows.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-    return lambda rows: rows.view(bfloat16)
 
 
 def _identity(path: StrPath) -> str:

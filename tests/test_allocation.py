@@ -206,6 +206,8 @@ def test_information_decides_between_the_equally_sparse_at_any_strength() -> Non
         assert got.tolist() == [2, 0, 0], "1.5 and 0.5: a tie"
         got = hnscore.allocate([0, 1, 0, 4, 0, 5], density, regions, 2, regularization=regularization)
         assert got.tolist() == [0, 2, 0], "0.4 and 1.6"
+        got = hnscore.allocate([0, 1e-200, 0, 1e100, 0, 1], density, regions, 3, regularization=regularization)
+        assert got.tolist() == [1, 2, 0], "full, then what is left"
 
 
 def test_sums_are_exact() -> None:

@@ -7,21 +7,34 @@
 namespace hnscore {
 namespace HNSCORE_NS {
 
+// Float32 values from anywhere, without the look at each that load_row takes.
+HNSCORE_INLINE void widen_row(const char* p, int64_t n, double* out) {
+    int64_t k = 0;
+    for (; k + kDoubles <= n; k += kDoubles) {
+        const Doubles values = static_cast<Doubles>(Simd::widen(p + 4 * k));
+        std::memcpy(out + k, &values, sizeof values);
+    }
+    for (; k < n; ++k) out[k] = static_cast<double>(load_element<float>(p + 4 * k, false));
+}
+
 // Rows of a view as float64, each followed by zeros up to `pitch`, a multiple of 8.
 inline void load_rows(const View& v, const int64_t* rows, int64_t count, int64_t pitch, double* out) {
-    const bool packed_f16 = Simd::kReadsF16 && v.dtype == DType::f16 && !v.swapped && v.col_stride == 2;
+    const bool packed = !v.swapped && v.col_stride == element_bytes(v.dtype);
     for (int64_t i = 0; i < count; ++i, out += pitch) {
-        if (i + 1 < count && v.col_stride == element_bytes(v.dtype)) {
+        const char* p = v.data + rows[i] * v.row_stride;
+        if (packed && i + 1 < count) {
             const char* next = v.data + rows[i + 1] * v.row_stride;
             for (int64_t byte = 0; byte < v.dim * v.col_stride; byte += 64) __builtin_prefetch(next + byte);
         }
-        if (packed_f16) {
+        if (packed && v.dtype == DType::f32) {
+            widen_row(p, v.dim, out);
+        } else if (packed && v.dtype == DType::f16) {
             constexpr int64_t kPart = 256;
             alignas(64) float part[kPart];
             for (int64_t k = 0; k < v.dim; k += kPart) {
                 const int64_t n = v.dim - k < kPart ? v.dim - k : kPart;
-                decode_f16<Simd>(v.data + rows[i] * v.row_stride + 2 * k, n, part);
-                for (int64_t l = 0; l < n; ++l) out[k + l] = static_cast<double>(part[l]);
+                decode_f16<Simd>(p + 2 * k, n, part);
+                widen_row(reinterpret_cast<const char*>(part), n, out + k);
             }
         } else {
             load_row(v, rows[i], out);

@@ -187,6 +187,7 @@ class Greedy {
         for (int64_t i = 0; i < count; ++i) products += time() - entries[i]->stamp;
         const double nanoseconds =
             costs_.read * static_cast<double>(count) + costs_.product * static_cast<double>(products);
+        result_.rows_read += count;
         result_.products += products;
         cost += nanoseconds;
         in_parallel(count, RowGroup::kRows, nanoseconds, [&](RowGroup& group, int64_t first, int64_t last) {

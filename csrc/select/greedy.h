@@ -27,6 +27,7 @@ struct GreedyProblem {
 
 struct GreedyResult {
     std::vector<int64_t> picks;
+    int64_t rows_read = 0;
     int64_t products = 0;  // of a row with a picked or covered one
 };
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from hnscore import _core
 from hnscore.bench import informativeness_methods, workloads
-from hnscore.bench.measure import Result, best, compare, memory_growth, ratio
+from hnscore.bench.measure import PAUSE, Result, best, compare, memory_growth, ratio
+from hnscore.bench.methods import Method
 from hnscore.bench.report import Group, Row, elsewhere, mebibytes, say, seconds
 from hnscore.bench.selection_methods import (
     READ,
@@ -85,9 +87,9 @@ def informative(n: int, dim: int, n_threads: int, rounds: int, *, with_memory: b
     ours, peers = informativeness_methods.methods(given)
     memory = {m.name: memory_growth(m, workload, n_threads) if with_memory else None for m in ours}
     tenth = workload.head(-(-n // 10))
-    (trial,) = best(compare(tenth, peers, n_threads, 1, with_memory=with_memory, say=say))
+    (trial,) = best(_compared(tenth, peers, n_threads, 1, with_memory=with_memory))
     memory[trial.method.name] = trial.memory
-    results = compare(workload, [*ours, trial.method], n_threads, rounds, with_memory=False, say=say)
+    results = _compared(workload, [*ours, trial.method], n_threads, rounds)
     sampled = _ours(results)
     rows = []
     for result in results:
@@ -106,7 +108,7 @@ def core_set(kind: str, n: int, dim: int, budget: int, n_threads: int, rounds: i
     task = f"core_set {budget:,} of {n:,}, dim {dim}, {kind}"
     workload = _made(kind, n, dim)
     some = [*core_set_methods(budget, max(budget // 20, 1)), *read_methods()]
-    results = best(compare(workload, some, n_threads, rounds, with_memory=False, say=say))
+    results = best(_compared(workload, some, n_threads, rounds))
     ours, read = _ours(results), next(r for r in results if r.method.name == READ)
     rows = []
     for result in results:
@@ -134,7 +136,7 @@ def repulsive(n: int, dim: int, budget: int, n_threads: int, rounds: int = 1) ->
     task = f"repulsive {budget:,} of {n:,}, dim {dim}, clustered"
     workload = workloads.clustered(n, dim, np.float16)
     some = [repulsive_method(budget), engine_pass(COLUMNS), *read_methods()]
-    results = best(compare(workload, some, n_threads, rounds, with_memory=False, say=say))
+    results = best(_compared(workload, some, n_threads, rounds))
     ours, engine, read = results
     rows = [_row(task, result, ours) for result in results]
     rows[0]["reads"] = f"{ours.median / budget / read.median:.3f} a pick"
@@ -150,7 +152,7 @@ def repulsive(n: int, dim: int, budget: int, n_threads: int, rounds: int = 1) ->
 def coverage(kind: str, n: int, dim: int, budget: int, n_threads: int, rounds: int) -> list[Row]:
     task = f"coverage {budget:,} of {n:,}, dim {dim}, {kind}"
     workload = _made(kind, n, dim)
-    results = best(compare(workload, coverage_methods(budget), n_threads, rounds, with_memory=False, say=say))
+    results = best(_compared(workload, coverage_methods(budget), n_threads, rounds))
     ours = _ours(results)
     emb = workload.img.astype(np.float64)
     k = kernel(emb / np.linalg.norm(emb, axis=1, keepdims=True))
@@ -168,6 +170,14 @@ def coverage(kind: str, n: int, dim: int, budget: int, n_threads: int, rounds: i
 
 def _made(kind: str, n: int, dim: int) -> Workload:
     return workloads.clustered(n, dim) if kind == "clustered" else workloads.gaussian(n, 1, dim)
+
+
+def _compared(
+    workload: Workload, methods: Iterable[Method], n_threads: int, rounds: int, *, with_memory: bool = False
+) -> list[Result]:
+    """Cores kept awake before each call, as in the cascade's comparison."""
+    pause = partial(_core.fma_peak, PAUSE, n_threads)
+    return compare(workload, methods, n_threads, rounds, with_memory=with_memory, say=say, pause=pause)
 
 
 def _ours(results: Iterable[Result]) -> Result:

@@ -116,6 +116,88 @@ void check(const hnscore::Target& target, const Case& c, bool cascade) {
     expect(ok, target, c, cascade, "top_similarity");
 }
 
+// Kernels over the upper triangle of a set, whose columns begin inside it, and overlaps.
+void check_set(const hnscore::Target& target, const Case& c) {
+    constexpr double kTemperature = 0.3, kRate = 0.7;
+    std::mt19937 random(static_cast<unsigned>(c.n + c.dim));
+    std::normal_distribution<float> normal;
+    std::uniform_real_distribution<double> uniform(0.1, 2);
+    const int64_t first = c.n / 3;
+    std::vector<float> x(static_cast<size_t>(c.n * c.dim));
+    std::vector<double> weight(static_cast<size_t>(c.n)), variance(static_cast<size_t>(c.n));
+    for (float& v : x) v = normal(random);
+    for (double& w : weight) w = uniform(random);
+    for (double& v : variance) v = uniform(random);
+    const auto s = [&](int64_t i, int64_t j) {
+        double xy = 0, xx = 0, yy = 0;
+        for (int64_t k = 0; k < c.dim; ++k) {
+            const double a = x[static_cast<size_t>(i * c.dim + k)], b = x[static_cast<size_t>(j * c.dim + k)];
+            xy += a * b;
+            xx += a * a;
+            yy += b * b;
+        }
+        return xy / std::sqrt(xx * yy);
+    };
+    const auto w = [&](int64_t i) { return weight[static_cast<size_t>(i)]; };
+
+    const View part{reinterpret_cast<const char*>(x.data() + first * c.dim),
+                    c.n - first,
+                    c.dim,
+                    c.dim * 4,
+                    4,
+                    hnscore::DType::f32,
+                    false};
+    const Columns columns(part, {&target, Precision::exact, true}, nullptr, true, 2, {});
+    std::vector<double> rows(static_cast<size_t>(c.n)), cols(static_cast<size_t>(c.n - first), 0.0);
+    Job job;
+    job.rows = view(x, c.n, c.dim);
+    job.columns = &columns;
+    job.recipe = hnscore::kernel;
+    job.temperature = kTemperature;
+    job.rules.triangle = true;
+    job.rules.first_column = first;
+    job.row_weight = weight.data();
+    job.col_weight = weight.data() + first;
+    job.values = rows.data();
+    job.col_values = cols.data();
+    hnscore::reduce(job, 2, {});
+    bool ok = true;
+    for (int64_t i = 0; i < c.n; ++i) {
+        double row = 0, col = 0;
+        for (int64_t j = first; j < c.n; ++j)
+            if (j > i) row += w(j) * std::exp((s(i, j) - 1) / kTemperature);
+        for (int64_t j = 0; j < i; ++j) col += w(j) * std::exp((s(i, j) - 1) / kTemperature);
+        // A kernel: 4 units of 2^-24 over the temperature and 5 of the exponential; sums: 16 additions and 30.
+        const double most = (4 / kTemperature + 55) * 0x1p-24;
+        ok &= std::abs(rows[static_cast<size_t>(i)] - row) <= most * row;
+        if (i >= first) ok &= std::abs(cols[static_cast<size_t>(i - first)] - col) <= most * col;
+    }
+    expect(ok, target, c, false, "kernel");
+
+    Job overlap;
+    overlap.rows = job.rows;
+    overlap.columns = &columns;
+    overlap.recipe = hnscore::overlap;
+    overlap.rate = kRate;
+    overlap.row_variance = variance.data();
+    overlap.col_variance = variance.data() + first;
+    overlap.values = rows.data();
+    hnscore::reduce(overlap, 2, {});
+    ok = true;
+    for (int64_t i = 0; i < c.n; ++i) {
+        double sum = 0;
+        for (int64_t j = first; j < c.n; ++j) {
+            const double v = variance[static_cast<size_t>(i)] + variance[static_cast<size_t>(j)];
+            sum += std::pow(v, -0.5 * static_cast<double>(c.dim)) * std::exp(-kRate * (2 - 2 * s(i, j)) / v);
+        }
+        // dim / 2 ln v: v within 3 units, ln v (at most 1.7 here) within 4 of itself; the distance within 20, times
+        // rate / v; exponents up to dim rounded twice; the sum 55.
+        const double most = (0.5 * static_cast<double>(c.dim) * 10 + 20 * kRate / 0.2 + 2.0 * c.dim + 75) * 0x1p-24;
+        ok &= std::abs(rows[static_cast<size_t>(i)] - std::log(sum)) <= most;
+    }
+    expect(ok, target, c, false, "overlap");
+}
+
 }  // namespace
 
 int main() {
@@ -125,6 +207,8 @@ int main() {
         for (const Case& c : {Case{1, 1, 1}, Case{3, 5, 7}, Case{17, 33, 64}, Case{31, 97, 65}, Case{64, 40, 130},
                               Case{15, 600, 300}, Case{40, 20, 1100}})
             for (const bool cascade : {false, true}) check(hnscore::current_target(), c, cascade);
+        for (const Case& c : {Case{2, 2, 1}, Case{33, 33, 7}, Case{300, 300, 40}})
+            check_set(hnscore::current_target(), c);
         std::printf("%s: %s\n", name.c_str(), failures == before ? "ok" : "FAILED");
     }
     return failures;

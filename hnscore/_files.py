@@ -1,0 +1,94 @@
+"""The .npy files of the command line: read where they lie, and written whole or not at all."""
+
+import contextlib
+import importlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+StrPath = str | os.PathLike[str]
+
+
+def open_array(path: StrPath, name: str, dtype: str | None, ndims: tuple[int, ...]) -> Array:
+    """The array of a .npy file, read where it lies."""
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{name}: {path} is not a .npy file of numbers: {error}") from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ValueError(f"{name}: {path} is an archive of arrays; expected a .npy file, np.save one of its arrays")
+    if array.ndim not in ndims:
+        expected = " or ".join(f"{n}-d" for n in ndims)
+        raise ValueError(f"{name}: {path} holds a {array.ndim}-d array of shape {array.shape}, expected {expected}")
+    if dtype is not None and array.ndim == 2 and (array.dtype.itemsize != 2 or array.dtype.kind not in "Vui"):
+        raise TypeError(f"{name}: {path} has dtype {array.dtype}, which cannot hold {dtype}; leave --dtype out")
+    if dtype is None and array.dtype.kind == "V":
+        raise TypeError(
+            f"{name}: {path} has dtype {array.dtype.str}, which names no number type; "
+            "pass --dtype bfloat16 if these are bfloat16 values"
+        )
+    return array
+
+
+def numbers_of(dtype: str | None) -> Callable[[Array], Array]:
+    """What makes numbers of the rows of a file: nothing, or a view of two-byte values as bfloat16."""
+    if dtype is None:
+        return np.asarray
+    if dtype != "bfloat16":
+        raise ValueError(f"dtype must be 'bfloat16' or None, got {dtype!r}")
+    try:
+        bfloat16 = importlib.import_module("ml_dtypes").bfloat16
+    except ImportError:  # the same values, at the cost of a copy of each chunk
+        return lambda rows: (rows.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return lambda rows: rows.view(bfloat16)
+
+
+@contextlib.contextmanager
+def new_file(output: StrPath, inputs: Iterable[StrPath], overwrite: bool) -> Iterator[Callable[[Array], object]]:
+    """What saves an array in `output`, which appears when the block ends without an error.
+
+    What cannot be written fails before the block. `inputs` are never replaced.
+    """
+    if os.path.realpath(output) in map(os.path.realpath, inputs):
+        raise ValueError(f"output {output} is one of the inputs; choose another")
+    if os.path.exists(output) and not os.path.isfile(output):
+        raise ValueError(f"output {output} is no regular file; choose another")
+    if os.path.exists(output) and not overwrite:
+        raise FileExistsError(f"{output} exists; pass --overwrite to replace it, or choose another output")
+    fresh = Path(f"{output}.partial")
+    try:
+        with open(fresh, "wb") as file:
+            yield lambda array: _save(file, array)
+            _to_disk(file)
+        os.replace(fresh, output)
+    except BaseException as error:
+        fresh.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(fresh)) from error
+        raise
+
+
+def replace(path: Path, content: bytes) -> None:
+    """The old content or the new, also after a power cut."""
+    fresh = Path(f"{path}.new")
+    with open(fresh, "wb") as file:
+        file.write(content)
+        _to_disk(file)
+    os.replace(fresh, path)
+
+
+def _save(file: BinaryIO, array: Array) -> None:
+    # np.save would not say why a write failed.
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+    file.write(np.ascontiguousarray(array).data)
+
+
+def _to_disk(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())

@@ -1,0 +1,122 @@
+"""A query strategy for deep-active-learning repositories, as a mixin that stands before the host's own `Strategy`.
+
+    class HardNegatives(HNScoreStrategy, Strategy):  # ASCMR: a pool of images and texts
+        margin = 0.1
+        selection = {"method": "repulsive", "regularization": 0.5}
+
+    class Cover(HNScoreStrategy, Strategy):  # BADGE, deep-active-learning: one modality, no scores
+        selection = {"method": "coverage"}
+        returns = "indices"
+
+The host constructs it, trains and calls ``query(n)`` as it does with its own strategies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+import hnscore
+from hnscore._arrays import choice, is_tensor
+
+_WITHOUT_SCORES = ("coverage", "herding")
+
+
+class HNScoreStrategy:
+    """Picks by `hnscore.select`; where the pool has images and texts, from `hnscore.score`.
+
+    Attributes
+    ----------
+    margin : float
+        Of `hnscore.score`.
+    score_options : mapping
+        Further keywords of `hnscore.score`, for example ``{"weight": "count"}``.
+    selection : mapping
+        Keywords of `hnscore.select`: its method and what that needs. Arrays are per row of the pool.
+    returns : {"tuple", "indices"}
+        What `query` returns: ``(pool indices, None, None, None, positions among the unlabeled, None)`` for ASCMR and
+        ALFA-Mix, or the pool indices alone for BADGE and deep-active-learning; best first.
+    """
+
+    margin: ClassVar[float] = 0.2
+    score_options: ClassVar[Mapping[str, Any]] = {}
+    selection: ClassVar[Mapping[str, Any]] = {"method": "top"}
+    returns: ClassVar[str] = "tuple"
+
+    # What the host has; `dataset` and `get_embeddings` are those of deep-active-learning since 2021.
+    n_pool: int
+    idxs_lb: NDArray[np.bool_]
+    X: Any
+    Y: Any
+    X_img: Any
+    X_txt: Any
+    dataset: Any
+    get_embedding: Any
+    get_embeddings: Any
+
+    def query(self, n: int) -> Any:
+        """The next n rows of the pool to label."""
+        choice("returns", self.returns, ("tuple", "indices"))
+        labeled = np.asarray(self.dataset.labeled_idxs if hasattr(self, "dataset") else self.idxs_lb, np.bool_)
+        known, unlabeled = np.flatnonzero(labeled), np.flatnonzero(~labeled)
+        img_emb, txt_emb = self.embed_pool()
+        scores = self.score_pool(img_emb, txt_emb, unlabeled, known)
+        if scores is not None:
+            of_pool = np.zeros(len(labeled))  # those of labeled rows are never looked at
+            of_pool[unlabeled] = _numbers(scores)
+            scores = of_pool
+        options = self.selection_options(img_emb)
+        if len(known):
+            options["labeled"] = known
+        picks = np.asarray(hnscore.select(scores, n, **options), np.int64)
+        if self.returns == "indices":
+            return picks
+        return picks, None, None, None, np.searchsorted(unlabeled, picks), None
+
+    def embed_pool(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Embeddings of all rows of the pool: images and texts, or those of a single modality and None."""
+        if getattr(self, "X_img", None) is not None:
+            img_emb, txt_emb = self.get_embedding(self.X_img, self.X_txt, self.Y, all_modal=True)
+            return _numbers(img_emb), _numbers(txt_emb)
+        if hasattr(self, "dataset"):
+            return _numbers(self.get_embeddings(self.dataset.get_train_data()[1])), None
+        return _numbers(self.get_embedding(self.X, self.Y)), None
+
+    def score_pool(
+        self,
+        img_emb: NDArray[Any],
+        txt_emb: NDArray[Any] | None,
+        unlabeled: NDArray[np.int64],
+        labeled: NDArray[np.int64],
+    ) -> Any:
+        """Scores of the unlabeled rows, higher is better, (n_unlabeled,); None for a selection without scores.
+
+        Here, how hard a negative an unlabeled image is for the labeled texts, measured against their own images.
+        Override it for other scores, and always where there is one modality and the selection needs scores.
+        """
+        if txt_emb is not None:
+            reference = img_emb[labeled]
+            return hnscore.score(
+                img_emb[unlabeled], txt_emb[labeled], self.margin, reference=reference, **self.score_options
+            )
+        if self.selection.get("method") in _WITHOUT_SCORES:
+            return None
+        raise NotImplementedError(
+            f"{type(self).__name__}.score_pool must be overridden where the pool has one modality, of which there are "
+            f"no hard negatives; or choose a selection without scores: {', '.join(_WITHOUT_SCORES)}"
+        )
+
+    def selection_options(self, img_emb: NDArray[Any]) -> dict[str, Any]:
+        """Keywords of `hnscore.select` in this round. Override it to add what the embeddings give, such as regions."""
+        return {"embeddings": img_emb, **self.selection}
+
+
+def _numbers(x: Any) -> NDArray[Any]:
+    """A tensor as an array; NumPy lacks bfloat16, whose values float32 holds."""
+    if is_tensor(x):
+        x = x.detach().cpu()
+        x = x.float() if str(x.dtype) == "torch.bfloat16" else x
+    return np.asarray(x)

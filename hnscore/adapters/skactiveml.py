@@ -1,0 +1,109 @@
+"""A query strategy for scikit-activeml: picks that cover the pool, by `hnscore.select` and `hnscore.core_set`.
+
+strategy = HNScoreSampling(method="coverage")
+query_idx = strategy.query(X=embeddings, y=y, batch_size=100)
+"""
+
+# ruff: noqa: N803, N806  X is what the host calls samples
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from skactiveml.base import SingleAnnotatorPoolQueryStrategy
+from skactiveml.utils import MISSING_LABEL, labeled_indices
+
+import hnscore
+from hnscore._arrays import choice
+
+_METHODS = ("coverage", "herding", "core_set")
+
+
+class HNScoreSampling(SingleAnnotatorPoolQueryStrategy):  # type: ignore[misc]  # the host has no types
+    """Pick the candidates that represent the pool best, beside what is labeled already.
+
+    The samples are embeddings, compared by cosine similarity; their labels only say which are known.
+
+    Parameters
+    ----------
+    method : {"coverage", "herding", "core_set"}
+        Greedy facility location, kernel herding (`hnscore.select`), or k-center (`hnscore.core_set`).
+    select_dict : dict, optional
+        Further keywords of `hnscore.select`, for example ``{"temperature": 0.05}``.
+    missing_label : scalar, str, None or np.nan
+        The value of a missing label.
+    random_state : int, RandomState or None
+        For `hnscore.select`.
+    """
+
+    def __init__(
+        self,
+        method: str = "coverage",
+        select_dict: dict[str, Any] | None = None,
+        missing_label: Any = MISSING_LABEL,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(missing_label=missing_label, random_state=random_state)
+        self.method = method
+        self.select_dict = select_dict
+
+    def query(
+        self, X: Any, y: Any, candidates: Any = None, batch_size: int = 1, return_utilities: bool = False
+    ) -> NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Determine which samples to label next.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features)
+            Embeddings, labeled and unlabeled.
+        y : array (n_samples,)
+            Labels, `missing_label` where unknown.
+        candidates : None, integer array (n_candidates,) or array (n_candidates, n_features)
+            What may be picked: every unlabeled sample of X, some of them by index, or samples of their own. What is
+            represented are the candidates; other unlabeled samples of X are left out.
+        batch_size : int
+            How many to pick.
+        return_utilities : bool
+            Whether to return utilities too.
+
+        Returns
+        -------
+        query_indices : int64 array (batch_size,)
+            Best first: rows of X, or of the candidates where these are samples.
+        utilities : float64 array (batch_size, n_samples) or (batch_size, n_candidates)
+            A greedy choice gives an order, not numbers for all others: at each step 0 for a candidate that is never
+            picked, and for the picks to come how many are left of them, counted from the last; NaN for all that cannot
+            be picked any more, labeled ones among them.
+        """
+        X, y, candidates, batch_size, return_utilities = self._validate_data(
+            X, y, candidates, batch_size, return_utilities, reset=True
+        )
+        choice("method", self.method, _METHODS)
+        rows, mapping = self._transform_candidates(candidates, X, y, allow_only_unlabeled=True)
+        known = X[labeled_indices(y, self.missing_label_)]
+        picks = self._pick(rows, known, batch_size)
+        if mapping is not None:
+            picks = mapping[picks]
+        if not return_utilities:
+            return picks
+        utilities = np.zeros((batch_size, len(rows)))
+        if mapping is not None:
+            utilities = np.full((batch_size, len(X)), np.nan)
+            utilities[:, mapping] = 0
+        for step, pick in enumerate(picks):
+            utilities[: step + 1, pick] = batch_size - step
+            utilities[step + 1 :, pick] = np.nan
+        return picks, utilities
+
+    def _pick(self, rows: NDArray[Any], known: NDArray[Any], n: int) -> NDArray[np.int64]:
+        """Positions among `rows`."""
+        options = dict(
+            self.select_dict or {}, labeled=np.arange(len(rows), len(rows) + len(known)) if len(known) else None
+        )
+        emb = np.concatenate([rows, known])
+        if self.method == "core_set":
+            return np.asarray(hnscore.core_set(emb, n, **options), np.int64)
+        options |= {"method": self.method, "random_state": self.random_state_}
+        return np.asarray(hnscore.select(None, n, embeddings=emb, **options), np.int64)

@@ -1,0 +1,545 @@
+"""Selections: the reference's picks, whatever the dtype, the layout and the threads; ties to the lowest row.
+
+Two float64 sums of the same n terms of at most 1 in different orders differ by less than n^2 * 2^-53, and kernels of
+cosines that differ by dim * 2^-52 by that over the temperature: NEAR is far above both for the sizes here. Gains of
+random rows are further apart than that, so that random data must give equal picks; data with ties of other kinds than
+equal rows must give picks whose gains are within NEAR of the best.
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import hnscore
+from hnscore import _core, _greedy
+from hnscore import reference as ref
+
+Array = NDArray[Any]
+NEAR = 1e-9
+COMPARING = ("repulsive", "coverage", "herding")
+GREEDY = (*COMPARING, "core_set")
+
+
+def clustered(n: int, dim: int, dtype: Any = np.float32, seed: int = 0) -> Array:
+    random = np.random.default_rng(seed)
+    centres = 3 * random.standard_normal((5, dim)) + 1
+    x = centres[random.integers(5, size=n)] + random.standard_normal((n, dim))
+    return (8 * x).round().clip(-127, 127).astype(dtype) if np.dtype(dtype).kind == "i" else x.astype(dtype)
+
+
+def scores_of(n: int, seed: int = 1) -> Array:
+    return np.random.default_rng(seed).random(n)
+
+
+def pick(emb: Any, method: str, budget: int, scores: Any = None, **rules: Any) -> Any:
+    """`select` or `core_set`, which knows neither scores nor their weight."""
+    if method == "core_set":
+        return hnscore.core_set(
+            emb, budget, **{k: v for k, v in rules.items() if k in ("labeled", "n_threads", "show_progress_bar")}
+        )
+    return hnscore.select(scores, budget, embeddings=emb, method=method, **rules)
+
+
+def assert_near_greedy(
+    picks: Array, emb: Array, method: str, scores: Any = None, near: float = NEAR, **rules: Any
+) -> None:
+    """Every pick has, within `near`, the largest gain that the reference finds after the picks before it."""
+    chosen: list[int] = []
+    gains_after = ref.greedy_gains(emb, method, scores, **rules)
+    for row in picks.tolist():
+        gains = gains_after(chosen)
+        assert gains[row] >= gains.max() - near * (len(chosen) + 1), (method, chosen, row)
+        chosen.append(row)
+    assert len(set(chosen)) == len(chosen)
+
+
+# ---- The reference's picks -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", GREEDY)
+@pytest.mark.parametrize(
+    ("n", "dim", "dtype"),
+    [(1, 3, "f4"), (9, 1, "f8"), (60, 2, "f8"), (90, 7, "f4"), (130, 24, "f2"), (200, 33, "f4"), (100, 64, "i1"),
+     (120, 130, "f8")],
+)  # fmt: skip
+@pytest.mark.parametrize("labeled", [0, 5])
+def test_is_the_reference(method: str, n: int, dim: int, dtype: str, labeled: int) -> None:
+    emb, scores = clustered(n, dim, dtype), scores_of(n)
+    own = np.random.default_rng(2).permutation(n)[: min(labeled, n - 1)]
+    budget = min(n - len(own), 40)
+    for given_scores in (scores, None) if method == "coverage" else (scores,):
+        expected = ref.greedy(emb, method, budget, given_scores, labeled=own)
+        got = pick(emb, method, budget, given_scores, labeled=own)
+        assert got.dtype == np.int64
+        # Ties: where dim is 1 cosines are 1 or -1; without scores two rows that are alone together cover the same.
+        if dim == 1 or given_scores is None:
+            assert_near_greedy(got, emb, method, given_scores, labeled=own)
+        else:
+            assert got.tolist() == expected
+
+
+@pytest.mark.parametrize("method", GREEDY)
+@pytest.mark.parametrize("temperature", [0.003, 0.3, 5.0])
+@pytest.mark.parametrize("regularization", [0.0, 0.3, 20.0])
+def test_other_settings(method: str, temperature: float, regularization: float) -> None:
+    emb, scores = clustered(120, 12), scores_of(120)
+    rules = {"temperature": temperature, "regularization": regularization}
+    assert pick(emb, method, 40, scores, **rules).tolist() == ref.greedy(emb, method, 40, scores, **rules)
+
+
+def test_negative_scores_of_repulsive() -> None:
+    emb, scores = clustered(100, 9), scores_of(100) - 0.8
+    assert pick(emb, "repulsive", 50, scores).tolist() == ref.greedy(emb, "repulsive", 50, scores)
+
+
+def test_large_fronts_and_blocks() -> None:
+    """More rows than the least front holds, more picks than a block of columns, and fronts that come and go."""
+    emb, scores = clustered(3000, 16), scores_of(3000)
+    for method in ("repulsive", "herding", "core_set"):
+        assert pick(emb, method, 300, scores).tolist() == ref_greedy_fast(emb, method, 300, scores), method
+
+
+def ref_greedy_fast(emb: Array, method: str, budget: int, scores: Array) -> list[int]:
+    """The reference's recipe with running sums instead of sums."""
+    s = ref.cosines(emb)
+    k = np.exp((s - 1) / 0.1)
+    mean, lost = k.mean(axis=1), np.zeros(len(s))
+    picks: list[int] = []
+    for t in range(budget):
+        if method == "core_set":
+            gain = ref.greedy_gains(emb, method)([]) if not picks else lost.copy()
+        else:
+            gain = ((t + 1) * mean if method == "herding" else scores / scores.max()) - lost
+        gain[picks] = -np.inf
+        c = int(gain.argmax())
+        picks.append(c)
+        if method == "core_set":
+            lost = 1 - s[:, c] if t == 0 else np.minimum(lost, 1 - s[:, c])
+        else:
+            lost += k[:, c]
+    return picks
+
+
+def test_most_rows_are_left_alone() -> None:
+    """Few rows of high score are in the race, and only they are compared with the picks."""
+    emb, scores = clustered(5000, 16), scores_of(5000) ** 30
+    picks, rows_read, products = _core.greedy(
+        emb, _core.DTYPES["float32"], np.zeros(0, np.int64), 50, base=scores, penalty=0.01, temperature=0.1, n_threads=1
+    )
+    assert picks.tolist() == ref_greedy_fast_scaled(emb, 50, scores)
+    assert products < 5000 * 50 / 4
+    assert rows_read < 5000 * 50 / 4
+
+
+def ref_greedy_fast_scaled(emb: Array, budget: int, scores: Array) -> list[int]:
+    k, gain = np.exp((ref.cosines(emb) - 1) / 0.1), scores.copy()
+    picks: list[int] = []
+    for _ in range(budget):
+        picks.append(int(gain.argmax()))
+        gain -= 0.01 * k[:, picks[-1]]
+        gain[picks[-1]] = -np.inf
+    return picks
+
+
+@given(st.data())
+def test_small_problems(data: st.DataObject) -> None:
+    """Small integers: equal rows, multiples of rows, opposite rows, equal scores."""
+    n, dim = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 3))
+    row = st.lists(st.integers(-2, 2), min_size=dim, max_size=dim).filter(any)
+    emb = np.array(data.draw(st.lists(row, min_size=n, max_size=n)), data.draw(st.sampled_from(["f4", "i1", "f8"])))
+    scores = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)), np.float64)
+    labeled = data.draw(st.lists(st.integers(0, n - 1), unique=True, max_size=n))
+    budget = data.draw(st.integers(0, n - len(labeled)))
+    temperature = data.draw(st.sampled_from([0.05, 0.5]))
+    for method in GREEDY:
+        picks = pick(emb, method, budget, scores, labeled=labeled, temperature=temperature)
+        assert len(picks) == budget
+        assert not set(picks) & set(labeled)
+        if method == "core_set" and not labeled and budget:  # whose first pick is decided by roundings of a mean
+            gains = ref.greedy_gains(emb, method)([])
+            assert gains[picks[0]] >= gains.max() - NEAR
+        assert_near_greedy(picks, emb, method, scores, labeled=labeled, temperature=temperature)
+        for i, chosen in enumerate(picks):
+            alike = (emb == emb[chosen]).all(axis=1) & (scores == scores[chosen])
+            lower = set(np.flatnonzero(alike[:chosen])) - set(labeled) - set(picks[:i])
+            assert not lower, (method, picks)
+
+
+# ---- Ties ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", GREEDY)
+@pytest.mark.parametrize("n", [1, 5, 700])
+def test_identical_rows_in_order(method: str, n: int) -> None:
+    emb = np.tile(np.random.default_rng(0).standard_normal(37).astype(np.float32), (n, 1))
+    assert pick(emb, method, n, np.full(n, 0.7)).tolist() == list(range(n))
+    assert pick(emb, method, n - 1, np.zeros(n), labeled=[n // 2]).tolist() == [i for i in range(n) if i != n // 2]
+
+
+def test_covered_rows_of_core_set_in_order() -> None:
+    """Once every direction is chosen all distances are 0: rounding decides nothing, and scale neither."""
+    directions = np.random.default_rng(0).standard_normal((4, 50))
+    emb = np.concatenate([directions * scale for scale in (1, 3, 0.1, 7, 1 / 3)])
+    picks = hnscore.core_set(emb, 20).tolist()
+    assert {i % 4 for i in picks[:4]} == {0, 1, 2, 3}
+    assert picks[4:] == sorted(picks[4:])
+
+
+def test_ties_of_scores() -> None:
+    scores = np.array([1, 3, 3, 0, 3, -0.0])
+    assert hnscore.select(scores, 6).tolist() == [1, 2, 4, 0, 3, 5]
+    assert hnscore.select(scores, 3, labeled=[1, 0]).tolist() == [2, 4, 3]
+    assert hnscore.select(scores, 6, method="density", density=np.ones(6)).tolist() == [1, 2, 4, 0, 3, 5]
+
+
+@pytest.mark.parametrize("method", GREEDY)
+def test_equal_scores(method: str) -> None:
+    emb = clustered(400, 11)
+    assert pick(emb, method, 40, np.ones(400)).tolist() == ref.greedy(emb, method, 40, np.ones(400))
+
+
+# ---- Scores, density and regions -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("labeled", [[], [3, 17, 40]])
+@pytest.mark.parametrize("exponent", [-1.0, 0.0, 0.5, 2.0])
+def test_density_is_the_reference(labeled: list[int], exponent: float) -> None:
+    scores, density = scores_of(80) - 0.3, scores_of(80, 5)
+    scores[5] = 0
+    got = hnscore.select(scores, 50, density=density, density_exponent=exponent, method="density", labeled=labeled)
+    assert got.tolist() == ref.select_density(scores, density, 50, exponent, labeled)
+
+
+def test_density_beyond_the_range_of_exp() -> None:
+    """Factors of exp(+-2000) still rank: among equal densities by score, and sparse before dense."""
+    density = np.array([0, 0, 0, 1, 1.0])
+    got = hnscore.select([1, 2, -1, 3, 4.0], 5, density=density, density_exponent=-1000, method="density")
+    assert got.tolist() == [1, 0, 4, 3, 2]
+
+
+def test_density_is_computed_where_it_is_missing() -> None:
+    emb, scores, regions = clustered(90, 6), scores_of(90), np.arange(90) % 4
+    density = hnscore.density(emb, "knn")
+    for method in ("density", "budgeted"):
+        expected = hnscore.select(scores, 30, density=density, regions=regions, method=method)
+        got = hnscore.select(scores, 30, embeddings=emb, regions=regions, method=method)
+        np.testing.assert_array_equal(got, expected)
+    assert hnscore.select([2.0], 1, embeddings=emb[:1], method="density").tolist() == [0]
+
+
+@given(st.data())
+def test_budgeted_is_the_reference(data: st.DataObject) -> None:
+    n = data.draw(st.integers(1, 20))
+    whole = st.lists(st.integers(0, 5), min_size=n, max_size=n)
+    scores, density, regions = (np.array(data.draw(whole)) for _ in range(3))
+    labeled = data.draw(st.lists(st.integers(0, n - 1), unique=True, max_size=n))
+    budget = data.draw(st.integers(0, n - len(labeled)))
+    got = hnscore.select(
+        scores, budget, density=density, regions=regions, method="budgeted", regularization=0.5, labeled=labeled
+    )
+    assert got.tolist() == ref.select_budgeted(scores, density, regions, budget, 0.5, labeled)
+
+
+def test_regions_by_kmeans() -> None:
+    pytest.importorskip("sklearn")
+    emb, scores = np.repeat(np.eye(3), 20, axis=0) + 0.01 * clustered(60, 3), scores_of(60)
+    rules: dict[str, Any] = {"embeddings": emb, "density": np.ones(60), "method": "budgeted"}
+    got = hnscore.select(scores, 12, regions=3, random_state=0, **rules)
+    np.testing.assert_array_equal(got, hnscore.select(scores, 12, regions=np.repeat([0, 1, 2], 20), **rules))
+    np.testing.assert_array_equal(got, hnscore.select(scores, 12, regions=3, random_state=0, **rules))
+
+
+def test_regions_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
+    with pytest.raises(ImportError, match="pip install scikit-learn"):
+        hnscore.select(scores_of(9), 3, embeddings=clustered(9, 3), regions=2, method="budgeted")
+
+
+# ---- The same bits, whatever the threads, the order and the layout ---------------------------------------------------
+
+
+@pytest.mark.parametrize("method", GREEDY)
+def test_threads(method: str) -> None:
+    emb, scores = clustered(6000, 100), scores_of(6000)  # enough work for several threads
+    if method == "coverage":
+        emb, scores = emb[:1200], scores[:1200]
+    one = pick(emb, method, 60, scores, n_threads=1)
+    for n_threads in (2, 3):
+        np.testing.assert_array_equal(pick(emb, method, 60, scores, n_threads=n_threads), one)
+
+
+@pytest.mark.parametrize("method", GREEDY)
+def test_every_target(method: str, target: str) -> None:
+    emb, scores = clustered(150, 21), scores_of(150)
+    assert pick(emb, method, 50, scores).tolist() == ref.greedy(emb, method, 50, scores)
+
+
+@pytest.mark.parametrize("method", ["top", "density", "budgeted", *GREEDY])
+def test_order_of_the_rows(method: str) -> None:
+    emb, scores, density, regions = clustered(150, 10), scores_of(150), scores_of(150, 7), np.arange(150) % 3
+    order = np.random.default_rng(3).permutation(150)
+    plain: dict[str, Any] = {} if method == "core_set" else {"density": density, "regions": regions}
+    moved = {name: values[order] for name, values in plain.items()}
+    np.testing.assert_array_equal(
+        order[pick(emb[order], method, 40, scores[order], **moved)], pick(emb, method, 40, scores, **plain)
+    )
+
+
+def layouts(tmp_path: Path, emb: Array) -> dict[str, Any]:
+    read_only = emb.copy()
+    read_only.flags.writeable = False
+    np.save(tmp_path / "emb.npy", emb)
+    wide = np.zeros((2 * len(emb), 3 * emb.shape[1]), emb.dtype)
+    wide[::2, ::3] = emb
+    return {
+        "read-only": read_only,
+        "memory map": np.load(tmp_path / "emb.npy", mmap_mode="r"),
+        "strided": wide[::2, ::3],
+        "reversed": emb[::-1, ::-1].copy()[::-1, ::-1],
+        "Fortran": np.asfortranarray(emb),
+        "big-endian": emb.astype(emb.dtype.newbyteorder(">")),
+        "tensor": torch.from_numpy(emb),
+    }
+
+
+@pytest.mark.parametrize("method", GREEDY)
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1"])
+def test_layouts(method: str, dtype: str, tmp_path: Path) -> None:
+    emb, scores = clustered(80, 19, dtype), scores_of(80)
+    expected = pick(emb, method, 20, scores)
+    for name, awkward in layouts(tmp_path, emb).items():
+        np.testing.assert_array_equal(np.asarray(pick(awkward, method, 20, scores)), expected, err_msg=name)
+
+
+@pytest.mark.parametrize("method", GREEDY)
+def test_bfloat16(method: str) -> None:
+    emb, scores = torch.from_numpy(clustered(90, 20)).bfloat16(), scores_of(90)
+    expected = ref.greedy(emb.double().numpy(), method, 30, scores)
+    assert pick(emb, method, 30, scores).tolist() == expected
+
+
+def test_kind_of_the_result() -> None:
+    emb, scores = torch.from_numpy(clustered(30, 4)), torch.from_numpy(scores_of(30))
+    for result in (
+        hnscore.core_set(emb, 3),
+        hnscore.select(scores, 3),
+        hnscore.select(None, 3, embeddings=emb, method="herding"),
+        hnscore.select(None, 0, embeddings=emb, method="coverage"),
+    ):
+        assert isinstance(result, torch.Tensor)
+        assert result.dtype == torch.int64
+    assert isinstance(hnscore.select(scores.tolist(), 3, embeddings=emb, method="repulsive"), np.ndarray)
+
+
+# ---- What a selection is for -----------------------------------------------------------------------------------------
+
+
+def objective(emb: Array, scores: Array, rows: Array, regularization: float) -> float:
+    k = np.exp((ref.cosines(emb[rows]) - 1) / 0.1)
+    return float((scores[rows] / np.abs(scores).max()).sum() - regularization * (k.sum() - np.trace(k)) / 2)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 50))
+def test_a_repulsive_pair_is_the_best_with_the_top_row(seed: int, regularization: float) -> None:
+    """So it is never worse than the two top rows. Of larger sets this need not be so: greedy can be unlucky."""
+    emb, scores = clustered(20, 3, seed=seed), scores_of(20, seed)
+    pair = pick(emb, "repulsive", 2, scores, regularization=regularization)
+    top = hnscore.select(scores, 2)
+    assert pair[0] == top[0]
+    assert objective(emb, scores, pair, regularization) >= objective(emb, scores, top, regularization) - NEAR
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_more_regularization_never_brings_a_pair_closer(seed: int) -> None:
+    """The first row is the top one. Of the others b beats c at weight v and c beats b at w > v only if
+    score(b) - v k(b) >= score(c) - v k(c) and score(b) - w k(b) <= score(c) - w k(c), whose difference is
+    (w - v) (k(b) - k(c)) >= 0: the kernel does not rise."""
+    emb, scores = clustered(30, 3, seed=seed), scores_of(30, seed)
+    similarity = ref.cosines(emb)
+    kernels = []
+    for regularization in (0, 0.1, 0.3, 1, 3, 10, 1e6):
+        first, second = pick(emb, "repulsive", 2, scores, regularization=regularization)
+        kernels.append(np.exp((similarity[first, second] - 1) / 0.1))
+    assert (np.diff(kernels) <= NEAR).all()
+
+
+def test_regularization_spreads_the_picks() -> None:
+    emb, scores = clustered(500, 8), scores_of(500)
+    mean_kernel = []
+    for regularization in (0, 0.01, 0.1, 1, 10):
+        rows = pick(emb, "repulsive", 40, scores, regularization=regularization)
+        mean_kernel.append(np.exp((ref.cosines(emb[rows]) - 1) / 0.1).mean())
+    assert mean_kernel[-1] < 0.5 * mean_kernel[0]
+    np.testing.assert_array_equal(pick(emb, "repulsive", 40, scores, regularization=0), hnscore.select(scores, 40))
+
+
+@pytest.mark.parametrize("method", ["top", *GREEDY])
+def test_budgets(method: str) -> None:
+    emb, scores = clustered(40, 5), scores_of(40)
+    whole = pick(emb, method, 40, scores)
+    assert sorted(whole) == list(range(40))
+    for budget in (0, 1, 7, 39):  # a smaller budget is the beginning of a larger one
+        np.testing.assert_array_equal(pick(emb, method, budget, scores), whole[:budget])
+    others = np.delete(np.arange(40), 23)
+    assert pick(emb, method, 1, scores, labeled=others).tolist() == [23]
+    assert pick(emb, method, 0, scores, labeled=np.arange(40)).tolist() == []
+
+
+@pytest.mark.parametrize("method", GREEDY)
+def test_an_empty_pool(method: str) -> None:
+    assert pick(np.zeros((0, 4)), method, 0, np.zeros(0)).tolist() == []
+
+
+# ---- Float32 sums and samples ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("labeled", [[], [1, 8, 30]])
+@pytest.mark.parametrize("temperature", [1e-9, 0.01, 0.1, 2.0])
+def test_bounds_of_coverage(labeled: list[int], temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Float32 sums are only bounds: the picks are those of float64."""
+    emb, scores = clustered(300, 24), scores_of(300)
+    rules = {"labeled": labeled, "temperature": temperature}
+    expected = pick(emb, "coverage", 40, scores, **rules)
+    monkeypatch.setattr(_greedy, "_PLAIN_PAIRS", 0)
+    np.testing.assert_array_equal(pick(emb, "coverage", 40, scores, **rules), expected)
+    pool = _greedy.Pool("embeddings", emb, 1)
+    floor = np.zeros(300)
+    _core.raise_floor(emb, pool.code, np.array(labeled, np.int64), emb, pool.code, temperature, 1, floor)
+    sums, errors = pool.kernel_sums(pool.emb, temperature, scores, floor)
+    exact = pool.gains(np.arange(300), pool.emb, temperature, scores, floor)
+    assert (np.abs(sums - exact) <= errors).all()
+
+
+def test_float32_means_of_herding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mean off by 8 * 2^-24 / temperature of itself moves the gain of pick t by t + 1 times that, that of the best
+    by as much."""
+    emb = clustered(300, 24)
+    monkeypatch.setattr(_greedy, "_PLAIN_PAIRS", 0)
+    picks = pick(emb, "herding", 60)
+    assert_near_greedy(picks, emb, "herding", near=2 * 8 * 2.0**-24 / 0.1)
+    same = np.tile(emb[:1], (50, 1))
+    assert pick(same, "herding", 50).tolist() == list(range(50))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_samples(weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond MOST_POINTS rows the means are over so many drawn ones."""
+    emb, scores = clustered(200, 6), scores_of(200)
+    monkeypatch.setattr(_greedy, "MOST_POINTS", 50)
+    drawn = np.sort(np.random.default_rng(4).choice(200, 50, replace=False, shuffle=False))
+    k = np.exp((ref.cosines(emb) - 1) / 0.1)[drawn]
+    u = scores[drawn] if weighted else np.ones(50)
+    covered, herd = np.zeros(50), np.zeros(200)
+    coverage: list[int] = []
+    herding: list[int] = []
+    for t in range(20):
+        for chosen, gain in (
+            (coverage, u @ np.maximum(k - covered[:, None], 0)),
+            (herding, (t + 1) * k.mean(axis=0) - herd),
+        ):
+            gain[chosen] = -np.inf
+            chosen.append(int(gain.argmax()))
+        covered = np.maximum(covered, k[:, coverage[-1]])
+        herd += np.exp((ref.cosines(emb)[:, herding[-1]] - 1) / 0.1)
+    given_scores = scores if weighted else None
+    assert pick(emb, "coverage", 20, given_scores, random_state=4).tolist() == coverage
+    assert pick(emb, "herding", 20, given_scores, random_state=4).tolist() == herding
+
+
+@pytest.mark.parametrize("method", GREEDY)
+def test_progress(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    emb, scores = clustered(60, 5), scores_of(60)
+    expected = pick(emb, method, 10, scores)
+    np.testing.assert_array_equal(pick(emb, method, 10, scores, show_progress_bar=True), expected)
+    assert re.search(rf"{method}: 100%.*10", capsys.readouterr().err)
+
+
+# ---- Errors ----------------------------------------------------------------------------------------------------------
+
+EMB, SCORES = clustered(12, 4), scores_of(12)
+
+
+def with_value(array: Array, at: Any, value: float) -> Array:
+    out = array.copy()
+    out[at] = value
+    return out
+
+
+# Each: what is called, the error, and what its message must say: argument, expectation, what came, remedy.
+CASES: list[tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = [
+    (lambda: hnscore.select(SCORES, 3, method="best"), ValueError, ("method", "'herding'", "'best'", "choose")),
+    (lambda: hnscore.select(SCORES, 13), ValueError, ("budget", "from 0 to 12", "13", "pass")),
+    (lambda: hnscore.select(SCORES, 12, labeled=[4]), ValueError, ("budget", "from 0 to 11", "not labeled", "12")),
+    (lambda: hnscore.select(SCORES, -1), ValueError, ("budget", "from 0 to 12", "-1", "pass")),
+    (lambda: hnscore.select(SCORES, 2.0), TypeError, ("budget", "an integer", "2.0", "pass")),
+    (lambda: hnscore.select(None, 2), ValueError, ("scores", "method='top'", "None", "pass")),
+    (lambda: hnscore.select(with_value(SCORES, 3, np.nan), 2), ValueError, ("scores", "finite", "nan", "index 3")),
+    (lambda: hnscore.select(with_value(SCORES, 3, np.inf), 2), ValueError, ("scores", "finite", "inf", "index 3")),
+    (lambda: hnscore.select(with_value(SCORES, 3, -np.inf), 2), ValueError, ("scores", "finite", "-inf", "index 3")),
+    (lambda: hnscore.select(SCORES[None], 2), ValueError, ("scores", "(n,)", "(1, 12)", "check")),
+    (lambda: hnscore.select(SCORES > 0, 2), TypeError, ("scores", "real numbers", "bool", "convert")),
+    (lambda: hnscore.select(SCORES, 2, labeled=[1, 1]), ValueError, ("labeled", "once", "1 more", "np.unique")),
+    (lambda: hnscore.select(SCORES, 2, labeled=[12]), ValueError, ("labeled", "0 to 11", "12 at index 0", "from 0")),
+    (lambda: hnscore.select(SCORES, 2, labeled=[-1]), ValueError, ("labeled", "0 to 11", "-1 at index 0", "from 0")),
+    (lambda: hnscore.select(SCORES, 2, labeled=SCORES > 0.5), TypeError, ("labeled", "integers", "flatnonzero")),
+    (lambda: hnscore.select(SCORES, 2, labeled=[[1]]), ValueError, ("labeled", "1 dimension", "(1, 1)", "ravel")),
+    (lambda: hnscore.select(SCORES, 2, temperature=0), ValueError, ("temperature", "above 0", "0", "pass")),
+    (lambda: hnscore.select(SCORES, 2, density_exponent=np.nan), ValueError, ("density_exponent", "finite", "nan")),
+    (lambda: hnscore.select(SCORES, 2, random_state="x"), TypeError, ("random_state", "an int", "'x'", "pass")),
+    (lambda: hnscore.select(SCORES, 2, method="density"), ValueError, ("density or embeddings", "'density'", "pass")),
+    (lambda: hnscore.select(SCORES, 2, method="density", density=SCORES[:5]), ValueError, ("density", "(12,)", "(5,)")),
+    (lambda: hnscore.select(SCORES, 2, method="budgeted", density=SCORES), ValueError, ("regions", "budgeted", "pass")),
+    (lambda: hnscore.select(SCORES, 2, method="budgeted", density=SCORES, regions=3), ValueError,
+     ("embeddings", "budgeted", "pass")),
+    (lambda: hnscore.select(SCORES, 2, method="budgeted", density=SCORES, embeddings=EMB, regions=13), ValueError,
+     ("regions", "from 1 to 12", "13", "pass")),
+    (lambda: hnscore.select(SCORES, 2, method="budgeted", density=SCORES, regions=SCORES), TypeError,
+     ("regions", "integers", "float64", "convert")),
+    (lambda: hnscore.select(SCORES, 2, method="budgeted", density=SCORES, regions=np.arange(12) - 1), ValueError,
+     ("regions", "from 0", "-1 at index 0", "np.unique")),
+    (lambda: hnscore.select(SCORES, 2, method="repulsive"), ValueError, ("embeddings", "'repulsive'", "None", "pass")),
+    (lambda: hnscore.select(None, 2, method="herding"), ValueError, ("embeddings", "'herding'", "None", "pass")),
+    (lambda: hnscore.select(SCORES, 2, method="repulsive", embeddings=EMB, regularization=-1), ValueError,
+     ("regularization", "at least 0", "-1", "pass")),
+    (lambda: hnscore.select(SCORES, 2, method="repulsive", embeddings=EMB[:5]), ValueError,
+     ("embeddings", "12 rows", "(5, 4)", "pass")),
+    (lambda: hnscore.select(SCORES, 2, method="repulsive", embeddings=with_value(EMB, 7, np.nan)), ValueError,
+     ("embeddings", "finite", "row 7", "repair")),
+    (lambda: hnscore.select(SCORES, 2, method="repulsive", embeddings=with_value(EMB, 7, 0)), ValueError,
+     ("embeddings", "zero rows", "row 7", "drop")),
+    (lambda: hnscore.select(-SCORES, 2, method="coverage", embeddings=EMB), ValueError, ("scores", "at least 0")),
+    (lambda: hnscore.core_set(EMB, 13), ValueError, ("budget", "from 0 to 12", "13", "pass")),
+    (lambda: hnscore.core_set(EMB, 12, labeled=[0]), ValueError, ("budget", "from 0 to 11", "not labeled")),
+    (lambda: hnscore.core_set(EMB[0], 1), ValueError, ("emb", "2 dimensions", "(4,)", "reshape")),
+    (lambda: hnscore.core_set(with_value(EMB, 2, np.inf), 1), ValueError, ("emb", "finite", "row 2", "drop")),
+    (lambda: hnscore.core_set(EMB > 0, 1), TypeError, ("emb", "real numbers", "bool", "convert")),
+    (lambda: hnscore.core_set(EMB, 1, n_threads=0), ValueError, ("n_threads", "at least 1", "0")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error", "says"), CASES)
+def test_errors(call: Callable[[], Any], error: type[Exception], says: tuple[str, ...]) -> None:
+    with pytest.raises(error) as caught:
+        call()
+    assert type(caught.value) is error
+    for words in says:
+        assert words in str(caught.value)
+
+
+def test_inputs_are_left_alone() -> None:
+    emb, scores, labeled = EMB.copy(), SCORES.copy(), np.array([3, 1])
+    for array in (emb, scores, labeled):
+        array.flags.writeable = False
+    for method in GREEDY:
+        pick(emb, method, 3, scores, labeled=labeled)
+    hnscore.select(scores, 3, density=scores, regions=np.arange(12) % 2, labeled=labeled, method="budgeted")
