@@ -1,13 +1,13 @@
 """``hnscore bench``: hnscore beside what people use today, in one run on one machine.
 
-workloads, regimes: the inputs; methods: what is timed; measure: how; modes, cascade, density: which comparisons there
-are; report: tables, the machine, results on disk.
+workloads, regimes: the inputs; methods, selection_methods, informativeness_methods: what is timed; measure: how; modes,
+cascade, density, selection: which comparisons there are; report: tables, the machine, results on disk.
 """
 
 import argparse
 import sys
 
-MODES = ("table", "shapes", "latency", "memory", "haswell", "flickr", "cascade", "density")
+MODES = ("table", "shapes", "latency", "memory", "haswell", "flickr", "cascade", "density", "select")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,11 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     modes.add_argument("--flickr", action="store_true", help="a real round of Flickr8k; needs HNSCORE_DATA")
     modes.add_argument("--cascade", action="store_true", help="dense beside cascade on real and made embeddings")
     modes.add_argument("--density", action="store_true", help="densities and neighbours beside FAISS and torch")
+    modes.add_argument("--select", action="store_true", help="informativeness and selections beside their peers")
     modes.add_argument("--all", action="store_true", help="all of these")
     out = parser.add_argument_group("output")
     out.add_argument("--only", metavar="TEXT", help="of the table only methods whose name holds one of these, by comma")
     out.add_argument(
-        "--regimes", metavar="TEXT", help="of --cascade only parts whose name holds one of these, by comma"
+        "--regimes", metavar="TEXT", help="of --cascade and --select only parts whose name holds one of these, by comma"
     )
     out.add_argument("--markdown", action="store_true", help="tables in Markdown")
     out.add_argument("--json", metavar="FILE", help="keep results here; a later run skips what the file already has")

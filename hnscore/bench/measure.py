@@ -105,7 +105,7 @@ def _first_call(result: Result, workload: Workload, n_threads: int, inputs: dict
     if method.weight is not None:
         rows = np.linspace(0, len(part.img) - 1, min(TRUTH_ROWS, len(part.img))).astype(np.int64)
         result.error = largest_relative_error(result.scores[rows], part.truth(method.weight, rows))
-    return run, len(workload.img) / len(part.img)
+    return run, len(workload.img) / len(part.img) / method.share
 
 
 def largest_relative_error(scores: Any, truth: Any) -> float:

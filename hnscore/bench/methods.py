@@ -30,7 +30,8 @@ class Method:
 
     `inputs` converts the workload (neither timed nor counted as memory). `build` gets buffers or fills an index
     (counted, not timed) and returns the function that is timed and returns the scores; `weight` is None where it
-    returns something else. `rows`: of a slow method only so many images are timed.
+    returns something else. `rows`: of a slow method only so many images are timed. `share`: of the work that a time
+    is stated for, what one call does.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Method:
     build: Callable[..., Run]
     weight: str | None = "hinge"
     rows: int | None = None
+    share: float = 1.0
 
     @property
     def installed(self) -> bool:

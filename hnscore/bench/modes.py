@@ -22,6 +22,7 @@ from hnscore.bench.density import density as density
 from hnscore.bench.measure import TRUTH_ROWS, Result, best, compare, growth_in_child, ratio
 from hnscore.bench.methods import PEER, TUNED, Method, Run, affordable, set_threads
 from hnscore.bench.report import Group, Row, elsewhere, mebibytes, percent, say, seconds
+from hnscore.bench.selection import select as select
 from hnscore.bench.workloads import MARGIN, Workload
 
 MEMORY_TEXTS = 20_000

@@ -21,7 +21,7 @@ from hnscore import _core
 
 Row = dict[str, str]
 FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")
-PACKAGES = ("hnscore", "numpy", "torch", "faiss-cpu", "pykeops")
+PACKAGES = ("hnscore", "numpy", "torch", "faiss-cpu", "pykeops", "scikit-learn", "scikit-activeml", "apricot-select")
 
 
 @dataclass(frozen=True)

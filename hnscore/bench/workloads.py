@@ -79,6 +79,25 @@ def _unit(rng: np.random.Generator, rows: int, dim: int) -> NDArray[np.float32]:
     return normalise(rng.standard_normal((rows, dim), np.float32))
 
 
+def clustered(n: int, dim: int, dtype: type[np.floating[Any]] = np.float32) -> Workload:
+    """Unit rows in clusters of about 500, each off its centre by a normal of norm 0 to 1; made in blocks.
+
+    `reference`: scores of the rows, many small and few large, those of a cluster alike.
+    """
+    rng = np.random.default_rng(6)
+    centre = rng.integers(max(n // 500, 1), size=n)
+    centres = _unit(rng, centre.max(initial=0) + 1, dim)
+    scores = rng.exponential(size=len(centres))[centre] * rng.exponential(size=n)
+    emb = np.empty((n, dim), dtype)
+    for start in range(0, n, 65536):
+        block = slice(start, start + 65536)
+        moved = rng.standard_normal((len(emb[block]), dim), np.float32)
+        moved *= rng.random((len(moved), 1), np.float32) / np.float32(np.sqrt(dim))
+        moved += centres[centre[block]]
+        emb[block] = normalise(moved)
+    return Workload(f"{n} x {dim}, clustered", emb, emb[:0], scores)
+
+
 def normalise(emb: NDArray[np.float32]) -> NDArray[np.float32]:
     """In place: the largest workloads fill much of the memory."""
     for start in range(0, len(emb), 65536):
