@@ -5,6 +5,7 @@
 
 #include <optional>
 
+#include "bind.h"
 #include "cpu/dispatch.h"
 #include "cpu/plan.h"
 
@@ -13,7 +14,6 @@ using hnscore::View;
 
 namespace {
 
-constexpr int kSwapped = 256;
 constexpr const char* kDTypes[] = {"float16", "bfloat16", "float32", "float64", "int8",  "uint8",
                                    "int16",   "uint16",   "int32",   "uint32",  "int64", "uint64"};
 constexpr const char* kPrecisions[] = {"exact", "fp32", "bf16"};
@@ -32,17 +32,6 @@ int index_of(const Names& names, const std::string& name, const char* what) {
     throw std::invalid_argument(std::string(what) + " '" + name + "' is unknown to the core");
 }
 
-View view_of(const py::array& a, int code) {
-    if (a.ndim() != 2) throw std::invalid_argument("the core takes two-dimensional embeddings");
-    return {static_cast<const char*>(a.data()),
-            a.shape(0),
-            a.shape(1),
-            a.strides(0),
-            a.strides(1),
-            static_cast<hnscore::DType>(code & ~kSwapped),
-            (code & kSwapped) != 0};
-}
-
 template <class T>
 using Side = std::optional<py::array_t<T, py::array::c_style>>;
 
@@ -52,15 +41,6 @@ const T* side(const Side<T>& a, int64_t length, const char* name) {
     if (a->ndim() != 1 || a->shape(0) != length)
         throw std::invalid_argument(std::string(name) + " must have " + std::to_string(length) + " values");
     return a->data();
-}
-
-// Python's signals and the caller's progress function, from the thread that made the call.
-hnscore::Poll poll_of(const py::object& progress) {
-    return [&progress](double share) {
-        const py::gil_scoped_acquire gil;
-        if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-        if (!progress.is_none()) progress(share);
-    };
 }
 
 struct PyColumns {

@@ -3,9 +3,20 @@
 from ._config import show_config
 from ._core import config as _config
 from ._texts import MarginWarning
+from .informativeness import Informativeness, fuse, informativeness
 from .references import reference_similarity
 from .score import score
 from .scorer import Scorer
 
 __version__: str = _config()["version"]
-__all__ = ["MarginWarning", "Scorer", "__version__", "reference_similarity", "score", "show_config"]
+__all__ = [
+    "Informativeness",
+    "MarginWarning",
+    "Scorer",
+    "__version__",
+    "fuse",
+    "informativeness",
+    "reference_similarity",
+    "score",
+    "show_config",
+]

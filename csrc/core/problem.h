@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "core/exact.h"
+#include "core/gaussian.h"
 #include "core/screen.h"
 #include "core/view.h"
 
@@ -120,6 +121,7 @@ struct Target {
     void (*scale_row)(const double* x, int64_t n, int exponent, bool round_bf16, float* out);
     Kernels fp32, bf16;
     ScreenKernels screen;
+    GaussianKernels gaussians;
     bool native_bf16;  // bf16 kernels read bf16; otherwise they are the fp32 ones on rounded values
     // Independent multiply-adds on all accumulators of the tile; returns the floating point operations done.
     double (*fma_burst)(int64_t iterations);

@@ -1,6 +1,7 @@
 // What every file in cpu/targets ends with: its row of the dispatch table.
 #pragma once
 
+#include "cpu/gaussians-inl.h"
 #include "cpu/rows-inl.h"
 #include "cpu/screen-inl.h"
 #include "cpu/tile-inl.h"
@@ -23,6 +24,7 @@ const Target kTarget = {
     .fp32 = kernels<F32Product>(),
     .bf16 = kernels<F32Product>(),
     .screen = kScreen,
+    .gaussians = kGaussians,
     .native_bf16 = false,
     .fma_burst = fma_burst,
 };

@@ -38,6 +38,11 @@ struct Simd {
     static inline F32 from_f16(const void* p) {
         return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
     }
+    // Products of the low halves of 64-bit lanes.
+    typedef uint64_t U64 __attribute__((vector_size(32)));
+    static inline U64 low_products(U64 a, U64 b) {
+        return reinterpret_cast<U64>(_mm256_mul_epu32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+    }
     // Float32 values from anywhere as float64.
     static inline __m256d widen(const void* p) { return _mm256_cvtps_pd(_mm_loadu_ps(static_cast<const float*>(p))); }
 

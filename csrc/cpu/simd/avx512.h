@@ -37,6 +37,11 @@ struct Simd {
     static inline F32 from_f16(const void* p) {
         return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
     }
+    // Products of the low halves of 64-bit lanes.
+    typedef uint64_t U64 __attribute__((vector_size(64)));
+    static inline U64 low_products(U64 a, U64 b) {
+        return reinterpret_cast<U64>(_mm512_mul_epu32(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+    }
     // Float32 values from anywhere as float64.
     static inline __m512d widen(const void* p) {
         return _mm512_cvtps_pd(_mm256_loadu_ps(static_cast<const float*>(p)));

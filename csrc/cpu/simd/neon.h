@@ -42,6 +42,9 @@ struct Simd {
         std::memcpy(values, p, sizeof values);
         return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(values)));
     }
+    // Products of the low halves of 64-bit lanes.
+    using U64 = uint64x2_t;
+    static inline U64 low_products(U64 a, U64 b) { return vmull_u32(vmovn_u64(a), vmovn_u64(b)); }
     // Float32 values from anywhere as float64.
     static inline float64x2_t widen(const void* p) {
         float values[2];

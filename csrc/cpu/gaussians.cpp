@@ -1,0 +1,111 @@
+#include "cpu/gaussians.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+namespace hnscore {
+namespace {
+
+double match_at(const GaussianJob& job, double distance) {
+    return 1 / (1 + std::exp(-2 * (job.shift - job.scale * distance)));
+}
+
+// The draws of one pair. Differences are taken about the text's mean, text draws then being spread alone: a common
+// offset of both means costs no digits. Everything is scaled by a power of two so that float32 fits.
+class Sampler {
+  public:
+    Sampler(const GaussianJob& job, int64_t dim)
+        : job_(job),
+          kernels_(job.target->gaussians),
+          dim_(dim),
+          length_(plane_length(dim)),
+          mean_(4 * length_),
+          img_deviation_(4 * length_),
+          txt_deviation_(4 * length_),
+          img_(4 * length_),
+          txt_(4 * length_ * job.n_samples),
+          distances2_(job.n_samples) {}
+
+    double match(const double* const values[4], int64_t row, double expected2) {
+        if (expected2 == 0) return match_at(job_, 0);
+        int e;
+        std::frexp(std::sqrt(expected2), &e);
+        const double unit = std::ldexp(1.0, e), factor = std::ldexp(1.0, -e);
+        kernels_.means(values[0], values[2], dim_, factor, mean_.data());
+        kernels_.deviations(values[1], dim_, factor, img_deviation_.data());
+        kernels_.deviations(values[3], dim_, factor, txt_deviation_.data());
+        const int64_t n = job_.n_samples;
+        for (int64_t s = 0; s < n; ++s)
+            kernels_.draw(nullptr, txt_deviation_.data(), length_, job_.key.data(), row,
+                          static_cast<uint32_t>(2 * s + 1), txt_.data() + s * 4 * length_);
+        double sum = 0;
+        for (int64_t s = 0; s < n; ++s) {
+            kernels_.draw(mean_.data(), img_deviation_.data(), length_, job_.key.data(), row,
+                          static_cast<uint32_t>(2 * s), img_.data());
+            kernels_.distances2(img_.data(), txt_.data(), n, 4 * length_, distances2_.data());
+            for (int64_t t = 0; t < n; ++t) sum += match_at(job_, std::sqrt(double{distances2_[t]}) * unit);
+        }
+        return sum / static_cast<double>(n * n);
+    }
+
+  private:
+    const GaussianJob& job_;
+    const GaussianKernels& kernels_;
+    const int64_t dim_, length_;
+    Buffer<float> mean_, img_deviation_, txt_deviation_, img_, txt_, distances2_;
+};
+
+}  // namespace
+
+BadGaussians gaussian_pairs(const GaussianJob& job, int n_threads, const Poll& poll) {
+    constexpr int64_t kStep = 16;
+    const int64_t n = job.views[0].rows, dim = job.views[0].dim, steps = (n + kStep - 1) / kStep;
+    const double samples = static_cast<double>(job.n_samples);
+    const double work = static_cast<double>(n * dim) * (50 + samples * (40 + samples));
+    std::array<BadRows, 5> bad;
+    const auto any_bad = [&] { return std::any_of(bad.begin(), bad.end(), [](const BadRows& b) { return b.any(); }); };
+    std::atomic<int64_t> next{0};
+    Team team(useful_threads(n_threads, steps, work), steps, poll);
+    team.run([&](int worker) {
+        const Format format{job.target, Precision::exact, false};
+        std::array<std::optional<RowReader>, 4> readers;
+        for (size_t a = 0; a < 4; ++a) readers[a].emplace(format, job.views[a]);
+        std::optional<Sampler> sampler;
+        if (job.n_samples > 0) sampler.emplace(job, dim);
+        while (!any_bad()) {
+            const int64_t step = next.fetch_add(1);
+            if (step >= steps) return;
+            for (int64_t i = step * kStep; i < std::min(n, (step + 1) * kStep); ++i) {
+                const double* values[4];
+                bool good = true;
+                for (size_t a = 0; a < 4; ++a) {
+                    values[a] = readers[a]->finite_values(i);
+                    if (values[a] != nullptr) continue;
+                    bad[a].add(i, kNonFinite);
+                    good = false;
+                }
+                if (!good) continue;
+                const GaussianSums s = job.target->gaussians.sums(values[0], values[1], values[2], values[3], dim);
+                if (s.img_negative) bad[1].add(i, kNegative);
+                if (s.txt_negative) bad[3].add(i, kNegative);
+                if (s.img_negative || s.txt_negative) continue;
+                const double expected2 = s.means + s.img_var + s.txt_var;
+                if (!std::isfinite(expected2)) {
+                    bad[4].add(i, kOutOfRange);
+                    continue;
+                }
+                job.img_var[i] = s.img_var / static_cast<double>(dim);
+                job.txt_var[i] = s.txt_var / static_cast<double>(dim);
+                job.wasserstein[i] = std::sqrt(s.means + s.deviations);
+                job.match[i] = sampler ? sampler->match(values, i, expected2) : match_at(job, std::sqrt(expected2));
+            }
+            if (!team.advance(worker, 1)) return;
+        }
+    });
+    BadGaussians out;
+    for (size_t a = 0; a < 5; ++a) out[a] = bad[a].sorted();
+    return out;
+}
+
+}  // namespace hnscore
