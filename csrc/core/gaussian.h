@@ -28,7 +28,7 @@ struct GaussianKernels {
     void (*means)(const double* a, const double* b, int64_t dim, double factor, float* planes);
     // sqrt(var) * factor in planes.
     void (*deviations)(const double* var, int64_t dim, double factor, float* planes);
-    // mean + deviation * normal of one sample, in planes of `length` values; mean may be null, for zeros.
+    // mean + deviation * normal of one sample, in planes of `length` values.
     void (*draw)(const float* mean, const float* deviation, int64_t length, const uint32_t key[2], int64_t row,
                  uint32_t stream, float* out);
     // |a - b_s|^2 of n values, a multiple of 4 kPlaneStep, for the `count` vectors b_s that lie n apart.

@@ -53,7 +53,10 @@ inline void gaussian_deviations(const double* var, int64_t dim, double factor, f
     fill_planes(dim, planes, [=](int64_t k) { return __builtin_sqrtf(static_cast<float>(var[k] * factor * factor)); });
 }
 
-// The words of kPlaneStep blocks from `first` on, [word][block]. A 64-bit lane holds a block's word in its low half and
+// Words 0 and 2 of kPlaneStep blocks lie side by side, and so do words 1 and 3, which belong to them.
+constexpr int place_of(int q) { return (q % 2 * 2 + q / 2) * kPlaneStep; }
+
+// The words of kPlaneStep blocks from `first` on. A 64-bit lane holds a block's word in its low half and
 // whatever a product left in its high half, so that a round needs no shuffle: two blocks a 64-bit lane pair, the even
 // ones in one vector and the odd ones in another.
 HNSCORE_INLINE void philox(const uint32_t key[2], int64_t row, uint32_t stream, int64_t first, uint32_t* words) {
@@ -84,11 +87,12 @@ HNSCORE_INLINE void philox(const uint32_t key[2], int64_t row, uint32_t stream, 
         }
         for (int q = 0; q < 4; ++q) {
             const U64 both = (state[0][q] & 0xffffffffu) | state[1][q] << 32;
-            std::memcpy(words + q * kPlaneStep + at, &both, sizeof both);
+            std::memcpy(words + place_of(q) + at, &both, sizeof both);
         }
     }
 }
 
+HNSCORE_INLINE float fma(float a, float b, float c) { return Simd::fma(a, b, c); }
 HNSCORE_INLINE float as_float(uint32_t bits) {
     float x;
     std::memcpy(&x, &bits, 4);
@@ -109,17 +113,17 @@ HNSCORE_INLINE float log_of(float u) {
     const float f = as_float((static_cast<uint32_t>(offset) & 0x7fffffu) + kRootHalf) - 1.0f;
     const float f2 = f * f;
     float p = 7.0376836292e-2f;
-    p = p * f - 1.1514610310e-1f;
-    p = p * f + 1.1676998740e-1f;
-    p = p * f - 1.2420140846e-1f;
-    p = p * f + 1.4249322787e-1f;
-    p = p * f - 1.6668057665e-1f;
-    p = p * f + 2.0000714765e-1f;
-    p = p * f - 2.4999993993e-1f;
-    p = p * f + 3.3333331174e-1f;
+    p = fma(p, f, -1.1514610310e-1f);
+    p = fma(p, f, 1.1676998740e-1f);
+    p = fma(p, f, -1.2420140846e-1f);
+    p = fma(p, f, 1.4249322787e-1f);
+    p = fma(p, f, -1.6668057665e-1f);
+    p = fma(p, f, 2.0000714765e-1f);
+    p = fma(p, f, -2.4999993993e-1f);
+    p = fma(p, f, 3.3333331174e-1f);
     // log 2 in two parts, so that e times the first is exact.
-    const float small = p * f * f2 - e * 2.12194440e-4f - 0.5f * f2;
-    return (f + small) + e * 0.693359375f;
+    const float small = fma(-0.5f, f2, fma(e, -2.12194440e-4f, p * f * f2));
+    return fma(e, 0.693359375f, f + small);
 }
 
 // The cosine and sine of the angle 2 pi n / 2^24: a quarter turn and what is left of it, at most an eighth of a turn
@@ -128,38 +132,41 @@ HNSCORE_INLINE void cos_sin(uint32_t n, float& cosine, float& sine) {
     const uint32_t quarter = (n + (1u << 21)) >> 22;
     const float x = static_cast<float>(static_cast<int32_t>(n) - static_cast<int32_t>(quarter << 22)) * 3.7450704e-7f;
     const float z = x * x;
-    const float s = ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) * (z * x) + x;
-    const float c =
-        ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * (z * z) - 0.5f * z + 1.0f;
+    const float s = fma(fma(fma(-1.9515295891e-4f, z, 8.3321608736e-3f), z, -1.6666654611e-1f), z * x, x);
+    const float tail = fma(fma(2.443315711809948e-5f, z, -1.388731625493765e-3f), z, 4.166664568298827e-2f);
+    const float c = fma(tail, z * z, fma(-0.5f, z, 1.0f));
     const bool swap = (quarter & 1) != 0;
     cosine = as_float(as_bits(swap ? s : c) ^ ((quarter + 1) & 2) << 30);
     sine = as_float(as_bits(swap ? c : s) ^ (quarter & 2) << 30);
 }
 
-inline void gaussian_draw(const float* mean, const float* deviation, int64_t length, const uint32_t key[2], int64_t row,
-                          uint32_t stream, float* out) {
+// Two normals from words w and w' for each of 2 kPlaneStep lanes.
+HNSCORE_INLINE void box_muller(const uint32_t* __restrict w, float* __restrict normals) {
+    for (int l = 0; l < 2 * kPlaneStep; ++l) {
+        const float u = fma(static_cast<float>(static_cast<int32_t>(w[l] >> 9)), 0x1p-23f, 0x1p-24f);
+        const float r = __builtin_sqrtf(-2.0f * log_of(u));
+        float cosine, sine;
+        cos_sin(w[2 * kPlaneStep + l] >> 8, cosine, sine);
+        normals[l] = r * cosine;
+        normals[2 * kPlaneStep + l] = r * sine;
+    }
+}
+
+inline void gaussian_draw(const float* __restrict mean, const float* __restrict deviation, int64_t length,
+                          const uint32_t key[2], int64_t row, uint32_t stream, float* __restrict out) {
     for (int64_t b = 0; b < length; b += kPlaneStep) {
+        // Words 0 and 2, then 1 and 3; normals of planes 0 and 2, then 1 and 3.
         alignas(64) uint32_t words[4 * kPlaneStep];
         alignas(64) float normals[4 * kPlaneStep];
         philox(key, row, stream, b, words);
-        for (int half = 0; half < 2; ++half) {
-            const uint32_t* w = words + half * 2 * kPlaneStep;
-            float* z = normals + half * 2 * kPlaneStep;
-            for (int l = 0; l < kPlaneStep; ++l) {
-                const float u = (static_cast<float>(static_cast<int32_t>(w[l] >> 9)) + 0.5f) * 0x1p-23f;
-                const float r = __builtin_sqrtf(-2.0f * log_of(u));
-                float cosine, sine;
-                cos_sin(w[kPlaneStep + l] >> 8, cosine, sine);
-                z[l] = r * cosine;
-                z[kPlaneStep + l] = r * sine;
-            }
-        }
+        box_muller(words, normals);
+#pragma GCC unroll 4
         for (int q = 0; q < 4; ++q) {
             const int64_t at = q * length + b;
-            for (int l = 0; l < kPlaneStep; ++l) {
-                const float spread = deviation[at + l] * normals[q * kPlaneStep + l];
-                out[at + l] = mean == nullptr ? spread : mean[at + l] + spread;
-            }
+            const float* normal = normals + place_of(q);
+            for (int l = 0; l < kPlaneStep; l += kLanes)
+                Simd::store(out + at + l, Simd::fma(Simd::load(deviation + at + l), Simd::load(normal + l),
+                                                    Simd::load(mean + at + l)));
         }
     }
 }

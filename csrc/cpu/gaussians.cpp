@@ -20,12 +20,15 @@ class Sampler {
           kernels_(job.target->gaussians),
           dim_(dim),
           length_(plane_length(dim)),
+          zeros_(4 * length_),
           mean_(4 * length_),
           img_deviation_(4 * length_),
           txt_deviation_(4 * length_),
           img_(4 * length_),
           txt_(4 * length_ * job.n_samples),
-          distances2_(job.n_samples) {}
+          distances2_(job.n_samples) {
+        std::fill_n(zeros_.data(), 4 * length_, 0.0f);
+    }
 
     double match(const double* const values[4], int64_t row, double expected2) {
         if (expected2 == 0) return match_at(job_, 0);
@@ -37,7 +40,7 @@ class Sampler {
         kernels_.deviations(values[3], dim_, factor, txt_deviation_.data());
         const int64_t n = job_.n_samples;
         for (int64_t s = 0; s < n; ++s)
-            kernels_.draw(nullptr, txt_deviation_.data(), length_, job_.key.data(), row,
+            kernels_.draw(zeros_.data(), txt_deviation_.data(), length_, job_.key.data(), row,
                           static_cast<uint32_t>(2 * s + 1), txt_.data() + s * 4 * length_);
         double sum = 0;
         for (int64_t s = 0; s < n; ++s) {
@@ -53,7 +56,7 @@ class Sampler {
     const GaussianJob& job_;
     const GaussianKernels& kernels_;
     const int64_t dim_, length_;
-    Buffer<float> mean_, img_deviation_, txt_deviation_, img_, txt_, distances2_;
+    Buffer<float> zeros_, mean_, img_deviation_, txt_deviation_, img_, txt_, distances2_;
 };
 
 }  // namespace

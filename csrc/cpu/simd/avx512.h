@@ -28,6 +28,7 @@ struct Simd {
     static inline F32 mul(F32 a, F32 b) { return _mm512_mul_ps(a, b); }
     static inline F32 min(F32 a, F32 b) { return _mm512_min_ps(a, b); }
     static inline F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
+    static inline float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
     static inline F32 fnma(F32 a, F32 b, F32 c) { return _mm512_fnmadd_ps(a, b, c); }
     static inline RowValue row_value(float x) { return set1(x); }
     static inline F32 add_product(RowValue a, F32 b, F32 c) { return fma(a, b, c); }

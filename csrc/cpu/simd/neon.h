@@ -29,6 +29,7 @@ struct Simd {
     static inline F32 mul(F32 a, F32 b) { return vmulq_f32(a, b); }
     static inline F32 min(F32 a, F32 b) { return vminq_f32(a, b); }
     static inline F32 fma(F32 a, F32 b, F32 c) { return vfmaq_f32(c, a, b); }
+    static inline float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
     static inline F32 fnma(F32 a, F32 b, F32 c) { return vfmsq_f32(c, a, b); }
     static inline RowValue row_value(float x) { return x; }
     static inline F32 add_product(RowValue a, F32 b, F32 c) { return vfmaq_n_f32(c, b, a); }

@@ -27,6 +27,7 @@ struct Simd {
     static inline F32 mul(F32 a, F32 b) { return a * b; }
     static inline F32 min(F32 a, F32 b) { return a < b ? a : b; }
     static inline F32 fma(F32 a, F32 b, F32 c) { return a * b + c; }
+    static inline float fma(float a, float b, float c) { return a * b + c; }
     static inline F32 fnma(F32 a, F32 b, F32 c) { return c - a * b; }
     static inline RowValue row_value(float x) { return set1(x); }
     static inline F32 add_product(RowValue a, F32 b, F32 c) { return fma(a, b, c); }
