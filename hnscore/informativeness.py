@@ -162,10 +162,11 @@ def informativeness(
     variance_floor = above_zero("variance_floor", variance_floor)
     key = random_generator(random_state).integers(2**32, size=2, dtype=np.uint32)
     n = len(arrays[0][0])
+    progress = rows_bar(show_progress_bar, "informativeness", n)
     img, txt, inter, probability, bad = _core.gaussian_pairs(
         [array for array, _ in arrays], [code for _, code in arrays], threads(n_threads), scale=scale, shift=shift,
         n_samples=n_samples if match == "sampled" else 0, key=(int(key[0]), int(key[1])),
-        progress=rows_bar(show_progress_bar, "informativeness", n),
+        progress=progress,
     )  # fmt: skip
     for name, rows in zip(GAUSSIANS, bad, strict=False):
         if rows and rows[0][1] == _core.BAD_NEGATIVE:
@@ -174,6 +175,8 @@ def informativeness(
             refuse_bad_rows(name, rows)
     if bad[4]:
         refuse_far_apart(row for row, _ in bad[4])
+    if progress is not None:
+        progress(1.0)
     intra = (np.log(np.maximum(img, variance_floor)) + np.log(np.maximum(txt, variance_floor))) / 2
     apart = _standardised(inter) + _standardised(1 - probability)
     total = intra_weight * _standardised(intra) + inter_weight * _standardised(apart, unit=1.0)

@@ -30,7 +30,9 @@ class Sampler {
         std::fill_n(zeros_.data(), 4 * length_, 0.0f);
     }
 
-    double match(const double* const values[4], int64_t row, double expected2) {
+    // `go_on` is asked now and then; where it says no, the result means nothing.
+    template <class GoOn>
+    double match(const double* const values[4], int64_t row, double expected2, GoOn go_on) {
         if (expected2 == 0) return match_at(job_, 0);
         int e;
         std::frexp(std::sqrt(expected2), &e);
@@ -47,6 +49,7 @@ class Sampler {
             kernels_.draw(mean_.data(), img_deviation_.data(), length_, job_.key.data(), row,
                           static_cast<uint32_t>(2 * s), img_.data());
             kernels_.distances2(img_.data(), txt_.data(), n, 4 * length_, distances2_.data());
+            if (s % 64 == 63 && !go_on()) break;
             for (int64_t t = 0; t < n; ++t) sum += match_at(job_, std::sqrt(double{distances2_[t]}) * unit);
         }
         return sum / static_cast<double>(n * n);
@@ -62,24 +65,26 @@ class Sampler {
 }  // namespace
 
 BadGaussians gaussian_pairs(const GaussianJob& job, int n_threads, const Poll& poll) {
-    constexpr int64_t kStep = 16;
-    const int64_t n = job.views[0].rows, dim = job.views[0].dim, steps = (n + kStep - 1) / kStep;
+    const int64_t n = job.views[0].rows, dim = job.views[0].dim;
     const double samples = static_cast<double>(job.n_samples);
-    const double work = static_cast<double>(n * dim) * (50 + samples * (40 + samples));
+    const double operations = static_cast<double>(dim) * (50 + samples * (40 + samples));  // of a pair
+    // Pairs between two looks for an interrupt: few where each takes long.
+    const int64_t step = std::clamp<int64_t>(static_cast<int64_t>(1e8 / operations), 1, 16);
     std::array<BadRows, 5> bad;
     const auto any_bad = [&] { return std::any_of(bad.begin(), bad.end(), [](const BadRows& b) { return b.any(); }); };
     std::atomic<int64_t> next{0};
-    Team team(useful_threads(n_threads, steps, work), steps, poll);
+    Team team(useful_threads(n_threads, (n + step - 1) / step, static_cast<double>(n) * operations), n, poll);
     team.run([&](int worker) {
         const Format format{job.target, Precision::exact, false};
         std::array<std::optional<RowReader>, 4> readers;
         for (size_t a = 0; a < 4; ++a) readers[a].emplace(format, job.views[a]);
         std::optional<Sampler> sampler;
         if (job.n_samples > 0) sampler.emplace(job, dim);
+        const auto go_on = [&] { return team.advance(worker, 0); };
         while (!any_bad()) {
-            const int64_t step = next.fetch_add(1);
-            if (step >= steps) return;
-            for (int64_t i = step * kStep; i < std::min(n, (step + 1) * kStep); ++i) {
+            const int64_t first = next.fetch_add(step), end = std::min(n, first + step);
+            if (first >= n) return;
+            for (int64_t i = first; i < end; ++i) {
                 const double* values[4];
                 bool good = true;
                 for (size_t a = 0; a < 4; ++a) {
@@ -101,9 +106,10 @@ BadGaussians gaussian_pairs(const GaussianJob& job, int n_threads, const Poll& p
                 job.img_var[i] = s.img_var / static_cast<double>(dim);
                 job.txt_var[i] = s.txt_var / static_cast<double>(dim);
                 job.wasserstein[i] = std::sqrt(s.means + s.deviations);
-                job.match[i] = sampler ? sampler->match(values, i, expected2) : match_at(job, std::sqrt(expected2));
+                job.match[i] =
+                    sampler ? sampler->match(values, i, expected2, go_on) : match_at(job, std::sqrt(expected2));
             }
-            if (!team.advance(worker, 1)) return;
+            if (!team.advance(worker, end - first)) return;
         }
     });
     BadGaussians out;
