@@ -1,6 +1,9 @@
 """Informativeness and fusion of pairs of Gaussians, against reference.py and known answers."""
 
+import platform
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -316,6 +319,25 @@ def test_memory_maps_and_bfloat16(tmp_path: Path) -> None:
     np.testing.assert_array_equal(hnscore.informativeness(*short).total, hnscore.informativeness(*wide).total)
     for a, b in zip(hnscore.fuse(*short), hnscore.fuse(*wide), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+MEMORY = """
+import resource, numpy as np, hnscore
+few = [np.full((10, 2000), 0.1, np.float32) for _ in range(4)]
+many = [np.broadcast_to(a[:1], (50_000, 2000)) for a in few]
+for given in (few, many):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for match in ("closed_form", "sampled"):
+        hnscore.informativeness(*given, match=match, n_samples=2)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="reads kilobytes")
+def test_inputs_are_not_copied() -> None:
+    """Four arrays of 400 MB that are one row in memory: a whole float32 copy of one would show."""
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 40_000
 
 
 def test_tensors() -> None:

@@ -1,6 +1,6 @@
 // One pair of Gaussians: float64 sums over its dimensions, float32 draws and their distances; compiled per target.
-// Loops of kPlaneStep values are plain C++ that the compiler vectorises. Nothing here depends on the width of a
-// register but the order of the float64 sums.
+// Loops of kPlaneStep values are plain C++ that the compiler vectorises. The width of a register changes no bit of a
+// result, only a target without fused multiply-adds does.
 #pragma once
 
 #include "core/gaussian.h"

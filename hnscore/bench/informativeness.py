@@ -131,7 +131,6 @@ def main() -> int:
     parser.add_argument("--samples", type=int, default=7, help="draws of each side (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="for every method (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default: %(default)s)")
-    parser.add_argument("--peers", type=int, default=2, help="fastest settings of torch that are timed on all pairs")
     args = parser.parse_args()
     given = pairs(args.pairs, args.dim)
     part: Pairs = tuple(a[: max(1, args.pairs // 10)] for a in given)  # type: ignore[assignment]
@@ -140,15 +139,16 @@ def main() -> int:
     for name in ("hnscore sampled", "hnscore closed form"):
         memory[name] = growth_in_child(runs(given, args.samples, args.threads)[name])
 
-    # The best settings of torch are found on a tenth of the pairs.
+    # The best settings of torch, with one worker and with several, are found on a tenth of the pairs.
     trial = {}
     for name, prepare in runs(part, args.samples, args.threads).items():
         run = prepare()
         run()
         trial[name] = min(_seconds(run) for _ in range(2))
-    peers = sorted((name for name in trial if name.startswith("torch")), key=trial.__getitem__)[: args.peers]
-    chosen = {name: prepare for name, prepare in runs(given, args.samples, args.threads).items()
-              if name.startswith("hnscore") or name in peers}  # fmt: skip
+    torch_runs = sorted((name for name in trial if name.startswith("torch")), key=trial.__getitem__)
+    peers = [*[n for n in torch_runs if "workers" in n][:1], next(n for n in torch_runs if "workers" not in n)]
+    every = runs(given, args.samples, args.threads)
+    chosen = {name: every[name] for name in ("hnscore sampled", "hnscore closed form", *peers)}
     times: dict[str, list[float]] = {name: [] for name in chosen}
     for _ in range(args.rounds):
         for name, prepare in chosen.items():
