@@ -469,3 +469,55 @@ def row_numbers(name: str, x: Any, n: int) -> NDArray[np.int64]:
 def not_negative(name: str, value: float) -> None:
     if value < 0:
         raise ValueError(f"{name} must be at least 0, got {value}; pass a value in that range")
+
+
+# ---- Gaussians -------------------------------------------------------------------------------------------------------
+
+GAUSSIANS = ("img_mean", "img_var", "txt_mean", "txt_var")
+
+
+def gaussians(*given: Any) -> list[tuple[NDArray[Any], int]]:
+    """Means and variances of n pairs of Gaussians, read where they lie, each with the core's code of its dtype."""
+    arrays = [embeddings(name, x) for name, x in zip(GAUSSIANS, given, strict=True)]
+    first, shape = given[0], arrays[0][0].shape
+    for name, x, (array, _) in zip(GAUSSIANS[1:], given[1:], arrays[1:], strict=True):
+        if is_tensor(x) != is_tensor(first):
+            raise TypeError(
+                f"{name} and img_mean must both be torch tensors or neither, got {type(x).__name__} and "
+                f"{type(first).__name__}; convert one with torch.from_numpy or .numpy()"
+            )
+        if array.shape != shape:
+            raise ValueError(
+                f"{name} has shape {array.shape}, img_mean has shape {shape}; expected equal shapes: row i of all four "
+                "belongs to pair i, one variance per dimension"
+            )
+    return arrays
+
+
+def _rows(rows: Iterable[int]) -> str:
+    named = [str(int(row)) for row in rows]
+    return f"row{'s' if len(named) > 1 else ''} {', '.join(named)} (the first found)"
+
+
+def refuse_negative(name: str, rows: Iterable[int]) -> NoReturn:
+    raise ValueError(
+        f"{name} must have no negative variances, got one in {_rows(rows)}; pass variances, not their logarithms"
+    )
+
+
+def refuse_far_apart(rows: Iterable[int]) -> NoReturn:
+    raise ValueError(
+        f"img_mean, img_var, txt_mean and txt_var must have squared distances and summed variances inside the float64 "
+        f"range, got one outside in {_rows(rows)}; rescale the embeddings"
+    )
+
+
+def refuse_two_points(rows: Iterable[int]) -> NoReturn:
+    raise ValueError(
+        f"img_var and txt_var must not both be 0 where the means differ, since the product of two points is nothing, "
+        f"got that in {_rows(rows)}; give one of them a variance"
+    )
+
+
+def is_float64(code: int) -> bool:
+    return code % _SWAPPED == _core.DTYPES["float64"]
