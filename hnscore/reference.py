@@ -142,13 +142,6 @@ AGGREGATES: dict[str, Callable[[Float, Mask, int], Float]] = {
     "topk": _sum_of_largest,
 }
 
-# What the compiled core calls its recipes, and what defines each of them.
-RECIPES: dict[str, Callable[..., Any]] = {
-    **WEIGHTS,
-    "top_gap": _sum_of_largest,
-    "top_similarity": reference_similarity,
-}
-
 # ---- Score -----------------------------------------------------------------------------------------------------------
 
 
@@ -224,6 +217,91 @@ def counting(
     gap = s - (r - margin)
     return gap, (gap > 0) & allowed
 
+
+# ---- Density ---------------------------------------------------------------------------------------------------------
+
+# d_i of one point from its similarities s to those it is compared with, their squared distances d2 and weights w, and
+# the sums v of its variance and theirs
+
+
+def _weighted_mean(values: Float, w: Float) -> Any:
+    return (values * w).sum() / w.sum()
+
+
+def _nearest(s: Float, w: Float, k: int) -> Any:
+    order = np.argsort(-s, kind="stable")[:k]
+    return _weighted_mean(s[order], w[order])
+
+
+def log_overlap(d2: Float, v: Float, dim: int) -> Float:
+    """ln N(x; t, v I) from the squared distance of x and t."""
+    return np.asarray(-dim / 2 * np.log(2 * np.pi * v) - d2 / (2 * v), np.float64)
+
+
+def _log_of_weighted_mean(logs: Float, w: Float) -> Any:
+    counts = w > 0
+    return np.logaddexp.reduce(np.log(w[counts]) + logs[counts]) - np.log(w.sum())
+
+
+DENSITIES: dict[str, Callable[..., Any]] = {
+    "knn": lambda s, w, k, **_: _nearest(s, w, k),
+    "ball": lambda s, w, min_similarity, **_: ((s >= min_similarity) * w).sum() / w.sum(),
+    "kernel": lambda s, w, temperature, **_: _weighted_mean(np.exp((s - 1) / temperature), w),
+    "mean": lambda s, w, **_: _weighted_mean(s, w),
+    "gaussian": lambda s, w, d2, v, dim, **_: _log_of_weighted_mean(log_overlap(d2, v, dim), w),
+}
+
+
+def density(
+    emb: ArrayLike,
+    kind: str = "knn",
+    *,
+    against: Any = None,
+    weights: ArrayLike | None = None,
+    variance: Any = None,
+    exclude_self: bool = True,
+    similarity: str = "cosine",
+    **settings: Any,
+) -> NDArray[Any]:
+    """`d`, shape (n,). `settings`: k, min_similarity or temperature."""
+    other = emb if against is None else against
+    s = similarity_matrix(emb, other, similarity)
+    n, m = s.shape
+    x, t = given_values(emb), given_values(other)
+    if similarity == "cosine":
+        x, t = x / np.sqrt((x * x).sum(axis=1, keepdims=True)), t / np.sqrt((t * t).sum(axis=1, keepdims=True))
+    w = np.ones(m) if weights is None else np.asarray(weights, np.float64)
+    v, v_other = (np.ones(n), np.ones(m)) if variance is None else (variance if against is not None else [variance] * 2)
+    compared = ~np.eye(n, m, dtype=np.bool_) if exclude_self and against is None else np.ones((n, m), np.bool_)
+    out = np.empty(n)
+    for i in range(n):
+        c = compared[i]
+        d2 = ((x[i] - t[c]) ** 2).sum(axis=1)
+        out[i] = DENSITIES[kind](s[i, c], w[c], d2=d2, v=v[i] + v_other[c], dim=x.shape[1], **settings)
+        if kind == "ball" and weights is None:
+            out[i] *= c.sum()
+    return out.round().astype(np.int64) if kind == "ball" and weights is None else out.astype(np.float32)
+
+
+def knn_graph(
+    emb: ArrayLike, k: int, *, against: Any = None, exclude_self: bool = True, similarity: str = "cosine"
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The k largest similarities of each point, descending, and whose they are; both (n, k)."""
+    s = similarity_matrix(emb, emb if against is None else against, similarity)
+    if exclude_self and against is None:
+        np.fill_diagonal(s, -np.inf)
+    indices = np.argsort(-s, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(s, indices, axis=1).astype(np.float32), indices
+
+
+# What the compiled core calls its recipes, and what defines each of them.
+RECIPES: dict[str, Callable[..., Any]] = {
+    **WEIGHTS,
+    "top_gap": _sum_of_largest,
+    "top_similarity": reference_similarity,
+    "kernel": DENSITIES["kernel"],
+    "overlap": DENSITIES["gaussian"],
+}
 
 # ---- The same decisions on larger data -------------------------------------------------------------------------------
 

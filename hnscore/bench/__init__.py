@@ -1,13 +1,13 @@
 """``hnscore bench``: hnscore beside what people use today, in one run on one machine.
 
-workloads, regimes: the inputs; methods: what is timed; measure: how; modes, cascade: which comparisons there are;
-report: tables, the machine, results on disk.
+workloads, regimes: the inputs; methods: what is timed; measure: how; modes, cascade, density: which comparisons there
+are; report: tables, the machine, results on disk.
 """
 
 import argparse
 import sys
 
-MODES = ("table", "shapes", "latency", "memory", "haswell", "flickr", "cascade")
+MODES = ("table", "shapes", "latency", "memory", "haswell", "flickr", "cascade", "density")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     modes.add_argument("--haswell", action="store_true", help="the avx2 target beside NumPy held to OpenBLAS's Haswell")
     modes.add_argument("--flickr", action="store_true", help="a real round of Flickr8k; needs HNSCORE_DATA")
     modes.add_argument("--cascade", action="store_true", help="dense beside cascade on real and made embeddings")
+    modes.add_argument("--density", action="store_true", help="densities and neighbours beside FAISS and torch")
     modes.add_argument("--all", action="store_true", help="all of these")
     out = parser.add_argument_group("output")
     out.add_argument("--only", metavar="TEXT", help="of the table only methods whose name holds one of these, by comma")

@@ -18,6 +18,7 @@ import hnscore
 from hnscore import _core
 from hnscore.bench import regimes, workloads
 from hnscore.bench.cascade import cascade as cascade
+from hnscore.bench.density import density as density
 from hnscore.bench.measure import TRUTH_ROWS, Result, best, compare, growth_in_child, ratio
 from hnscore.bench.methods import PEER, TUNED, Method, Run, affordable, set_threads
 from hnscore.bench.report import Group, Row, elsewhere, mebibytes, percent, say, seconds
