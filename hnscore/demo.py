@@ -164,23 +164,23 @@ def draw_selection(output: str | os.PathLike[str], n_threads: int | None = None)
 
     def panel(name: str, rule: str) -> _selection_picture.Panel:
         picks = hnscore.core_set(emb, N_PICKS, n_threads=n_threads) if name == "core_set" else chosen(name)
-        cosine = _cosine(emb[picks][:, None], emb[picks])[np.triu_indices(N_PICKS, 1)]
         share = float(scores[picks].sum(dtype=np.float64)) / best
         return _selection_picture.Panel(
-            name, rule, picks.tolist(), share, float(cosine.mean()), divided=name == "budgeted"
+            name, rule, picks.tolist(), share, _mean_cosine(emb[picks]), divided=name == "budgeted"
         )
 
+    at_random = N_PICKS * float(scores.mean(dtype=np.float64)) / best, _mean_cosine(emb)
     explanation = (
-        f"{N_PICKS} of the {len(emb)} images of the demo, by each method with every keyword at its default. Grey: the "
-        f"pool along the two directions in which it spreads most; they hold {shown:.0%} of the variance, so some "
-        "that look close are not. Thumbnails that would overlap are moved, with a line to their place. Regions: the sides "
-        "of the mean along three directions (dashed: two of them)."
+        f"{N_PICKS} of the demo's {len(emb)} images, by each method with every keyword at its default. Picked at "
+        f"random they would have {at_random[0]:.0%} of the best sum and a cosine of {at_random[1]:.2f}. Grey: the pool "
+        f"along the two directions in which it spreads most, which hold {shown:.0%} of its variance: some that look "
+        "close are not. Thumbnails that would overlap are moved, with a line to their place. Dashed: sides of regions."
     )
     sheet = _selection_picture.draw(
         [
             panel("top", "the highest scores"),
             panel("density", "the highest scores, made less where it is crowded"),
-            panel("budgeted", f"the highest scores of each of {2**N_AXES} regions"),
+            panel("budgeted", f"high scores of {2**N_AXES} regions: signs of {N_AXES} directions"),
             panel("repulsive", "high scores, less the likeness to the other picks"),
             panel("coverage", "picks that high scores have near them"),
             panel("core_set", "no scores: always the one farthest from the picks"),
@@ -192,6 +192,14 @@ def draw_selection(output: str | os.PathLike[str], n_threads: int | None = None)
         explanation,
     )
     Path(output).write_text(sheet, encoding="utf-8")
+
+
+def _mean_cosine(emb: npt.NDArray[np.float16]) -> float:
+    """Of all pairs of two rows: |sum of the rows|^2 is the sum over all pairs, with each row's own."""
+    x = emb.astype(np.float64)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    n = len(x)
+    return float((np.square(x.sum(axis=0)).sum() - n) / (n * (n - 1)))
 
 
 def _principal_components(emb: npt.NDArray[np.float16]) -> tuple[npt.NDArray[np.float64], float]:
