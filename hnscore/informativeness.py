@@ -133,7 +133,7 @@ def informativeness(
     and once saturating: they are standardised, added, and standardised again, so that both uncertainties have
     variance 1 before their weights.
 
-    Memory beyond inputs and outputs: ``60 * n`` bytes and for each thread ``8 * (n_samples + 10) * dim``.
+    Memory beyond inputs and outputs: about ``80 * n`` bytes, and for each thread ``8 * (n_samples + 10) * dim``.
 
     The method section of [1]_ was not at hand: it joins variances, the distance of the Gaussians and their matching
     probability, and this is our reading of it. The form of the probability is that of probabilistic cross-modal
