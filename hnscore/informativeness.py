@@ -133,7 +133,7 @@ def informativeness(
     and once saturating: they are standardised, added, and standardised again, so that both uncertainties have
     variance 1 before their weights.
 
-    Memory beyond inputs and outputs: ``60 * n`` bytes and for each thread ``8 * (n_samples + 10) * dim``.
+    Memory beyond inputs and outputs: about ``80 * n`` bytes, and for each thread ``8 * (n_samples + 10) * dim``.
 
     The method section of [1]_ was not at hand: it joins variances, the distance of the Gaussians and their matching
     probability, and this is our reading of it. The form of the probability is that of probabilistic cross-modal
@@ -150,9 +150,9 @@ def informativeness(
     Examples
     --------
     >>> import numpy as np, hnscore
-    >>> mean, certain, vague = np.eye(3), np.full((3, 3), 0.01), np.diag([0.01, 0.1, 1.0])
-    >>> hnscore.informativeness(mean, certain, mean, vague + 0.01).total.round(2)
-    array([-2.34, -0.12,  2.45], dtype=float32)
+    >>> mean, certain, vague = np.eye(3), np.full((3, 3), 0.01), np.full((3, 3), [[0.01], [0.1], [1.0]])
+    >>> hnscore.informativeness(mean, certain, mean, vague).total.round(2)
+    array([-2.07, -0.56,  2.63], dtype=float32)
     """
     choice("match", match, ("closed_form", "sampled"))
     arrays = gaussians(img_mean, img_var, txt_mean, txt_var)

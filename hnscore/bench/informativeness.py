@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import hnscore
 from hnscore.bench.measure import growth_in_child
 from hnscore.bench.methods import Run, set_threads
+from hnscore.bench.report import say
 
 SCALE = SHIFT = 15.0
 CHUNKS = (64, 256, 1024)  # pairs at a time; 1024 of dim 512 with 7 draws are two buffers of 14 MiB for each side
@@ -133,24 +134,25 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default: %(default)s)")
     args = parser.parse_args()
     given = pairs(args.pairs, args.dim)
-    part: Pairs = tuple(a[: max(1, args.pairs // 10)] for a in given)  # type: ignore[assignment]
+    part: Pairs = tuple(a[: max(1, args.pairs // 40)] for a in given)  # type: ignore[assignment]
 
     memory = {}  # before this process has started threads, which a forked child would miss
     for name in ("hnscore sampled", "hnscore closed form"):
         memory[name] = growth_in_child(runs(given, args.samples, args.threads)[name])
 
-    # The best settings of torch, with one worker and with several, are found on a tenth of the pairs.
+    # The best settings of torch, with one worker and with several, are found on a part of the pairs.
     trial = {}
     for name, prepare in runs(part, args.samples, args.threads).items():
         run = prepare()
-        run()
-        trial[name] = min(_seconds(run) for _ in range(2))
+        trial[name] = min(_seconds(run) for _ in range(3))
+        say(f"{name}: {trial[name]:.3f} s")
     torch_runs = sorted((name for name in trial if name.startswith("torch")), key=trial.__getitem__)
     peers = [*[n for n in torch_runs if "workers" in n][:1], next(n for n in torch_runs if "workers" not in n)]
     every = runs(given, args.samples, args.threads)
     chosen = {name: every[name] for name in ("hnscore sampled", "hnscore closed form", *peers)}
     times: dict[str, list[float]] = {name: [] for name in chosen}
-    for _ in range(args.rounds):
+    for n in range(args.rounds):
+        say(f"round {n + 1} of {args.rounds}")
         for name, prepare in chosen.items():
             times[name].append(_seconds(prepare()))
 
