@@ -364,9 +364,11 @@ def region_labels(name: str, x: Any, n: int) -> NDArray[np.int64]:
 
 def as_float64(array: NDArray[Any], code: int) -> NDArray[np.float64]:
     """A copy of rows that `embeddings` read."""
-    if code == _BFLOAT16:
-        array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-    return array.astype(np.float64)
+    return (_widened(array) if code == _BFLOAT16 else array).astype(np.float64)
+
+
+def _widened(bfloat16: NDArray[Any]) -> NDArray[np.float32]:
+    return (bfloat16.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
 
 
 def same_width(name: str, array: NDArray[Any], other_name: str, other: NDArray[Any]) -> None:
@@ -466,9 +468,11 @@ def row_numbers(name: str, x: Any, n: int) -> NDArray[np.int64]:
     return rows
 
 
-def not_negative(name: str, value: float) -> None:
-    if value < 0:
-        raise ValueError(f"{name} must be at least 0, got {value}; pass a value in that range")
+def not_negative(name: str, value: Any) -> float:
+    number = real(name, value)
+    if number < 0:
+        raise ValueError(f"{name} must be at least 0, got {number}; pass a value in that range")
+    return number
 
 
 # ---- Gaussians -------------------------------------------------------------------------------------------------------
@@ -521,3 +525,75 @@ def refuse_two_points(rows: Iterable[int]) -> NoReturn:
 
 def is_float64(code: int) -> bool:
     return code % _SWAPPED == _core.DTYPES["float64"]
+
+
+# ---- hnscore.nn ------------------------------------------------------------------------------------------------------
+
+
+def feature_dim(name: str, shape: tuple[int, ...], dim: int) -> None:
+    if len(shape) != 2:
+        raise ValueError(f"{name} must have 2 dimensions (rows, {dim}), got shape {shape}; reshape it, one row of each")
+    if shape[1] != dim:
+        raise ValueError(
+            f"{name} must have {dim} columns, the {name}_dim of the encoder, got shape {shape}; use the features that "
+            "the encoder was made for, or make another one"
+        )
+
+
+def features(name: str, x: Any, dim: int) -> tuple[NDArray[Any], int]:
+    """Features of `dim` columns, where they lie, and the core's code of their dtype."""
+    array, code = embeddings(name, x)
+    feature_dim(name, array.shape, dim)
+    return array, code
+
+
+def float32_features(name: str, array: NDArray[Any], code: int, start: int = 0) -> NDArray[np.float32]:
+    """A contiguous float32 copy; row i is row `start + i` of the caller."""
+    if code == _BFLOAT16:
+        array = _widened(array)
+    with np.errstate(over="ignore"):
+        copy = np.array(array, np.float32, order="C")
+    bad = np.flatnonzero(~np.isfinite(copy).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"{name} must be finite in float32, got NaN, Inf or a value beyond 3.4e38 in row {start + bad[0]} (the "
+            "first found); repair or drop it"
+        )
+    return copy
+
+
+def of_type(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}; make one and pass it")
+
+
+def one_text_per_image(name: str, n: int, other: str, n_other: int) -> None:
+    if n != n_other:
+        raise ValueError(
+            f"{name} and {other} must have the same number of rows, row i of both belonging to pair i, got {n} and "
+            f"{n_other}; repeat an image that has several texts"
+        )
+
+
+def enough_images(n_images: int) -> None:
+    if n_images < 4:
+        raise ValueError(
+            "img must hold at least 4 different images (or groups, where given), 2 to train on and 2 to hold out, got "
+            f"{n_images}; pass more pairs"
+        )
+
+
+def finite_loss(value: float, epoch: int, lr: float) -> None:
+    if not math.isfinite(value):
+        raise ValueError(
+            f"lr must be small enough for a finite loss, got {value} in epoch {epoch} with lr={lr}; pass a smaller lr "
+            "(the encoder has the best weights of the epochs before)"
+        )
+
+
+def share(name: str, value: Any, or_zero: bool = False) -> float:
+    number = real(name, value)
+    if not 0 <= number < 1 or (number == 0 and not or_zero):
+        least = "at least 0" if or_zero else "above 0"
+        raise ValueError(f"{name} must be {least} and below 1, a share, got {number}; pass a value in that range")
+    return number
