@@ -39,12 +39,14 @@ def test_rows_of_repulsion() -> None:
 @pytest.mark.parametrize("kind", ["normals", "clustered"])
 def test_all_coverages_are_equal(kind: str) -> None:
     rows = _finished(selection.coverage(kind, 300, 32, 20, THREADS, 1), "hnscore coverage")
-    assert {row["check"].split(";")[0] for row in rows} == {"picks: equal"}
+    assert all(row["check"].startswith("picks: equal") for row in rows)  # gains may tie but for rounding
 
 
 def test_picks_that_differ_are_told() -> None:
     told = selection._same(np.array([1, 2, 4]), np.array([1, 2, 3, 5]), lambda picks: picks.sum(), "sum")
     assert told == "picks: the first 2 equal; sum 7.000000, of hnscore's 6.000000"
+    told = selection._same(np.array([2, 1]), np.array([1, 2, 3]), lambda picks: picks.sum(), "sum")
+    assert told == "picks: equal but for their order; sum 3.000000"
 
 
 def test_radius() -> None:

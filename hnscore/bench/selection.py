@@ -197,9 +197,15 @@ def _row(task: str, result: Result, ours: Result) -> Row:
 
 
 def _same(picks: Picks, ours: Picks, quality: Callable[[Picks], Any], name: str) -> str:
-    """Whether the picks are those of hnscore, and if not from where on, and what that makes of their quality."""
+    """Whether the picks are those of hnscore, and if not from where on, and what that makes of their quality.
+
+    Two gains that are equal but for their rounding, as of rows that cover one another and nothing else, come in any
+    order.
+    """
     ours = ours[: len(picks)]
-    if picks is ours or np.array_equal(picks, ours):
+    if np.array_equal(picks, ours):
         return f"picks: equal; {name} {quality(ours):.6f}"
+    if np.array_equal(np.sort(picks), np.sort(ours)):
+        return f"picks: equal but for their order; {name} {quality(ours):.6f}"
     first = int(np.argmax(picks != ours))
     return f"picks: the first {first} equal; {name} {quality(picks):.6f}, of hnscore's {quality(ours):.6f}"
