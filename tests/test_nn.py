@@ -5,7 +5,7 @@ import math
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ml_dtypes
@@ -21,6 +21,15 @@ RNG = np.random.default_rng(0)
 IMG = RNG.standard_normal((120, 10)).astype(np.float32)
 TXT = np.tanh(IMG @ RNG.standard_normal((10, 7)) + 0.5 * RNG.standard_normal((120, 7))).astype(np.float32)
 QUICK: dict[str, Any] = {"epochs": 4, "batch_size": 32, "lr": 0.02, "random_state": 5}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Matrices as small as these are slower with two."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(count)
 
 
 def small(seed: int = 1, **settings: Any) -> ProbabilisticEncoder:
@@ -239,12 +248,18 @@ def test_learns_to_match_and_where_to_doubt(seed: int) -> None:
 
 
 def test_variances_by_the_loss_are_learnt_with_the_means() -> None:
+    def likelihood(pairs: GaussianPairs, groups: torch.Tensor) -> torch.Tensor:
+        var = pairs.img_var + pairs.txt_var
+        return ((pairs.img_mean - pairs.txt_mean).square() / var + var.log()).mean()
+
+    for variances, expected in (("loss", True), ("held_out", False)):
+        encoder = small()
+        fit(encoder, IMG, TXT, loss=likelihood, variances=variances, **QUICK)
+        var = encoder.encode_images(IMG)[1]
+        assert (np.ptp(var, axis=1).max() > 1e-3) == expected  # the dimensions of a row differ
     encoder = small()
-    start = weights(encoder)
     fit(encoder, IMG, TXT, variances="loss", **QUICK)
-    rows = encoder.img.log_var.weight
-    assert not torch.equal(rows[0], rows[1])  # unlike "held_out", which gives all dimensions the same variance
-    assert weights(encoder)["img.log_var.weight"] != start["img.log_var.weight"]
+    assert np.ptp(encoder.encode_images(IMG)[1].sum(axis=1)) > 1e-3  # rows differ
 
 
 def test_variances_and_match_probability_are_their_formulas() -> None:
@@ -263,18 +278,14 @@ def test_variances_and_match_probability_are_their_formulas() -> None:
         expected *= apart.mean() / 2 / expected.mean()
         # float32 weights and activations: some 2^-24 in the exponent, which is of order 1.
         np.testing.assert_allclose(var.sum(axis=1), expected, rtol=1e-5)
-    # Platt: no small change of scale or shift lowers the cross-entropy of the held-out pairs, which are one batch.
+    # Platt: the residuals of the held-out pairs, which are one batch, sum to 0, and so do their products with the
+    # distances: the gradient of the cross-entropy. Targets of 0 and 1 instead would move the sum by some percent.
     both = (pairs.img_mean[:, None] - pairs.txt_mean) ** 2 + pairs.img_var[:, None] + pairs.txt_var
     distance, match, n = np.sqrt(both.sum(axis=2)), np.eye(len(held), dtype=bool), len(held)
     target = np.where(match, (n + 1) / (n + 2), 1 / (n * n - n + 2))
-
-    def cross_entropy(scale: float, shift: float) -> float:
-        logit = 2 * (shift - scale * distance)
-        return float((target * np.logaddexp(0, -logit) + (1 - target) * np.logaddexp(0, logit)).mean())
-
-    best = cross_entropy(result.scale, result.shift)
-    for scale, shift in ((1.02, 1.0), (0.98, 1.0), (1.0, 1.02), (1.0, 0.98), (1.02, 1.02), (0.98, 0.98)):
-        assert best < cross_entropy(scale * result.scale, shift * result.shift)
+    residual = 1 / (1 + np.exp(-2 * (result.shift - result.scale * distance))) - target
+    assert abs(residual.sum()) < 1e-3 * np.abs(residual).sum()
+    assert abs((residual * distance).sum()) < 1e-3 * np.abs(residual * distance).sum()
 
 
 def slow_precision(img: NDArray[Any], txt: NDArray[Any], match: NDArray[Any]) -> float:
@@ -324,12 +335,13 @@ def test_a_second_fit_continues() -> None:
 # ---- fit: what it leaves alone ---------------------------------------------------------------------------------------
 
 
-def test_same_seed_same_bits() -> None:
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_same_seed_same_bits(n_threads: int) -> None:
     runs = []
     for seed in (5, 5, 6):
         torch.manual_seed(len(runs))  # must not matter
         encoder = small()
-        result = fit(encoder, IMG, TXT, **(QUICK | {"random_state": seed}))
+        result = fit(encoder, IMG, TXT, **(QUICK | {"random_state": seed, "n_threads": n_threads}))
         runs.append((weights(encoder), result.history, result.scale, result.held_out.tolist()))
     assert runs[0] == runs[1]
     assert runs[0][0] != runs[2][0]
@@ -342,8 +354,12 @@ def test_global_state_is_left_as_it_was() -> None:
     encoder = small()
     fit(encoder, img, txt, n_threads=1, **QUICK)
     fit(encoder, img, txt, epochs=1)
-    with pytest.raises(RuntimeError, match="stop"):
-        fit(encoder, img, txt, loss=lambda *_: (_ for _ in ()).throw(RuntimeError("stop")), n_threads=1)
+
+    def stop(*_: object) -> torch.Tensor:
+        raise RuntimeError(f"stopped with {torch.get_num_threads()} threads")
+
+    with pytest.raises(RuntimeError, match=f"stopped with {count + 1} threads"):
+        fit(encoder, img, txt, loss=stop, n_threads=count + 1)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == count
     np.testing.assert_array_equal(img.numpy(), IMG)
@@ -458,7 +474,7 @@ def test_bad_arguments_of_fit(changes: dict[str, Any], error: type[Exception], w
         fit(**(FIT | changes))
     for word in words:
         assert word in str(caught.value)
-    if "lr too large" not in str(caught.value) and "loss" not in changes:
+    if "loss" not in changes:  # the one error that comes late
         assert weights(ENCODER) == before
 
 
@@ -476,6 +492,8 @@ def test_bad_arguments_of_the_modules() -> None:
             ENCODER.encode_images(x)
     with pytest.raises(ValueError, match="row 17"):
         ENCODER.encode_images(NAN)
+    with pytest.raises(ValueError, match="row 4817"):  # of the second part that is embedded
+        ENCODER.encode_images(np.vstack([np.zeros((4800, 10)), NAN]))
     with pytest.raises(ValueError, match="groups must have the same number of rows"):
         ProbabilisticLoss()(gaussians(4, 3, torch.float32), torch.arange(3))
 

@@ -74,7 +74,7 @@ def fit(
     variances: str = "held_out",
     epochs: int = 60,
     batch_size: int = 256,
-    lr: float = 1e-3,
+    lr: float = 3e-4,
     weight_decay: float = 1e-2,
     held_out: float = 0.1,
     patience: int = 10,
@@ -116,7 +116,8 @@ def fit(
         Default: `ProbabilisticLoss()`. Parameters of a module are learnt too, with 50 times the lr: scale and shift
         are of the order of ten. The last step above is for a ProbabilisticLoss with ``learn=True``.
     variances : {"held_out", "loss"}
-        ``"loss"`` learns them together with the means by the gradient of the loss instead.
+        ``"loss"`` learns them together with the means by the gradient of the loss instead. The variances of a row are
+        all equal either way, unless a loss of your own looks at more of them than their sum.
     epochs, batch_size, patience : int
         At least 1, 2 and 1. Batches are of nearly equal size, so that none is much smaller than the others; a
         batch_size above n gives one batch.
