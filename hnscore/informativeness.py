@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 from . import _core
 from ._arrays import (
-    GAUSSIANS,
     as_float64,
     choice,
-    gaussians,
     integer,
     is_float64,
     like,
@@ -21,11 +19,9 @@ from ._arrays import (
     random_generator,
     real,
     refuse_bad_rows,
-    refuse_far_apart,
-    refuse_negative,
-    refuse_two_points,
     threads,
 )
+from ._checks import GAUSSIANS, gaussians, refuse_far_apart, refuse_negative, refuse_two_points
 from ._progress import rows_bar
 
 Float = NDArray[np.float64]

@@ -16,21 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from .. import _arrays
-from .._arrays import (
-    choice,
-    enough_images,
-    features,
-    finite_loss,
-    float32_features,
-    integer,
-    not_negative,
-    of_type,
-    one_text_per_image,
-    positive,
-    random_generator,
-    share,
-    threads,
-)
+from .._arrays import choice, integer, not_negative, of_type, positive, random_generator, share, threads
+from .._checks import enough_images, features, finite_loss, float32_features, one_text_per_image
 from .encoder import CHUNK, ProbabilisticEncoder, evaluating, seeded
 from .loss import ProbabilisticLoss, distances
 

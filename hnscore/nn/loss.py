@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .._arrays import not_negative, one_text_per_image, positive, real
+from .._arrays import not_negative, positive, real
+from .._checks import one_text_per_image
 from .encoder import GaussianPairs
 
 
