@@ -336,6 +336,26 @@ def not_negative(name: str, value: Any) -> float:
     return number
 
 
+def within(name: str, value: Any, least: float, most: float) -> float:
+    number = real(name, value)
+    if not least <= number <= most:
+        raise ValueError(f"{name} must be from {least:g} to {most:g}, got {number:g}; rescale it")
+    return number
+
+
+def at_least(name: str, value: Any, least: float, meaning: str) -> float:
+    number = real(name, value)
+    if number < least:
+        raise ValueError(f"{name} must be at least {least:g}, {meaning}, got {number:g}; raise it")
+    return number
+
+
+def flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}; pass a bool")
+    return bool(value)
+
+
 def share(name: str, value: Any, or_zero: bool = False) -> float:
     number = real(name, value)
     if not 0 <= number < 1 or (number == 0 and not or_zero):

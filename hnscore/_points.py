@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from ._arrays import choice, embeddings, is_tensor, not_empty, positive, refuse_bad_rows, same_library, threads
+from ._arrays import choice, embeddings, flag, is_tensor, not_empty, positive, refuse_bad_rows, same_library, threads
 from ._checks import other_points, same_width
 from ._pool import best_in_pool
 
@@ -29,7 +29,7 @@ class Points:
             same_library(emb, is_tensor(against), "emb", "against")
             same_width("emb", self.emb, "against", self.other)
             not_empty("against", self.other)
-        self.exclude_self = self.own and bool(exclude_self)
+        self.exclude_self = flag("exclude_self", exclude_self) and self.own
         self.similarity = similarity
         self.threads = threads(n_threads)
         self.compared = len(self.other) - self.exclude_self

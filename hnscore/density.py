@@ -9,7 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from ._arrays import as_float64, choice, integer, like, only_with, point_values, positive, refuse_bad_rows
+from ._arrays import (
+    as_float64,
+    at_least,
+    choice,
+    integer,
+    like,
+    only_with,
+    point_values,
+    positive,
+    refuse_bad_rows,
+    within,
+)
 from ._checks import similarity_level
 from ._kernels import kernel_gains, triangle_sums
 from ._points import Points, checked_method, neighbours
@@ -17,6 +28,8 @@ from ._pool import check_rows, choose, pack, pool_blocks
 from ._progress import rows_bar
 
 _KINDS = ("knn", "ball", "kernel", "mean", "gaussian")
+_LEAST_TEMPERATURE = 1e-5  # where a kernel is known to 2 %
+_VARIANCES = (1e-18, 1e18)  # what float32 exponents can take
 _CHUNK_VALUES = 2**20  # of points read as float64 at a time
 
 
@@ -60,16 +73,19 @@ def density(
     k : int
         For ``kind="knn"``: up to the number of points compared with.
     min_similarity : float
-        For ``kind="ball"``; from -1 to 1 under cosine.
+        For ``kind="ball"``; from -1 to 1 under cosine. Equal rows may have a cosine of 1 - 2^-53: for copies take
+        1 - 1e-12, not 1.
     temperature : float
-        For ``kind="kernel"``: the similarity difference over which a point's share falls by a factor of e.
+        For ``kind="kernel"``: the similarity difference over which a point's share falls by a factor of e; at least
+        1e-5.
     against : array (m, dim), optional
         The points to compare with. Default: the other rows of `emb`.
     weights : array (m,), optional
         Of the points compared with, at least 0: means are weighted, the number in a ball becomes its share of the
         weights.
     variance : array (n,), optional
-        For ``kind="gaussian"``: per coordinate, above 0; with `against` a pair of arrays, (n,) and (m,).
+        For ``kind="gaussian"``: of each coordinate, from 1e-18 to 1e18; with `against` a pair of arrays, (n,) and
+        (m,).
     exclude_self : bool
         Whether a point is compared with the others only. Without meaning where `against` is given.
     similarity : {"cosine", "dot"}
@@ -86,9 +102,10 @@ def density(
     Returns
     -------
     density : float32 array (n,), int64 for "ball" without weights
-        The kind of array that `emb` is. The numbers in a ball are exact, as are the neighbours of "knn"; a kernel is
-        off by at most ``4 * 2^-24 / temperature`` of itself and a few roundings more; an overlap's logarithm by about
-        ``2^-21 / v`` at the nearest point plus ``dim * 2^-22``.
+        The kind of array that `emb` is. The numbers in a ball are exact, as are the neighbours of "knn"; a weighted
+        ball is off by at most 2^-19 of itself. A kernel is off by at most ``4 * 2^-24 / temperature`` and 2^-18 of
+        itself; an overlap's logarithm by about ``2^-21 / v`` at the nearest point plus ``dim * 2^-22``; a mean by
+        about 2^-50 of the largest ``weight * norm``, over the weights compared with.
 
     Raises
     ------
@@ -108,12 +125,13 @@ def density(
     >>> import numpy as np, hnscore
     >>> points = np.array([[1, 0], [0.9, 0.1], [0.8, 0.3], [-1, 0.1]], np.float32)
     >>> hnscore.density(points, k=2).round(2)
-    array([ 0.96,  0.98,  0.95, -0.95], dtype=float32)
+    array([ 0.97,  0.98,  0.95, -0.94], dtype=float32)
     """
     choice("kind", kind, _KINDS)
     choice("similarity", similarity, ("cosine", "dot"))
     choice("precision", precision, _core.PRECISIONS)
     checked_method(method, kind, precision)
+    k = integer("k", k, 1, None, "points compared with")
     if kind != "knn":
         only_with("k", k != 20, "kind='knn'", False)
     only_with("min_similarity", min_similarity is not None, "kind='ball'", kind == "ball")
@@ -123,11 +141,13 @@ def density(
         raise ValueError(f"similarity must be 'cosine' for kind='kernel', got {similarity!r}; leave it out")
     points = Points(emb, against, exclude_self, similarity, n_threads)
     if weights is not None:
-        weights = point_values("weights", weights, len(points.other), least=0.0)
+        weights = _unit_weights(point_values("weights", weights, len(points.other), least=0.0))
+        if kind in ("ball", "kernel"):  # as the core has them
+            weights = weights.astype(np.float32).astype(np.float64)
     if kind == "ball":
         min_similarity = similarity_level("min_similarity", min_similarity, similarity)
     elif kind == "kernel":
-        temperature = positive("temperature", temperature)
+        temperature = at_least("temperature", temperature, _LEAST_TEMPERATURE, "below which float32 tells no kernel")
     elif kind == "gaussian":
         variance = _variances(variance, points)
     points.enough()
@@ -142,9 +162,8 @@ def density(
     elif kind == "ball":
         assert min_similarity is not None
         result = _ball(points, min_similarity, weights, precision, method, bar)
-        if weights is None:
-            return like(emb, result.astype(np.int64))
-        result /= total
+        if weights is not None:
+            result = np.minimum(result / total, 1.0)  # but for rounding it never is more
     elif kind == "kernel":
         assert temperature is not None
         result = _kernel(points, temperature, weights, precision, bar) / total
@@ -154,7 +173,13 @@ def density(
         result = _gaussian(points, variance, weights, precision, bar) - np.log(total)
     if bar is not None:
         bar(1.0)
-    return like(emb, result.astype(np.float32))
+    return like(emb, result.astype(np.int64 if kind == "ball" and weights is None else np.float32))
+
+
+def _unit_weights(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """With the largest 1: only their ratios matter, and no sum leaves the range of its type."""
+    largest = weights.max(initial=0.0)
+    return weights / largest if largest > 0 else weights
 
 
 def _knn(
@@ -260,18 +285,21 @@ def _mean(points: Points, weights: NDArray[np.float64] | None) -> NDArray[np.flo
 
 
 def _variances(variance: Any, points: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def values(name: str, x: Any, n: int) -> NDArray[np.float64]:
+        v = point_values(name, x, n, above=0.0)
+        for extreme in (v.min(initial=1.0), v.max(initial=1.0)):
+            within(name, float(extreme), *_VARIANCES)
+        return v
+
     if points.own:
-        own = point_values("variance", variance, points.n, above=0.0)
+        own = values("variance", variance, points.n)
         return own, own
     if not (isinstance(variance, (tuple, list)) and len(variance) == 2):
         raise TypeError(
             f"variance must be a pair of arrays with against, of emb and of against, got {type(variance).__name__}; "
             "pass (emb_variance, against_variance)"
         )
-    return (
-        point_values("variance[0]", variance[0], points.n, above=0.0),
-        point_values("variance[1]", variance[1], len(points.other), above=0.0),
-    )
+    return values("variance[0]", variance[0], points.n), values("variance[1]", variance[1], len(points.other))
 
 
 def _gaussian(
@@ -285,11 +313,6 @@ def _gaussian(
     p = points
     own, other = variance
     unit = 2 * float(np.exp(np.log(other).mean()))
-    for name, v in zip(("variance", "variance of against"), variance, strict=True):
-        furthest = float(np.abs(np.log2(v / unit)).max())
-        if furthest > 60:
-            real_range = "within a factor of 2^60 of their geometric mean"
-            raise ValueError(f"{name} must be {real_range}, got a factor of 2^{furthest:.0f}; raise the smallest")
     squares = p.own_similarity() if p.similarity == "dot" else None
     owners = np.arange(p.n, dtype=np.int32) if p.own else None
     with np.errstate(divide="ignore"):

@@ -64,7 +64,8 @@ struct Kernel {
     template <class S>
     static inline typename S::F32 term(const Pairs<S>& p) {
         const typename S::F32 minus_rate = S::sub(S::zero(), p.rate);
-        return S::add(exp_of<S>(S::fma(S::mul(p.acc, p.scale), p.factor, minus_rate)), p.shift);
+        const typename S::F32 x = S::fma(S::mul(p.acc, p.scale), p.factor, minus_rate);
+        return S::add(exp_of<S>(S::min(x, S::zero())), p.shift);  // s is at most 1, but for rounding
     }
 };
 
