@@ -1,11 +1,10 @@
 // The engine for Python. Arguments were checked by hnscore/_arrays.py; here only what would otherwise be undefined.
-#include "bind.h"
-
 #include <pybind11/stl.h>
 
 #include <algorithm>
 #include <limits>
 
+#include "bind.h"
 #include "cpu/dispatch.h"
 #include "cpu/plan.h"
 

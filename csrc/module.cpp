@@ -3,6 +3,7 @@
 void register_config(pybind11::module_& m);
 void register_engine(pybind11::module_& m);
 void register_select(pybind11::module_& m);
+void register_gaussians(pybind11::module_& m);
 
 // Nothing in the core needs the interpreter lock between a call's arguments and its result.
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
@@ -10,4 +11,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     register_config(m);
     register_engine(m);
     register_select(m);
+    register_gaussians(m);
 }

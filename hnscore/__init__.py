@@ -5,6 +5,7 @@ from ._core import config as _config
 from ._texts import MarginWarning
 from .allocation import allocate
 from .density import density
+from .informativeness import Informativeness, fuse, informativeness
 from .neighbours import knn_graph
 from .references import reference_similarity
 from .score import score
@@ -13,12 +14,15 @@ from .selection import core_set, select
 
 __version__: str = _config()["version"]
 __all__ = [
+    "Informativeness",
     "MarginWarning",
     "Scorer",
     "__version__",
     "allocate",
     "core_set",
     "density",
+    "fuse",
+    "informativeness",
     "knn_graph",
     "reference_similarity",
     "score",

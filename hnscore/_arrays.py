@@ -1,4 +1,5 @@
-"""Arguments in, results out. Every argument error of hnscore is raised in this file.
+"""Arguments in, results out. Every argument error of hnscore is raised in this file or, where one function alone asks
+for something, in `_checks.py`.
 
 An error names the argument, what was expected, what came, and the remedy: TypeError for kinds and dtypes, ValueError
 for shapes and values. Embeddings become (ndarray view, dtype code of the core) and are never copied.
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from . import _core
 
-_BFLOAT16 = _core.DTYPES["bfloat16"]
+BFLOAT16 = _core.DTYPES["bfloat16"]
 _SWAPPED = 256
 _NATIVE = {np.dtype(name): code for name, code in _core.DTYPES.items() if name != "bfloat16"}
 _CODES = _NATIVE | {d.newbyteorder(): code + _SWAPPED for d, code in _NATIVE.items() if d.itemsize > 1}
@@ -47,15 +48,15 @@ def _from_torch(name: str, tensor: Any) -> tuple[NDArray[Any], int | None]:
     if tensor.layout is not torch.strided:
         raise ValueError(f"{name} must be a dense tensor, got layout {tensor.layout}; call .to_dense() first")
     if tensor.dtype == torch.bfloat16:  # which NumPy lacks
-        return tensor.detach().view(torch.int16).numpy(), _BFLOAT16
+        return tensor.detach().view(torch.int16).numpy(), BFLOAT16
     try:
         array = tensor.numpy(force=True)  # on the CPU: without the gradient, and without a copy
     except TypeError as error:
-        _refuse_dtype(name, tensor.dtype, error)
+        refuse_dtype(name, tensor.dtype, error)
     return array, _CODES.get(array.dtype)
 
 
-def _convert(name: str, x: Any) -> tuple[NDArray[Any], int | None]:
+def convert(name: str, x: Any) -> tuple[NDArray[Any], int | None]:
     """`x` as an array where it lies, with its dtype code; None for a dtype that holds no real numbers."""
     if is_tensor(x):
         return _from_torch(name, x)
@@ -77,11 +78,11 @@ def _convert(name: str, x: Any) -> tuple[NDArray[Any], int | None]:
         ) from error
     code = _CODES.get(array.dtype)
     if code is None and array.dtype.name == "bfloat16":  # of ml_dtypes
-        return array.view(np.int16), _BFLOAT16
+        return array.view(np.int16), BFLOAT16
     return array, code
 
 
-def _refuse_dtype(name: str, dtype: object, cause: Exception | None = None) -> NoReturn:
+def refuse_dtype(name: str, dtype: object, cause: Exception | None = None) -> NoReturn:
     raise TypeError(
         f"{name} must hold real numbers (float16, bfloat16, float32, float64 or integers), got dtype {dtype}; "
         "convert it, for example to float32"
@@ -93,9 +94,9 @@ def embeddings(name: str, x: Any) -> tuple[NDArray[Any], int]:
     if type(x) is np.ndarray and (code := _CODES.get(x.dtype)) is not None:
         array = x
     else:
-        array, known = _convert(name, x)
+        array, known = convert(name, x)
         if known is None:
-            _refuse_dtype(name, array.dtype)
+            refuse_dtype(name, array.dtype)
         code = known
     if array.ndim != 2:
         raise ValueError(
@@ -104,6 +105,19 @@ def embeddings(name: str, x: Any) -> tuple[NDArray[Any], int]:
     if array.shape[1] == 0:
         raise ValueError(f"{name} must have at least one column, got shape {array.shape}; check the encoder's output")
     return array, code
+
+
+def as_float64(array: NDArray[Any], code: int) -> NDArray[np.float64]:
+    """A copy of rows that `embeddings` read."""
+    return (widened(array) if code == BFLOAT16 else array).astype(np.float64)
+
+
+def widened(bfloat16: NDArray[Any]) -> NDArray[np.float32]:
+    return (bfloat16.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
+def is_float64(code: int) -> bool:
+    return code % _SWAPPED == _core.DTYPES["float64"]
 
 
 def same_library(img_emb: Any, of_tensors: bool, name: str = "img_emb", other: str = "txt_emb") -> None:
@@ -181,9 +195,9 @@ def values(name: str, x: Any, n: int, *, upper_limits: bool = False) -> NDArray[
 
     Upper limits may be +inf, and one for all texts.
     """
-    array, code = _convert(name, x)
+    array, code = convert(name, x)
     if code is None:
-        _refuse_dtype(name, array.dtype)
+        refuse_dtype(name, array.dtype)
     if array.shape != (n,) and not (upper_limits and array.ndim == 0):
         raise ValueError(f"{name} must have shape ({n},), one value per text, got {array.shape}; check its length")
     out = np.empty(n)
@@ -197,11 +211,36 @@ def values(name: str, x: Any, n: int, *, upper_limits: bool = False) -> NDArray[
     return out
 
 
+def point_values(
+    name: str, x: Any, n: int | None = None, *, least: float | None = None, above: float | None = None
+) -> NDArray[np.float64]:
+    """`x` as n finite float64 values, one per row, or as many as it has; `least` is allowed, `above` is not."""
+    array, code = convert(name, x)
+    if code is None:
+        refuse_dtype(name, array.dtype)
+    if array.ndim != 1 or n not in (None, len(array)):
+        shape = f"({'n' if n is None else n},)"
+        raise ValueError(f"{name} must have shape {shape}, one value per row, got {array.shape}; check its length")
+    out = as_float64(array, code)
+    bad = ~np.isfinite(out)
+    expected = "finite"
+    if least is not None:
+        bad |= out < least
+        expected = f"finite and at least {least:g}"
+    if above is not None:
+        bad |= out <= above
+        expected = f"finite and above {above:g}"
+    if bad.any():
+        i = int(bad.argmax())
+        raise ValueError(f"{name} must be {expected}, got {out[i]} at index {i}; repair that value")
+    return out
+
+
 def own_images(x: Any, n_txt: int, dim: int) -> tuple[NDArray[Any], int | None]:
     """A reference that is no name: (n_txt,) similarities and None, or (n_txt, dim) embeddings and their dtype code."""
-    array, code = _convert("reference", x)
+    array, code = convert("reference", x)
     if code is None:
-        _refuse_dtype("reference", array.dtype)
+        refuse_dtype("reference", array.dtype)
     if array.ndim == 2 and array.shape == (n_txt, dim):
         return array, code
     if array.ndim == 1:
@@ -214,8 +253,8 @@ def own_images(x: Any, n_txt: int, dim: int) -> tuple[NDArray[Any], int | None]:
 
 def labels(name: str, x: Any, n: int) -> NDArray[Any]:
     """`x` as n integers of any width."""
-    array, code = _convert(name, x)
-    if array.size and (code is None or code == _BFLOAT16 or array.dtype.kind not in "iu"):
+    array, code = convert(name, x)
+    if array.size and (code is None or code == BFLOAT16 or array.dtype.kind not in "iu"):
         raise TypeError(f"{name} must hold integers, got dtype {array.dtype}; convert it, for example to int64")
     if array.shape != (n,):
         raise ValueError(f"{name} must have shape ({n},), one integer per row, got {array.shape}; check its length")
@@ -246,6 +285,11 @@ def choice(name: str, value: Any, known: Iterable[str]) -> None:
         raise error(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}; choose one of these")
 
 
+def of_type(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}; make one and pass it")
+
+
 def integer(name: str, value: Any, low: int, high: int | None, meaning: str) -> int:
     """An int from `low` to `high`; `meaning` says what it counts."""
     try:
@@ -273,6 +317,30 @@ def real(name: str, value: Any) -> float:
         number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number}; pass a finite float")
+    return number
+
+
+def positive(name: str, value: Any, meaning: str = "") -> float:
+    number = real(name, value)
+    if number <= 0:
+        raise ValueError(
+            f"{name} must be above 0{f' ({meaning})' if meaning else ''}, got {number}; pass a positive float"
+        )
+    return number
+
+
+def not_negative(name: str, value: Any) -> float:
+    number = real(name, value)
+    if number < 0:
+        raise ValueError(f"{name} must be at least 0, got {number}; pass a value in that range")
+    return number
+
+
+def share(name: str, value: Any, or_zero: bool = False) -> float:
+    number = real(name, value)
+    if not 0 <= number < 1 or (number == 0 and not or_zero):
+        least = "at least 0" if or_zero else "above 0"
+        raise ValueError(f"{name} must be {least} and below 1, a share, got {number}; pass a value in that range")
     return number
 
 
@@ -325,147 +393,3 @@ def like(x: Any, result: NDArray[Any]) -> Any:
         return torch.from_numpy(result)
     namespace = getattr(x, "__array_namespace__", None)
     return result if namespace is None else namespace().from_dlpack(result)
-
-
-# ---- Values and labels of the rows of a pool -------------------------------------------------------------------------
-
-# A result of so many regions is 1 GiB; labels beyond are codes of some kind, not numbers of regions.
-_MOST_REGIONS = 2**27
-
-
-def pool_values(name: str, x: Any, n: int | None = None) -> NDArray[np.float64]:
-    """`x` as float64 values, one per row of the pool, which has n rows; None: as many as it has values."""
-    array, code = _convert(name, x)
-    if code is None:
-        _refuse_dtype(name, array.dtype)
-    if array.ndim != 1 or n not in (None, len(array)):
-        raise ValueError(
-            f"{name} must have shape ({'n' if n is None else n},), one value per row of the pool, got {array.shape}; "
-            "check its length"
-        )
-    return values(name, x, len(array))
-
-
-def region_labels(name: str, x: Any, n: int) -> NDArray[np.int64]:
-    """The region of each of n rows."""
-    numbers = labels(name, x, n)
-    bad = (numbers < 0) | (numbers >= _MOST_REGIONS)
-    if bad.any():
-        i = int(bad.argmax())
-        raise ValueError(
-            f"{name} must number the regions from 0, each below {_MOST_REGIONS}, got {numbers[i]} at index {i}; "
-            "number them with np.unique(regions, return_inverse=True)[1]"
-        )
-    return numbers.astype(np.int64)
-
-
-# ---- Points of one set -----------------------------------------------------------------------------------------------
-
-
-def as_float64(array: NDArray[Any], code: int) -> NDArray[np.float64]:
-    """A copy of rows that `embeddings` read."""
-    if code == _BFLOAT16:
-        array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-    return array.astype(np.float64)
-
-
-def same_width(name: str, array: NDArray[Any], other_name: str, other: NDArray[Any]) -> None:
-    if array.shape[1] != other.shape[1]:
-        raise ValueError(
-            f"{other_name} has dim {other.shape[1]}, {name} has dim {array.shape[1]}; expected equal dims: use the "
-            "same encoder"
-        )
-
-
-def other_points(n: int) -> None:
-    if n < 2:
-        raise ValueError(
-            f"emb must have at least 2 rows, since a point is compared with the others, got {n}; pass more, or "
-            "exclude_self=False"
-        )
-
-
-def point_values(
-    name: str, x: Any, n: int, *, least: float | None = None, above: float | None = None
-) -> NDArray[np.float64]:
-    """`x` as n finite float64 values, one per row; `least` is allowed, `above` is not."""
-    array, code = _convert(name, x)
-    if code is None:
-        _refuse_dtype(name, array.dtype)
-    if array.shape != (n,):
-        raise ValueError(f"{name} must have shape ({n},), one value per row, got {array.shape}; check its length")
-    out = as_float64(array, code)
-    bad = ~np.isfinite(out)
-    expected = "finite"
-    if least is not None:
-        bad |= out < least
-        expected = f"finite and at least {least:g}"
-    if above is not None:
-        bad |= out <= above
-        expected = f"finite and above {above:g}"
-    if bad.any():
-        i = int(bad.argmax())
-        raise ValueError(f"{name} must be {expected}, got {out[i]} at index {i}; repair that value")
-    return out
-
-
-def positive(name: str, value: Any, meaning: str = "") -> float:
-    number = real(name, value)
-    if number <= 0:
-        raise ValueError(
-            f"{name} must be above 0{f' ({meaning})' if meaning else ''}, got {number}; pass a positive float"
-        )
-    return number
-
-
-def similarity_level(name: str, value: Any, similarity: str) -> float:
-    number = real(name, value)
-    if similarity == "cosine" and abs(number) > 1:
-        raise ValueError(f"{name} must be from -1 to 1 under similarity='cosine', got {number}; pass a cosine")
-    return number
-
-
-# ---- Selection -------------------------------------------------------------------------------------------------------
-
-
-def given_for(method: str, name: str, given: bool) -> None:
-    if not given:
-        raise ValueError(
-            f"{name} must be given with method={method!r}, got None; pass {name}, or choose another method"
-        )
-
-
-def same_rows(name: str, array: NDArray[Any], n: int) -> None:
-    if len(array) != n:
-        raise ValueError(
-            f"{name} must have {n} rows, one for each of the scores, got shape {array.shape}; pass the pool's"
-        )
-
-
-def row_numbers(name: str, x: Any, n: int) -> NDArray[np.int64]:
-    """Different rows of a pool of n, ascending; None: no rows."""
-    if x is None:
-        return np.zeros(0, np.int64)
-    array, code = _convert(name, x)
-    if array.size and (code is None or code == _BFLOAT16 or array.dtype.kind not in "iu"):
-        raise TypeError(
-            f"{name} must hold integers, the numbers of rows, got dtype {array.dtype}; turn a mask into them with "
-            "np.flatnonzero(mask)"
-        )
-    if array.ndim != 1:
-        raise ValueError(f"{name} must have 1 dimension, one integer per row named, got shape {array.shape}; ravel it")
-    bad = (array < 0) | (array >= n)
-    if bad.any():
-        i = int(bad.argmax())
-        raise ValueError(f"{name} must hold rows from 0 to {n - 1}, got {array[i]} at index {i}; it counts from 0")
-    rows, counts = np.unique(array.astype(np.int64), return_counts=True)
-    if len(rows) < len(array):
-        raise ValueError(
-            f"{name} must name each row once, got {rows[counts.argmax()]} more than once; use np.unique({name})"
-        )
-    return rows
-
-
-def not_negative(name: str, value: float) -> None:
-    if value < 0:
-        raise ValueError(f"{name} must be at least 0, got {value}; pass a value in that range")

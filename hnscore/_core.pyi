@@ -1,6 +1,6 @@
 """Types of the compiled core. One reduction engine, one packed side, one exact pair similarity."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +12,7 @@ PRECISIONS: Final[tuple[str, ...]]
 BAD_NONFINITE: Final[int]
 BAD_ZERO: Final[int]
 BAD_RANGE: Final[int]
+BAD_NEGATIVE: Final[int]
 
 Progress = Callable[[float], object] | None
 BadRows = list[tuple[int, int]]
@@ -214,6 +215,24 @@ def raise_floor(
     progress: Progress = None,
 ) -> None:
     """floor[x] = max(floor[x], exp((s(x, c) - 1) / temperature)) for all candidates c, in place."""
+
+def gaussian_pairs(
+    arrays: Sequence[NDArray[Any]],
+    codes: Sequence[int],
+    n_threads: int,
+    *,
+    scale: float,
+    shift: float,
+    n_samples: int = 0,
+    key: tuple[int, int] = (0, 0),
+    progress: Progress = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], list[BadRows]]:
+    """Mean variance of the image and of the text, 2-Wasserstein distance and match probability of each pair.
+
+    `arrays` and their `codes`: img_mean, img_var, txt_mean, txt_var. The probability is that of the expected distance,
+    or with `n_samples` its mean over the pairs of so many draws. The last list has the bad rows of each array, and
+    fifth the pairs out of the float64 range; with any the other results must not be used.
+    """
 
 def exact_dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """The exact sum of products, rounded once to float64."""

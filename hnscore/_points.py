@@ -9,18 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from ._arrays import (
-    choice,
-    embeddings,
-    is_tensor,
-    not_empty,
-    other_points,
-    positive,
-    refuse_bad_rows,
-    same_library,
-    same_width,
-    threads,
-)
+from ._arrays import choice, embeddings, is_tensor, not_empty, positive, refuse_bad_rows, same_library, threads
+from ._checks import other_points, same_width
 from ._pool import best_in_pool
 
 _CASCADES = ("knn", "ball")

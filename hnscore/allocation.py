@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays import integer, like, pool_values, real, region_labels
+from ._arrays import integer, like, point_values, real
+from ._checks import region_labels
 
 # exp(-regularization * z) has long been 0 or infinite for every z of a float64 pool, so that more changes nothing.
 _STRONGEST = 1e200
@@ -78,8 +79,8 @@ def allocate(informativeness: Any, density: Any, regions: Any, budget: int, *, r
     >>> hnscore.allocate([0, 3, 0, 1, 1], [1, 1, 1, 1, 1], regions=[0, 0, 1, 1, 1], budget=3)
     array([2, 1])
     """
-    info = pool_values("informativeness", informativeness)
-    crowded = pool_values("density", density, len(info))
+    info = point_values("informativeness", informativeness)
+    crowded = point_values("density", density, len(info))
     labels = region_labels("regions", regions, len(info))
     budget = integer("budget", budget, 0, len(info), "rows of the pool to choose")
     strength = min(max(real("regularization", regularization), -_STRONGEST), _STRONGEST)

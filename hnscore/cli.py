@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="score the packaged emoji set and draw what was found")
     demo.add_argument("-o", "--output", default="hnscore_demo.svg", metavar="SVG", help="default: %(default)s")
     demo.add_argument("--export", metavar="DIR", help="also write the set as .npy files for `hnscore score`")
+    demo.add_argument("--selection", metavar="SVG", help="also draw what each method of selection chooses")
     demo.add_argument("--n-threads", type=int)
     demo.set_defaults(command=_demo)
 
@@ -97,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 def _demo(args: argparse.Namespace) -> None:
     from hnscore import demo
 
-    demo.run(args.output, n_threads=args.n_threads, export=args.export)
+    demo.run(args.output, n_threads=args.n_threads, export=args.export, selection=args.selection)
 
 
 def _score(args: argparse.Namespace) -> None:

@@ -9,17 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from ._arrays import (
-    as_float64,
-    choice,
-    integer,
-    like,
-    only_with,
-    point_values,
-    positive,
-    refuse_bad_rows,
-    similarity_level,
-)
+from ._arrays import as_float64, choice, integer, like, only_with, point_values, positive, refuse_bad_rows
+from ._checks import similarity_level
 from ._kernels import kernel_gains, triangle_sums
 from ._points import Points, checked_method, neighbours
 from ._pool import check_rows, choose, pack, pool_blocks

@@ -483,3 +483,111 @@ def greedy(emb: ArrayLike, method: str, budget: int, scores: ArrayLike | None = 
     while len(picks) < budget:
         picks.append(int(np.argmax(gains(picks))))
     return picks
+
+
+# ---- Informativeness -------------------------------------------------------------------------------------------------
+# Row i of (mean, var) is the Gaussian N(mean_i, diag var_i).
+
+
+def philox(counter: NDArray[np.uint64], key: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Philox4x32-10 (Salmon et al. 2011): counters of four 32-bit words (..., 4) mixed by a key of two; the same shape.
+
+    The words are held in uint64, where their products fit.
+    """
+    word = np.uint64(2**32 - 1)
+    half = np.uint64(32)
+    c0, c1, c2, c3 = (counter[..., q].astype(np.uint64) for q in range(4))
+    k0, k1 = key.astype(np.uint64)
+    for _ in range(10):
+        p0, p1 = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
+        c0, c1, c2, c3 = (p1 >> half) ^ c1 ^ k0, p1 & word, (p0 >> half) ^ c3 ^ k1, p0 & word
+        k0, k1 = (k0 + np.uint64(0x9E3779B9)) & word, (k1 + np.uint64(0xBB67AE85)) & word
+    return np.stack([c0, c1, c2, c3], axis=-1)
+
+
+def normals(n: int, n_samples: int, dim: int, random_state: Any) -> Float:
+    """The draws of n pairs, shape (n, 2, n_samples, dim): standard normals of modality 0 (image) and 1 (text).
+
+    Dimensions 4b to 4b + 3 come from the counter (row mod 2^32, row div 2^32, 2 sample + modality, b), whose words 0
+    and 1 give the first two by Box-Muller and words 2 and 3 the others:
+    r cos(a), r sin(a) with r = sqrt(-2 log((floor(w / 2^9) + 1/2) / 2^23)) and a = 2 pi floor(w' / 2^8) / 2^24.
+    """
+    key = np.random.default_rng(random_state).integers(2**32, size=2, dtype=np.uint32).astype(np.uint64)
+    row, modality, sample, block = np.ogrid[:n, :2, :n_samples, : (dim + 3) // 4]
+    parts = np.broadcast_arrays(row % 2**32, row // 2**32, 2 * sample + modality, block)
+    words = philox(np.stack(parts, axis=-1).astype(np.uint64), key)
+    r = np.sqrt(-2 * np.log(((words[..., 0::2] >> np.uint64(9)) + 0.5) / 2**23))
+    a = 2 * np.pi * (words[..., 1::2] >> np.uint64(8)) / 2**24
+    pairs = np.stack([r * np.cos(a), r * np.sin(a)], axis=-1)
+    return np.asarray(pairs.reshape(n, 2, n_samples, -1)[..., :dim], np.float64)
+
+
+def _sigmoid(x: Float) -> Float:
+    return np.asarray(np.exp(-np.logaddexp(0, -x)), np.float64)  # no overflow
+
+
+def expected_match(
+    img_mean: ArrayLike, img_var: ArrayLike, txt_mean: ArrayLike, txt_var: ArrayLike, scale: float, shift: float
+) -> Float:
+    """sigmoid(2 (shift - scale sqrt(E |z - z'|^2))), z and z' drawn from the two Gaussians of a pair; shape (n,)."""
+    m, v, mt, vt = (given_values(a) for a in (img_mean, img_var, txt_mean, txt_var))
+    return _sigmoid(2 * (shift - scale * np.sqrt(((m - mt) ** 2 + v + vt).sum(axis=1))))
+
+
+def sampled_match(
+    img_mean: ArrayLike,
+    img_var: ArrayLike,
+    txt_mean: ArrayLike,
+    txt_var: ArrayLike,
+    n_samples: int,
+    scale: float,
+    shift: float,
+    random_state: Any,
+) -> Float:
+    """Mean of sigmoid(2 (shift - scale |z - z'|)) over all n_samples^2 pairs of draws; shape (n,)."""
+    m, v, mt, vt = (given_values(a) for a in (img_mean, img_var, txt_mean, txt_var))
+    e = normals(len(m), n_samples, m.shape[1], random_state)
+    z = m[:, None] + np.sqrt(v)[:, None] * e[:, 0]
+    zt = mt[:, None] + np.sqrt(vt)[:, None] * e[:, 1]
+    distance = np.sqrt(((z[:, :, None] - zt[:, None, :]) ** 2).sum(axis=-1))
+    return np.asarray(_sigmoid(2 * (shift - scale * distance)).mean(axis=(1, 2)), np.float64)
+
+
+def intra_uncertainty(img_var: ArrayLike, txt_var: ArrayLike, variance_floor: float) -> Float:
+    """The mean of the logs of the two mean variances, neither below the floor; shape (n,)."""
+    both = [np.log(np.maximum(given_values(v).mean(axis=1), variance_floor)) for v in (img_var, txt_var)]
+    return np.asarray((both[0] + both[1]) / 2, np.float64)
+
+
+def wasserstein(img_mean: ArrayLike, img_var: ArrayLike, txt_mean: ArrayLike, txt_var: ArrayLike) -> Float:
+    """2-Wasserstein distance of the diagonal Gaussians; shape (n,)."""
+    m, v, mt, vt = (given_values(a) for a in (img_mean, img_var, txt_mean, txt_var))
+    return np.asarray(np.sqrt(((m - mt) ** 2 + (np.sqrt(v) - np.sqrt(vt)) ** 2).sum(axis=1)), np.float64)
+
+
+def standardised(x: Float, unit: float = 0.0) -> Float:
+    """x less its mean, over its standard deviation; zeros where that is the rounding of values as large as `unit`.
+
+    By default the largest of x.
+    """
+    if not x.size:
+        return x
+    unit = unit or np.abs(x).max() or 1.0
+    deviation = x / unit - (x / unit).mean()
+    spread = np.sqrt((deviation**2).mean())
+    return np.asarray(deviation / spread, np.float64) if spread > 2.0**-40 else np.zeros_like(x)
+
+
+def total_informativeness(
+    intra: Float, inter: Float, match_probability: Float, intra_weight: float, inter_weight: float
+) -> Float:
+    """The weighted sum of standardised intra and of inter and 1 - match, joined on equal terms; shape (n,)."""
+    joined = standardised(inter) + standardised(1 - match_probability)
+    return intra_weight * standardised(intra) + inter_weight * standardised(joined, 1.0)
+
+
+def fuse(img_mean: ArrayLike, img_var: ArrayLike, txt_mean: ArrayLike, txt_var: ArrayLike) -> tuple[Float, Float]:
+    """Mean and variance of the product of the two Gaussians, variances above 0; both (n, dim)."""
+    m, v, mt, vt = (given_values(a) for a in (img_mean, img_var, txt_mean, txt_var))
+    var = 1 / (1 / v + 1 / vt)
+    return var * (m / v + mt / vt), var

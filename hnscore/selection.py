@@ -7,22 +7,8 @@ from typing import Any
 import numpy as np
 
 from . import _greedy
-from ._arrays import (
-    choice,
-    given_for,
-    integer,
-    like,
-    not_negative,
-    point_values,
-    pool_values,
-    positive,
-    random_generator,
-    real,
-    region_labels,
-    row_numbers,
-    same_rows,
-    threads,
-)
+from ._arrays import choice, integer, like, not_negative, point_values, positive, random_generator, real, threads
+from ._checks import given_for, region_labels, row_numbers, same_rows
 from ._greedy import Floats, Pool, Rows
 from ._progress import rows_bar
 from ._regions import kmeans_regions
@@ -154,7 +140,7 @@ def select(
         assert pool is not None
         n, values = len(pool.emb), None
     else:
-        values = pool_values("scores", scores)
+        values = point_values("scores", scores)
         n = len(values)
         if pool is not None:
             same_rows("embeddings", pool.emb, n)
@@ -188,7 +174,7 @@ def select(
         if density is None:
             given_for(method, "density or embeddings", embeddings is not None)
             density = _density(embeddings, n, n_threads)
-        crowded = pool_values("density", density, n)[free]
+        crowded = point_values("density", density, n)[free]
         if method == "density":
             order = _best_adjusted(values[free], density_exponent * _standardised(crowded))
         else:

@@ -252,7 +252,7 @@ def test_no_rows_and_no_budget() -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "argument", "message"),
     [
-        ({"informativeness": [[1, 2, 3]]}, ValueError, "informativeness", r"(n,), one value per row .*(1, 3)"),
+        ({"informativeness": [[1, 2, 3]]}, ValueError, "informativeness", r"(n,), one value per row, got (1, 3)"),
         ({"informativeness": [1, np.nan, 3]}, ValueError, "informativeness", "finite, got nan at index 1"),
         ({"informativeness": ["a", "b", "c"]}, TypeError, "informativeness", "real numbers .* got dtype <U1"),
         ({"density": [1.0, 2.0]}, ValueError, "density", r"(3,), .* got (2,)"),

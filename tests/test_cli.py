@@ -304,9 +304,10 @@ def test_version_and_info() -> None:
 
 
 def test_demo_draws_and_exports(tmp_path: Path) -> None:
-    done = command("demo", "-o", tmp_path / "picture.svg", "--export", tmp_path / "set")
+    pictures = tmp_path / "picture.svg", tmp_path / "selection.svg"
+    done = command("demo", "-o", pictures[0], "--selection", pictures[1], "--export", tmp_path / "set")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "picture.svg").read_text().startswith("<svg")
+    assert all(picture.read_text().startswith("<svg") for picture in pictures)
     assert list((tmp_path / "set").glob("*.npy"))
 
 

@@ -114,6 +114,54 @@ def test_run_draws_the_same_twice(tmp_path):
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def selection(tmp_path_factory):
+    file = tmp_path_factory.mktemp("selection") / "selection.svg"
+    demo.draw_selection(file)
+    return file
+
+
+def test_selection_has_a_panel_for_each_method_and_its_picks(selection, data, gap):
+    root = ElementTree.parse(selection).getroot()
+    panels = root.findall(f"{SVG}g")
+    expected = np.maximum(gap, 0).sum(1)
+    best = np.sort(expected)[-demo.N_PICKS :].sum()
+    emb = data.img_emb.astype(np.float64)
+    emb /= np.linalg.norm(emb, axis=1, keepdims=True)
+    methods = []
+    for panel in panels:
+        method, _, _, share, _, cosine = ("".join(text.itertext()) for text in panel.findall(f"{SVG}text"))
+        methods.append(method)
+        images = panel.findall(f"{SVG}g/{SVG}image")
+        files = [base64.b64decode(image.attrib["href"].partition(",")[2]) for image in images]
+        picks = [data.thumbnails.index(file) for file in files]
+        assert len(set(picks)) == demo.N_PICKS
+        # both are printed with two digits
+        assert abs(float(share.rstrip("%")) / 100 - expected[picks].sum() / best) < 0.006
+        pairs = (emb[picks] @ emb[picks].T)[np.triu_indices(demo.N_PICKS, 1)]
+        assert abs(float(cosine) - pairs.mean()) < 0.006
+    assert methods == ["top", "density", "budgeted", "repulsive", "coverage", "core_set"]
+
+
+def test_selection_shows_thumbnails_apart_and_inside_their_map(selection):
+    for panel in ElementTree.parse(selection).getroot().findall(f"{SVG}g"):
+        frame = panel.find(f"{SVG}rect").attrib
+        boxes = panel.findall(f"{SVG}g/{SVG}rect")
+        at = np.array([[float(box.attrib["x"]), float(box.attrib["y"])] for box in boxes])
+        side = float(boxes[0].attrib["width"])
+        assert (at >= 0).all()
+        assert (at + side <= [float(frame["width"]), float(frame["height"])]).all()
+        apart = np.abs(at[:, None] - at).max(axis=2)[np.triu_indices(len(at), 1)]
+        assert (apart >= side).all()
+
+
+def test_selection_is_small_and_the_same_twice(selection, tmp_path, capsys):
+    demo.run(tmp_path / "demo.svg", n_threads=1, selection=tmp_path / "again.svg")
+    assert str(tmp_path / "again.svg") in capsys.readouterr().out
+    assert (tmp_path / "again.svg").read_bytes() == selection.read_bytes()
+    assert selection.stat().st_size < 400_000
+
+
 def test_export(tmp_path, data):
     demo.run(tmp_path / "demo.svg", export=tmp_path / "new" / "folder")
     for name, expected in (("pool", data.img_emb), ("texts", data.txt_emb), ("reference", data.reference)):

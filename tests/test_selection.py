@@ -108,46 +108,65 @@ def test_large_fronts_and_blocks() -> None:
         assert pick(emb, method, 300, scores).tolist() == ref_greedy_fast(emb, method, 300, scores), method
 
 
-def ref_greedy_fast(emb: Array, method: str, budget: int, scores: Array) -> list[int]:
-    """The reference's recipe with running sums instead of sums."""
-    s = ref.cosines(emb)
-    k = np.exp((s - 1) / 0.1)
-    mean, lost = k.mean(axis=1), np.zeros(len(s))
-    picks: list[int] = []
-    for t in range(budget):
+@pytest.mark.parametrize("labeled", [[], list(range(0, 10000, 100))])
+def test_bounds_by_blocks_of_picks(labeled: list[int]) -> None:
+    """Most scores are 0, and all rows lose much to all picks: bounds by mean directions decide who is in the race."""
+    random = np.random.default_rng(0)
+    centres = random.standard_normal((300, 64))
+    emb = (centres[random.integers(300, size=10000)] + 0.8 * random.standard_normal((10000, 64))).astype(np.float32)
+    scores = np.maximum(random.standard_normal(10000) - 0.8, 0)
+    picks, _, _ = _core.greedy(
+        emb, _core.DTYPES["float32"], np.array(labeled, np.int64), 400, base=scores / scores.max(), penalty=0.05,
+        temperature=0.5, n_threads=1,
+    )  # fmt: skip
+    assert picks.tolist() == ref_greedy_fast(emb, "repulsive", 400, scores, 0.05, 0.5, labeled)
+
+
+def ref_greedy_fast(
+    emb: Array,
+    method: str,
+    budget: int,
+    scores: Array,
+    regularization: float = 1.0,
+    temperature: float = 0.1,
+    labeled: Any = (),
+) -> list[int]:
+    """The reference's recipe with running sums instead of sums, and only the columns of s that it needs."""
+    x = emb.astype(np.float64)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    lost = np.full(len(x), 2.0) if method == "core_set" else np.zeros(len(x))
+    if method == "herding":
+        mean = np.exp((np.minimum(x @ x.T, 1) - 1) / temperature).mean(axis=1)
+    taken: list[int] = []
+    while len(taken) < budget + len(labeled):
+        t = len(taken) - len(labeled)
         if method == "core_set":
-            gain = ref.greedy_gains(emb, method)([]) if not picks else lost.copy()
+            gain = lost if taken else x @ x.mean(axis=0)
         else:
-            gain = ((t + 1) * mean if method == "herding" else scores / scores.max()) - lost
-        gain[picks] = -np.inf
-        c = int(gain.argmax())
-        picks.append(c)
-        if method == "core_set":
-            lost = 1 - s[:, c] if t == 0 else np.minimum(lost, 1 - s[:, c])
-        else:
-            lost += k[:, c]
-    return picks
+            gain = ((t + 1) * mean if method == "herding" else scores / scores.max()) - regularization * lost
+        gain[taken] = -np.inf
+        taken.append(labeled[len(taken)] if t < 0 else int(gain.argmax()))
+        s = np.minimum(x @ x[taken[-1]], 1)
+        lost = np.minimum(lost, 1 - s) if method == "core_set" else lost + np.exp((s - 1) / temperature)
+    return taken[len(labeled) :]
 
 
 def test_most_rows_are_left_alone() -> None:
     """Few rows of high score are in the race, and only they are compared with the picks."""
     emb, scores = clustered(5000, 16), scores_of(5000) ** 30
     picks, rows_read, products = _core.greedy(
-        emb, _core.DTYPES["float32"], np.zeros(0, np.int64), 50, base=scores, penalty=0.01, temperature=0.1, n_threads=1
+        emb,
+        _core.DTYPES["float32"],
+        np.zeros(0, np.int64),
+        50,
+        base=scores / scores.max(),
+        penalty=0.01,
+        temperature=0.1,
+        n_threads=1,
     )
-    assert picks.tolist() == ref_greedy_fast_scaled(emb, 50, scores)
+    assert picks.tolist() == ref_greedy_fast(emb, "repulsive", 50, scores, 0.01)
     assert products < 5000 * 50 / 4
     assert rows_read < 5000 * 50 / 4
-
-
-def ref_greedy_fast_scaled(emb: Array, budget: int, scores: Array) -> list[int]:
-    k, gain = np.exp((ref.cosines(emb) - 1) / 0.1), scores.copy()
-    picks: list[int] = []
-    for _ in range(budget):
-        picks.append(int(gain.argmax()))
-        gain -= 0.01 * k[:, picks[-1]]
-        gain[picks[-1]] = -np.inf
-    return picks
 
 
 @given(st.data())

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "core/exact.h"
+#include "core/gaussian.h"
 #include "core/screen.h"
 #include "core/view.h"
 
@@ -138,6 +139,7 @@ struct Target {
     void (*kernels_of_cosines)(double* s, int64_t n, double temperature);
     Kernels fp32, bf16;
     ScreenKernels screen;
+    GaussianKernels gaussians;
     bool native_bf16;  // bf16 kernels read bf16; otherwise they are the fp32 ones on rounded values
     // Independent multiply-adds on all accumulators of the tile; returns the floating point operations done.
     double (*fma_burst)(int64_t iterations);

@@ -301,7 +301,6 @@ class RowBlock {
         const int64_t row = first_ + i;
         if (r.row_group && r.row_group[row] == r.col_group[j]) return false;
         if (r.row_owner && r.row_owner[row] == r.col_owner[j]) return false;
-        if (r.triangle && row >= r.first_column + j) return false;
         if (r.max_similarity && s > r.max_similarity[r.max_similarity_of_rows ? row : j]) return false;
         if (r.kth_value && !(s > r.kth_value[j] || (s == r.kth_value[j] && row <= r.kth_row[j]))) return false;
         return !r.tau || s - r.tau[j] > 0;

@@ -88,6 +88,11 @@ const double* RowReader::values(int64_t row) {
     return values_.data();
 }
 
+const double* RowReader::finite_values(int64_t row) {
+    const double* x = values(row);
+    return finite_ ? x : nullptr;
+}
+
 RowFacts RowReader::read(int64_t row, float* scaled) {
     const Target& target = *format_.target;
     if (floats_ && format_.precision != Precision::bf16) {  // the same facts and values without the way over float64

@@ -12,7 +12,7 @@
 
 namespace hnscore {
 
-enum BadRow : int { kGood = 0, kNonFinite = 1, kZero = 2, kOutOfRange = 3 };
+enum BadRow : int { kGood = 0, kNonFinite = 1, kZero = 2, kOutOfRange = 3, kNegative = 4 };
 
 // What is known of a row besides its packed values; core/problem.h has the units.
 struct RowFacts {
@@ -49,6 +49,7 @@ class RowReader {
   public:
     RowReader(const Format& format, const View& view);
     RowFacts read(int64_t row, float* scaled);  // scaled: view.dim values
+    const double* finite_values(int64_t row);   // as given, kept until the next call; null where one is not finite
     // s of row i here and row j there, from their values, as the contract defines it.
     double exact_similarity(int64_t i, RowReader& other, int64_t j);
     // Their dot product in plain float64, and a hint that row i will be needed.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/cosine-inl.h"
+#include "cpu/gaussians-inl.h"
 #include "cpu/rows-inl.h"
 #include "cpu/screen-inl.h"
 #include "cpu/tile-inl.h"
@@ -28,6 +29,7 @@ const Target kTarget = {
     .fp32 = kernels<F32Product>(),
     .bf16 = kernels<F32Product>(),
     .screen = kScreen,
+    .gaussians = kGaussians,
     .native_bf16 = false,
     .fma_burst = fma_burst,
 };

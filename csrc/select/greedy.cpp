@@ -55,13 +55,18 @@ class Greedy {
           ranked_(n_),
           stamps_(n_),
           picks_(*problem.target, problem.rows.dim,
-                 static_cast<int64_t>(problem.covered.size()) + std::max<int64_t>(problem.budget, 1)) {}
+                 static_cast<int64_t>(problem.covered.size()) + std::max<int64_t>(problem.budget, 1)),
+          hidden_(n_),
+          blocks_seen_(n_),
+          blocks_(*problem.target, problem.rows.dim, picks_.norms.bytes() / 8 / kBlock + 1) {}
 
     GreedyResult run() {
         const bool from_mean = p_.farthest && p_.covered.empty();
         measure(from_mean);
         std::fill(values_.data(), values_.data() + n_, p_.farthest ? kInfinity : 0.0);
         std::fill(stamps_.data(), stamps_.data() + n_, 0);
+        std::fill(hidden_.data(), hidden_.data() + n_, 0.0);
+        std::fill(blocks_seen_.data(), blocks_seen_.data() + n_, 0);
         alive_ = n_;
         for (const int64_t row : p_.covered) take(row);
         if (from_mean && p_.budget > 0) pick(nearest_mean());
@@ -85,6 +90,8 @@ class Greedy {
     static constexpr int64_t kLeastFront = 256;
     static constexpr double kPatience = 8;
     static constexpr int32_t kTaken = -1;
+    static constexpr int64_t kBlock = 32, kWorthwhile = 2;  // picks, and blocks for which a row is read
+    static constexpr double kLeastTemperature = 1e-4;  // from which on roundings of cosines are far below 1e-9 of it
     static constexpr size_t kFirstBatch = 32;
 
     int64_t time() const { return picks_.size; }
@@ -96,6 +103,12 @@ class Greedy {
         picks_.append(p_.rows, row);
         stamps_[row] = kTaken;
         --alive_;
+        const double* x = picks_.values.data() + (picks_.size - 1) * picks_.pitch;
+        double* mean = blocks_.values.data() + blocks_.size * blocks_.pitch;
+        const double share = 1 / (picks_.norms[picks_.size - 1] * kBlock);
+        if (picks_.size % kBlock == 1) std::fill(mean, mean + blocks_.pitch, 0.0);
+        for (int64_t k = 0; k < blocks_.pitch; ++k) mean[k] += x[k] * share;
+        if (picks_.size % kBlock == 0) blocks_.norms[blocks_.size++] = 1;
     }
     void pick(int64_t row) {
         take(row);
@@ -181,51 +194,54 @@ class Greedy {
         return std::min_element(best.begin(), best.end(), before)->row;
     }
 
-    // Entries, in any order but best in that of their stamps, are compared with all that they have missed.
-    void evaluate(Entry* const* entries, int64_t count, double& cost) {
+    // Entries, in any order but best in that of their stamps, are compared with all of `others` that they have missed,
+    // each of which stands for `each` rows.
+    void evaluate(Entry* const* entries, int64_t count, const PackedRows& others, double each, double& cost) {
         int64_t products = 0;
-        for (int64_t i = 0; i < count; ++i) products += time() - entries[i]->stamp;
+        for (int64_t i = 0; i < count; ++i) products += others.size - entries[i]->stamp;
         const double nanoseconds =
             costs_.read * static_cast<double>(count) + costs_.product * static_cast<double>(products);
         result_.rows_read += count;
         result_.products += products;
         cost += nanoseconds;
         in_parallel(count, RowGroup::kRows, nanoseconds, [&](RowGroup& group, int64_t first, int64_t last) {
-            update(group, entries + first, last - first);
+            update(group, entries + first, last - first, others, each);
         });
     }
 
-    void update(RowGroup& group, Entry* const* entries, int64_t count) {
+    void update(RowGroup& group, Entry* const* entries, int64_t count, const PackedRows& others, double each) const {
         int64_t rows[RowGroup::kRows];
-        int64_t from = time();
+        int64_t from = others.size;
         for (int64_t i = 0; i < count; ++i) {
             rows[i] = entries[i]->row;
             from = std::min<int64_t>(from, entries[i]->stamp);
         }
         group.read(rows, count);
-        for (int64_t next; from < time(); from = next) {
-            next = std::min(time(), from + RowGroup::kColumns);
-            group.multiply(picks_, from, next);
+        for (int64_t next; from < others.size; from = next) {
+            next = std::min(others.size, from + RowGroup::kColumns);
+            group.multiply(others, from, next);
             for (int64_t i = 0; i < count; ++i) {
                 const int64_t missed = std::max<int64_t>(from, entries[i]->stamp);
-                if (missed < next) lose(*entries[i], group.products(i) + (missed - from), missed, next - missed);
+                if (missed >= next) continue;
+                double* const products = group.products(i) + (missed - from);
+                p_.target->cosines(products, next - missed, norms_[rows[i]], others.norms.data() + missed);
+                lose(*entries[i], products, next - missed, each);
             }
         }
-        for (int64_t i = 0; i < count; ++i) entries[i]->stamp = static_cast<int32_t>(time());
+        for (int64_t i = 0; i < count; ++i) entries[i]->stamp = static_cast<int32_t>(others.size);
     }
 
-    // The picks `first` and on cost the entry what its products with them say, one after another.
-    void lose(Entry& entry, double* products, int64_t first, int64_t count) const {
-        p_.target->cosines(products, count, norms_[entry.row], picks_.norms.data() + first);
+    // What cosines with other rows cost the entry, one after another.
+    void lose(Entry& entry, double* s, int64_t count, double each) const {
         double value = entry.value;
         if (p_.farthest) {
             for (int64_t j = 0; j < count; ++j) {
-                const double distance = 1 - products[j];
+                const double distance = 1 - s[j];
                 value = std::min(value, distance < kNoDistance ? 0 : distance);
             }
         } else {
-            p_.target->kernels_of_cosines(products, count, p_.temperature);
-            for (int64_t j = 0; j < count; ++j) value += products[j];
+            p_.target->kernels_of_cosines(s, count, p_.temperature);
+            for (int64_t j = 0; j < count; ++j) value += each * s[j];
         }
         entry.value = value;
     }
@@ -240,22 +256,25 @@ class Greedy {
             const Entry& e = front_[i];
             const Candidate c{key(e.base, e.value), e.row, static_cast<int32_t>(i)};
             if (!before(c, best)) continue;
-            if (e.stamp == time())
+            if (is_current(e.value, e.stamp))
                 best = c;
             else
                 stale.push_back(c);
         }
         front_cost_ += costs_.look * static_cast<double>(front_.size());
-        // The most promising first, and more at a time the longer it takes.
-        for (size_t batch = kFirstBatch;; batch *= 4) {
+        // The most promising first, about half as many as the last pick took, then more at a time. Where that is most
+        // of them, all in the order of their rows, which is the order of memory.
+        size_t batch = std::max(kFirstBatch, looked_at_ / 2);
+        for (looked_at_ = 0;; batch *= 4) {
             std::erase_if(stale, [&](const Candidate& c) { return !before(c, best); });
             if (stale.empty()) return best;
-            batch = std::min(batch, stale.size());
+            if (batch > stale.size() / 2) batch = stale.size();
             const auto rest = stale.begin() + static_cast<int64_t>(batch);
             if (rest != stale.end()) std::nth_element(stale.begin(), rest, stale.end(), before);
+            looked_at_ += batch;
             todo_.clear();
             for (auto c = stale.begin(); c != rest; ++c) todo_.push_back(&front_[static_cast<size_t>(c->slot)]);
-            evaluate(todo_.data(), static_cast<int64_t>(batch), front_cost_);
+            evaluate(todo_.data(), static_cast<int64_t>(batch), picks_, 1, front_cost_);
             for (auto c = stale.begin(); c != rest; ++c) {
                 const Entry& e = front_[static_cast<size_t>(c->slot)];
                 c->key = key(e.base, e.value);
@@ -271,10 +290,10 @@ class Greedy {
         if (front_cost_ > 4 * sync_cost_) front_size_ = std::max(kLeastFront, front_size_ / 2);
         front_cost_ = sync_cost_ = 0;
         for (const Entry& e : front_) keep(e);
-        for (int64_t row = 0; row < n_; ++row) keys_[row] = taken(row) ? -kInfinity : key(base(row), values_[row]);
+        for (int64_t row = 0; row < n_; ++row) keys_[row] = taken(row) ? -kInfinity : bound(row);
         const int64_t size = std::min(front_size_, alive_);
         double level = 0;
-        for (int64_t reach = size;; reach = std::min(alive_, 4 * reach)) {
+        for (int64_t reach = size;;) {
             double* const ranked = ranked_.data();
             std::copy(keys_.data(), keys_.data() + n_, ranked);
             std::nth_element(ranked, ranked + reach - 1, ranked + n_, std::greater<>());
@@ -282,32 +301,65 @@ class Greedy {
             std::nth_element(ranked, ranked + size - 1, ranked + reach, std::greater<>());
             level = ranked[size - 1];
             sync_cost_ += costs_.scan * static_cast<double>(n_);
+            if (tighten_above(low, level)) continue;
             if (!update_above(low, level)) break;
+            reach = std::min(alive_, 4 * reach);
         }
         fill_front(size, level);
     }
 
-    // Brings all rows of keys from `low` on up to date, if one of those from `level` on is not.
-    bool update_above(double low, double level) {
+    // The entries of rows of keys from `low` on that have something left to be compared with, in `front_` and, in order
+    // of stamp, in `todo_`; whether one of those from `level` on is among them.
+    template <class IsLeft, class EntryOf>
+    bool list_above(double low, double level, int64_t stamps, const IsLeft& is_left, const EntryOf& entry_of) {
         front_.clear();
         bool needed = false;
-        std::vector<int64_t> begin(static_cast<size_t>(time()) + 1, 0);  // of the entries of each stamp
+        std::vector<int64_t> begin(static_cast<size_t>(stamps) + 1, 0);
         for (int64_t row = 0; row < n_; ++row)
-            if (keys_[row] >= low && !taken(row) && stamps_[row] < time()) {
-                front_.push_back({row, base(row), values_[row], stamps_[row]});
-                ++begin[static_cast<size_t>(stamps_[row]) + 1];
+            if (keys_[row] >= low && !taken(row) && !is_current(values_[row], stamps_[row]) && is_left(row)) {
+                front_.push_back(entry_of(row));
+                ++begin[static_cast<size_t>(front_.back().stamp) + 1];
                 needed |= keys_[row] >= level;
             }
-        if (!needed) return false;
         std::partial_sum(begin.begin(), begin.end(), begin.begin());
-        todo_.resize(front_.size());
-        for (Entry& e : front_) todo_[static_cast<size_t>(begin[static_cast<size_t>(e.stamp)]++)] = &e;
-        evaluate(todo_.data(), static_cast<int64_t>(todo_.size()), sync_cost_);
+        todo_.resize(needed ? front_.size() : 0);
+        if (needed)
+            for (Entry& e : front_) todo_[static_cast<size_t>(begin[static_cast<size_t>(e.stamp)]++)] = &e;
+        return needed;
+    }
+
+    // Brings all rows of keys from `low` on up to date, if one of those from `level` on is not.
+    bool update_above(double low, double level) {
+        const auto all = [](int64_t) { return true; };
+        const auto entry_of = [&](int64_t row) { return Entry{row, base(row), values_[row], stamps_[row]}; };
+        if (!list_above(low, level, time(), all, entry_of)) return false;
+        evaluate(todo_.data(), static_cast<int64_t>(todo_.size()), picks_, 1, sync_cost_);
         for (const Entry& e : front_) {
             keep(e);
-            keys_[e.row] = key(e.base, e.value);
+            keys_[e.row] = bound(e.row);
         }
         return true;
+    }
+
+    // Lowers the bounds of the same rows without looking at single picks. The exponential is convex: by Jensen's
+    // inequality a block of picks with mean direction d costs at least kBlock exp((x . d / |x| - 1) / temperature).
+    bool tighten_above(double low, double level) {
+        if (p_.farthest || p_.temperature < kLeastTemperature) return false;
+        const auto is_left = [&](int64_t row) { return blocks_.size - blocks_seen_[row] >= kWorthwhile; };
+        const auto entry_of = [&](int64_t row) { return Entry{row, 0, hidden_[row], blocks_seen_[row]}; };
+        if (!list_above(low, level, blocks_.size, is_left, entry_of)) return false;
+        constexpr double kRounding = 1 - 1e-9;
+        evaluate(todo_.data(), static_cast<int64_t>(todo_.size()), blocks_, kBlock * kRounding, sync_cost_);
+        for (const Entry& e : front_) {
+            hidden_[e.row] = e.value;
+            blocks_seen_[e.row] = e.stamp;
+            keys_[e.row] = bound(e.row);
+        }
+        return true;
+    }
+
+    double bound(int64_t row) const {
+        return taken(row) ? -kInfinity : key(base(row), p_.farthest ? values_[row] : values_[row] + hidden_[row]);
     }
 
     void fill_front(int64_t size, double level) {
@@ -327,8 +379,15 @@ class Greedy {
     }
 
     void keep(const Entry& e) {
+        if (stamps_[e.row] == e.stamp) return;
         values_[e.row] = e.value;
         stamps_[e.row] = e.stamp;
+        hidden_[e.row] = 0;
+        blocks_seen_[e.row] = static_cast<int32_t>((e.stamp + kBlock - 1) / kBlock);
+    }
+    // Nothing is nearer than distance 0, and without a penalty nothing is lost.
+    bool is_current(double value, int32_t stamp) const {
+        return stamp == time() || (p_.farthest ? value == 0 : p_.penalty == 0);
     }
     bool taken(int64_t row) const { return stamps_[row] == kTaken; }
 
@@ -343,9 +402,14 @@ class Greedy {
     Buffer<double> norms_, values_, keys_, ranked_;  // of all rows
     Buffer<int32_t> stamps_;
     PackedRows picks_;  // after the covered rows
+    // What a row has lost at least since its stamp, to blocks of picks before blocks_seen_; and their mean directions.
+    Buffer<double> hidden_;
+    Buffer<int32_t> blocks_seen_;
+    PackedRows blocks_;
     std::vector<double> mean_;
     int64_t alive_ = 0, front_size_ = 0;
     double front_cost_ = 0, sync_cost_ = 0;
+    size_t looked_at_ = 0;  // of the front, for the last pick
     std::vector<Entry> front_;
     Candidate outside_ = kNobody;  // what comes first among the rows that are not in the front, by their bounds
     std::vector<Candidate> candidates_;

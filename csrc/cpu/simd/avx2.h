@@ -32,6 +32,7 @@ struct Simd {
         return _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, _mm256_set1_epi32(127)));
     }
     static inline F32 fma(F32 a, F32 b, F32 c) { return _mm256_fmadd_ps(a, b, c); }
+    static inline float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
     static inline F32 fnma(F32 a, F32 b, F32 c) { return _mm256_fnmadd_ps(a, b, c); }
     static inline RowValue row_value(float x) { return set1(x); }
     static inline F32 add_product(RowValue a, F32 b, F32 c) { return fma(a, b, c); }
@@ -45,6 +46,11 @@ struct Simd {
         return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
     }
     static inline __m256d fma(__m256d a, __m256d b, __m256d c) { return _mm256_fmadd_pd(a, b, c); }
+    // Products of the low halves of 64-bit lanes.
+    typedef uint64_t U64 __attribute__((vector_size(32)));
+    static inline U64 low_products(U64 a, U64 b) {
+        return reinterpret_cast<U64>(_mm256_mul_epu32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+    }
     // Float32 values from anywhere as float64.
     static inline __m256d widen(const void* p) { return _mm256_cvtps_pd(_mm_loadu_ps(static_cast<const float*>(p))); }
 

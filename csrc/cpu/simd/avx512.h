@@ -31,6 +31,7 @@ struct Simd {
     static inline F32 div(F32 a, F32 b) { return _mm512_div_ps(a, b); }
     static inline F32 exponent(F32 a) { return _mm512_getexp_ps(a); }  // of positive normal values
     static inline F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
+    static inline float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
     static inline F32 fnma(F32 a, F32 b, F32 c) { return _mm512_fnmadd_ps(a, b, c); }
     static inline RowValue row_value(float x) { return set1(x); }
     static inline F32 add_product(RowValue a, F32 b, F32 c) { return fma(a, b, c); }
@@ -41,6 +42,11 @@ struct Simd {
         return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
     }
     static inline __m512d fma(__m512d a, __m512d b, __m512d c) { return _mm512_fmadd_pd(a, b, c); }
+    // Products of the low halves of 64-bit lanes.
+    typedef uint64_t U64 __attribute__((vector_size(64)));
+    static inline U64 low_products(U64 a, U64 b) {
+        return reinterpret_cast<U64>(_mm512_mul_epu32(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+    }
     // Float32 values from anywhere as float64.
     static inline __m512d widen(const void* p) {
         return _mm512_cvtps_pd(_mm256_loadu_ps(static_cast<const float*>(p)));

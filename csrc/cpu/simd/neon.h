@@ -35,6 +35,7 @@ struct Simd {
         return vcvtq_f32_s32(vsubq_s32(biased, vdupq_n_s32(127)));
     }
     static inline F32 fma(F32 a, F32 b, F32 c) { return vfmaq_f32(c, a, b); }
+    static inline float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
     static inline F32 fnma(F32 a, F32 b, F32 c) { return vfmsq_f32(c, a, b); }
     static inline RowValue row_value(float x) { return x; }
     static inline F32 add_product(RowValue a, F32 b, F32 c) { return vfmaq_n_f32(c, b, a); }
@@ -49,6 +50,9 @@ struct Simd {
         return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(values)));
     }
     static inline float64x2_t fma(float64x2_t a, float64x2_t b, float64x2_t c) { return vfmaq_f64(c, a, b); }
+    // Products of the low halves of 64-bit lanes.
+    using U64 = uint64x2_t;
+    static inline U64 low_products(U64 a, U64 b) { return vmull_u32(vmovn_u64(a), vmovn_u64(b)); }
     // Float32 values from anywhere as float64.
     static inline float64x2_t widen(const void* p) {
         float values[2];

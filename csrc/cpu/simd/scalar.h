@@ -32,6 +32,7 @@ struct Simd {
         return F32{std::logb(a[0]), std::logb(a[1]), std::logb(a[2]), std::logb(a[3])};
     }
     static inline F32 fma(F32 a, F32 b, F32 c) { return a * b + c; }
+    static inline float fma(float a, float b, float c) { return a * b + c; }
     static inline F32 fnma(F32 a, F32 b, F32 c) { return c - a * b; }
     static inline RowValue row_value(float x) { return set1(x); }
     static inline F32 add_product(RowValue a, F32 b, F32 c) { return fma(a, b, c); }
@@ -39,6 +40,9 @@ struct Simd {
         return F32{std::nearbyint(a[0]), std::nearbyint(a[1]), std::nearbyint(a[2]), std::nearbyint(a[3])};
     }
     static inline F32 pow2(F32 n) { return F32{pow2(n[0]), pow2(n[1]), pow2(n[2]), pow2(n[3])}; }
+    // Products of the low halves of 64-bit lanes.
+    typedef uint64_t U64 __attribute__((vector_size(16)));
+    static inline U64 low_products(U64 a, U64 b) { return (a & 0xffffffffu) * (b & 0xffffffffu); }
     // Float32 values from anywhere as float64.
     typedef double F64 __attribute__((vector_size(16)));
     static inline F64 fma(F64 a, F64 b, F64 c) { return a * b + c; }
