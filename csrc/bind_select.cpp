@@ -88,6 +88,24 @@ void raise_floor(const py::array& array, int code, const Rows& candidates, const
     hnscore::raise_floor(c, out, n_threads, poll);
 }
 
+Rows cover(const py::array& array, int code, const Rows& candidates, const py::array& points, int points_code,
+           double temperature, int n_threads, const Values& bounds, int64_t budget, const Side<double>& weights,
+           Values floor, const py::object& progress) {
+    const hnscore::Coverage c = coverage_of(array, code, candidates, points, points_code, temperature);
+    const double* w = hnscore::side(weights, c.points.rows, "weights");
+    if (floor.ndim() != 1 || floor.size() != c.points.rows || bounds.ndim() != 1 || bounds.size() != c.count)
+        throw std::invalid_argument("floor must have a value for each point, bounds one for each candidate");
+    if (budget < 0 || budget > c.count) throw std::invalid_argument("budget must be from 0 to the candidates");
+    double* out = floor.mutable_data();
+    const hnscore::Poll poll = hnscore::poll_of(progress);
+    std::vector<int64_t> picks;
+    {
+        const py::gil_scoped_release release;
+        picks = hnscore::cover(c, bounds.data(), budget, w, out, n_threads, poll);
+    }
+    return Rows(static_cast<py::ssize_t>(picks.size()), picks.data());
+}
+
 }  // namespace
 
 void register_select(py::module_& m) {
@@ -101,4 +119,8 @@ void register_select(py::module_& m) {
     m.def("raise_floor", &raise_floor, py::arg("array"), py::arg("code"), py::arg("candidates"), py::arg("points"),
           py::arg("points_code"), py::arg("temperature"), py::arg("n_threads"), py::arg("floor").noconvert(),
           py::kw_only(), py::arg("progress") = py::none());
+    m.def("cover", &cover, py::arg("array"), py::arg("code"), py::arg("candidates"), py::arg("points"),
+          py::arg("points_code"), py::arg("temperature"), py::arg("n_threads"), py::kw_only(), py::arg("bounds"),
+          py::arg("budget"), py::arg("weights") = py::none(), py::arg("floor").noconvert(),
+          py::arg("progress") = py::none());
 }

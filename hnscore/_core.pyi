@@ -202,6 +202,24 @@ def coverage_gains(
     """sum_x weights[x] max(exp((s(x, c) - 1) / temperature) - floor[x], 0) over the points x, in float64, for the
     candidates c among the rows of `array`. Good rows only."""
 
+def cover(
+    array: NDArray[Any],
+    code: int,
+    candidates: NDArray[np.int64],
+    points: NDArray[Any],
+    points_code: int,
+    temperature: float,
+    n_threads: int,
+    *,
+    bounds: NDArray[np.float64],
+    budget: int,
+    weights: NDArray[np.float64] | None = None,
+    floor: NDArray[np.float64],
+    progress: Progress = None,
+) -> NDArray[np.int64]:
+    """Candidates picked one after another for the largest of `coverage_gains`, ties to the lowest row, each raising the
+    floor as `raise_floor` does. `bounds`: at least the gain of each candidate now."""
+
 def raise_floor(
     array: NDArray[Any],
     code: int,

@@ -6,7 +6,6 @@ bounds, and, in large pools, as the mean kernel of herding.
 
 from __future__ import annotations
 
-import heapq
 from typing import Any
 
 import numpy as np
@@ -22,11 +21,8 @@ Rows = NDArray[np.int64]
 
 # Mean kernels and first gains are over this many rows of the pool, drawn at random where there are more.
 MOST_POINTS = 100_000
-# Up to so many pairs, a second or two of work, kernels are summed in float64 from the start.
+# Up to so many pairs, a second or two of work, mean kernels are float64.
 _PLAIN_PAIRS = 2**26
-# Candidates of a step of coverage are looked at in batches, from this size on: a single one would take as long as
-# reading the points, as a few do.
-_FIRST_BATCH, _LARGEST_BATCH = 16, 512
 _LEAST_FLOAT32 = 2.0**-126
 
 
@@ -58,15 +54,26 @@ class Pool:
         return self.emb[drawn], drawn
 
     def kernel_sums(
-        self, points: NDArray[Any], temperature: float, weights: Floats | None, floor: Floats | None
+        self,
+        points: NDArray[Any],
+        temperature: float,
+        weights: Floats | None = None,
+        floor: Floats | None = None,
+        plain_pairs: int = 0,
     ) -> Any:
-        """sum_x weights_x max(k(x, c) - floor_x, 0) of each row c over the points x, and a bound on its errors."""
+        """sum_x weights_x max(k(x, c) - floor_x, 0) of each row c over the points x, and a bound on its errors.
+
+        In float64 up to so many pairs, and where float32 knows no kernel.
+        """
         # A kernel is off by 4 * 2^-24 / temperature of itself and a few roundings; twice that is claimed. What is
         # below its floor in float32 and not in float64 is within that of the floor.
         exponent = 8 * 2.0**-24 / temperature
-        if len(self.emb) * len(points) <= _PLAIN_PAIRS or exponent > 1:
-            rows = np.arange(len(self.emb))
-            return self.gains(rows, points, temperature, weights, floor, self.part(0.0)), 0.0
+        if len(self.emb) * len(points) <= plain_pairs or exponent > 1:
+            sums = _core.coverage_gains(
+                self.emb, self.code, np.arange(len(self.emb)), points, self.code, temperature, self.n_threads,
+                weights=weights, floor=floor, progress=self.part(0.0),
+            )  # fmt: skip
+            return sums, 0.0
         sums = kernel_gains(
             self.emb, self.code, points, self.code, temperature, self.n_threads, weights=weights, floor=floor,
             progress=self.part(0.0), names=(self.name, self.name),
@@ -75,15 +82,6 @@ class Pool:
         total = float(len(points) if weights is None else weights.sum())
         covered = 0.0 if floor is None else float(floor.sum() if weights is None else weights @ floor)
         return sums, relative * (sums + covered) + total * _LEAST_FLOAT32
-
-    def gains(
-        self, rows: Rows, points: NDArray[Any], temperature: float, weights: Any, floor: Any, progress: Any = None
-    ) -> Floats:
-        """The same in float64: equal rows get equal gains, and a higher floor never a higher gain."""
-        return _core.coverage_gains(
-            self.emb, self.code, rows, points, self.code, temperature, self.n_threads, weights=weights, floor=floor,
-            progress=progress,
-        )  # fmt: skip
 
     def greedy(self, budget: int, *, progress: Any, **criterion: Any) -> Rows:
         picks, _, _ = _core.greedy(
@@ -111,7 +109,7 @@ def herding(pool: Pool, budget: int, temperature: float, random: np.random.Gener
     if not budget:
         return np.zeros(0, np.int64)
     points, _ = pool.points(random)
-    mean = pool.kernel_sums(points, temperature, None, None)[0] / len(points)
+    mean = pool.kernel_sums(points, temperature, plain_pairs=_PLAIN_PAIRS)[0] / len(points)
     # With the same constant taken off all means, gains only fall from pick to pick, as the core needs.
     return pool.greedy(
         budget, progress=pool.part(0.5), base=mean - mean.max(), first_factor=1.0 + len(pool.labeled), factor_step=1.0,
@@ -129,37 +127,17 @@ def coverage(pool: Pool, budget: int, scores: Floats | None, temperature: float,
         weights = np.ascontiguousarray(unit_scaled(scores)[slice(None) if drawn is None else drawn])
     floor = np.zeros(len(points))
 
-    def cover(rows: Rows) -> None:
-        _core.raise_floor(
-            pool.emb, pool.code, rows, points, pool.code, temperature, pool.n_threads, floor, progress=None
-        )
-
-    cover(pool.labeled)
+    _core.raise_floor(
+        pool.emb, pool.code, pool.labeled, points, pool.code, temperature, pool.n_threads, floor, progress=None
+    )
     sums, errors = pool.kernel_sums(points, temperature, weights, floor if len(pool.labeled) else None)
-    free = np.ones(len(pool.emb), np.bool_)
-    free[pool.labeled] = False
-    # Entries (minus a bound on the gain, row): the smallest comes first, ties by the lowest row.
-    heap = list(zip((-(sums + errors))[free].tolist(), np.flatnonzero(free).tolist(), strict=True))
-    heapq.heapify(heap)
-    picks: list[int] = []
-    progress = pool.part(0.5)
-    while len(picks) < budget:
-        fresh: list[tuple[float, int]] = []
-        batch = _FIRST_BATCH
-        while heap and not (fresh and fresh[0] < heap[0]):
-            rows = np.array([heapq.heappop(heap)[1] for _ in range(min(batch, len(heap)))])
-            gains = pool.gains(rows, points, temperature, weights, floor)
-            for entry in zip((-gains).tolist(), rows.tolist(), strict=True):
-                heapq.heappush(fresh, entry)
-            batch = min(2 * batch, _LARGEST_BATCH)
-        picks.append(heapq.heappop(fresh)[1])
-        for entry in fresh:
-            heapq.heappush(heap, entry)
-        cover(np.array(picks[-1:]))
-        if progress is not None:
-            progress(len(picks) / budget)
+    free = np.delete(np.arange(len(pool.emb)), pool.labeled)
+    picks = _core.cover(
+        pool.emb, pool.code, free, points, pool.code, temperature, pool.n_threads, bounds=(sums + errors)[free],
+        budget=budget, weights=weights, floor=floor, progress=pool.part(0.5),
+    )  # fmt: skip
     pool.finish()
-    return np.array(picks, np.int64)
+    return picks
 
 
 def unit_scaled(scores: Floats) -> Floats:
