@@ -55,13 +55,8 @@ def new_file(output: StrPath, inputs: Iterable[StrPath], overwrite: bool) -> Ite
 
     What cannot be written fails before the block. `inputs` are never replaced.
     """
-    if os.path.realpath(output) in map(os.path.realpath, inputs):
-        raise ValueError(f"output {output} is one of the inputs; choose another")
-    if os.path.exists(output) and not os.path.isfile(output):
-        raise ValueError(f"output {output} is no regular file; choose another")
-    if os.path.exists(output) and not overwrite:
-        raise FileExistsError(f"{output} exists; pass --overwrite to replace it, or choose another output")
     fresh = Path(f"{output}.partial")
+    check_output(output, [fresh], inputs, overwrite)
     try:
         with open(fresh, "wb") as file:
             yield lambda array: _save(file, array)
@@ -74,9 +69,31 @@ def new_file(output: StrPath, inputs: Iterable[StrPath], overwrite: bool) -> Ite
         raise
 
 
+def check_output(output: StrPath, working: Iterable[StrPath], inputs: Iterable[StrPath], overwrite: bool) -> None:
+    """Refuse to lose a file: an input, or what `output` holds already. `working`: the files written before it."""
+    originals = {os.path.realpath(path): path for path in inputs}
+    if os.path.realpath(output) in originals:
+        raise ValueError(f"output {output} is one of the inputs; choose another")
+    for path in working:
+        if (original := originals.get(os.path.realpath(path))) is not None:
+            raise ValueError(
+                f"output {output} needs {path} while it is unfinished, but {original} is one of the inputs; "
+                "choose another output"
+            )
+    if os.path.exists(output) and not os.path.isfile(output):
+        raise ValueError(f"output {output} is no regular file; choose another")
+    if os.path.exists(output) and not overwrite:
+        raise FileExistsError(f"{output} exists; pass --overwrite to replace it, or choose another output")
+
+
+def fresh_copy(path: StrPath) -> Path:
+    """Where `replace` writes the new content."""
+    return Path(f"{path}.new")
+
+
 def replace(path: Path, content: bytes) -> None:
     """The old content or the new, also after a power cut."""
-    fresh = Path(f"{path}.new")
+    fresh = fresh_copy(path)
     with open(fresh, "wb") as file:
         file.write(content)
         _to_disk(file)

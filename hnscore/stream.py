@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import hnscore
 from hnscore import _arrays, _core, _pool
-from hnscore._files import Array, StrPath, numbers_of, open_array, replace
+from hnscore._files import Array, StrPath, check_output, fresh_copy, numbers_of, open_array, replace
 
 # Ctrl-C is noticed between chunks at the latest and is promised within a second.
 _CHUNK_SECONDS = 0.4
@@ -119,9 +119,6 @@ def score_file(
     if (img_labels is None) != (txt_labels is None):
         raise ValueError("img_groups and txt_groups: give both or neither")
 
-    if os.path.realpath(output) in map(os.path.realpath, files.values()):
-        raise ValueError(f"output {output} is one of the inputs; choose another")
-
     settings = {
         "hnscore": hnscore.__version__,
         "target": _core.config()["target"],  # another instruction set may round differently
@@ -146,7 +143,7 @@ def score_file(
         precision=precision,
         n_threads=n_threads,
     )
-    with _Partial(Path(output), settings, overwrite) as partial:
+    with _Partial(Path(output), list(files.values()), settings, overwrite) as partial:
         common["random_state"] = random_state if minibatch is None or random_state is not None else partial.seed
         if reference == "paired" or top_k_images is not None or not len(img):
             scores = hnscore.score(
@@ -198,7 +195,7 @@ def best_matches(
 class _Partial:
     """The unfinished output on disk."""
 
-    def __init__(self, output: Path, settings: dict[str, Any], overwrite: bool) -> None:
+    def __init__(self, output: Path, inputs: list[StrPath], settings: dict[str, Any], overwrite: bool) -> None:
         self._output = output
         self._scores = Path(f"{output}.partial")
         self._side = Path(f"{output}.partial.json")
@@ -206,8 +203,8 @@ class _Partial:
         self._state: dict[str, Any] = {
             "settings": settings, "seed": randbits(32), "method": None, "reference_rows": 0, "rows": 0,
         }  # fmt: skip
-        if output.exists() and not overwrite:
-            raise FileExistsError(f"{output} exists; pass --overwrite to replace it, or choose another output")
+        replaced = [self._side, self._reference]
+        check_output(output, [self._scores, *replaced, *map(fresh_copy, replaced)], inputs, overwrite)
         state = self._load(overwrite) if self._side.exists() and self._scores.exists() else None
         changed = [] if state is None else _changed(state["settings"], settings)
         if state is not None and not changed:

@@ -228,6 +228,27 @@ def test_finished_output_is_not_overwritten(folder: Path) -> None:
     assert_same(folder, expected(folder, 0.3, reference="r.npy"))
 
 
+WORKING = [".partial", ".partial.json", ".partial.json.new", ".partial.reference.npy", ".partial.reference.npy.new"]
+
+
+@pytest.mark.parametrize("ending", WORKING)
+def test_an_input_is_not_written_to_while_the_output_is_unfinished(folder: Path, ending: str) -> None:
+    file = folder / f"scores.npy{ending}"
+    (folder / "txt.npy").rename(file)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    message = refused(*score_args(folder, "--texts", file, "--overwrite"))
+    assert f"scores.npy needs {file} while it is unfinished, but {file} is one of the inputs" in message
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
+def test_an_input_by_another_name(folder: Path) -> None:
+    (folder / "scores.npy.partial").symlink_to(folder / "img.npy")
+    before = (folder / "img.npy").read_bytes()
+    assert "img.npy is one of the inputs" in refused(*score_args(folder))
+    assert (folder / "img.npy").read_bytes() == before
+
+
 # ---- Bad input -------------------------------------------------------------------------------------------------------
 
 BAD: list[tuple[list[object], str]] = [
@@ -255,6 +276,7 @@ BAD: list[tuple[list[object], str]] = [
     (["--chunk-rows", 0], "chunk_rows must be at least 1"),
     (["-o", "nowhere/scores.npy"], "nowhere/scores.npy.partial"),
     (["-o", "img.npy", "--overwrite"], "output img.npy is one of the inputs"),
+    (["-o", ".", "--overwrite"], "output . is no regular file"),
 ]
 
 

@@ -191,6 +191,18 @@ def test_finished_output_is_not_overwritten(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_an_input_is_not_written_to_while_the_output_is_unfinished(folder: Path, name: str) -> None:
+    given = "emb.npy" if name == "density" else "scores.npy"
+    (folder / given).rename(folder / "out.npy.partial")
+    before = (folder / "out.npy.partial").read_bytes()
+    args = ["./out.npy.partial" if arg == given else arg for arg in COMMANDS[name]]
+    assert "output out.npy needs out.npy.partial while it is unfinished, but ./out.npy.partial is one of" in refused(
+        *args, "--overwrite", cwd=folder
+    )
+    assert (folder / "out.npy.partial").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to one process")
 def test_interrupted(folder: Path, name: str) -> None:
     """The function is replaced by one that waits for Ctrl-C; what was there before is there after."""
