@@ -26,8 +26,6 @@ def open_array(path: StrPath, name: str, dtype: str | None, ndims: tuple[int, ..
     if array.ndim not in ndims:
         expected = " or ".join(f"{n}-d" for n in ndims)
         raise ValueError(f"{name}: {path} holds a {array.ndim}-d array of shape {array.shape}, expected {expected}")
-    if dtype is not None and array.ndim == 2 and (array.dtype.itemsize != 2 or array.dtype.kind not in "Vui"):
-        raise TypeError(f"{name}: {path} has dtype {array.dtype}, which cannot hold {dtype}; leave --dtype out")
     if dtype is None and array.dtype.kind == "V":
         raise TypeError(
             f"{name}: {path} has dtype {array.dtype.str}, which names no number type; "
@@ -37,16 +35,24 @@ def open_array(path: StrPath, name: str, dtype: str | None, ndims: tuple[int, ..
 
 
 def numbers_of(dtype: str | None) -> Callable[[Array], Array]:
-    """What makes numbers of the rows of a file: nothing, or a view of two-byte values as bfloat16."""
+    """What makes numbers of the rows of a file: nothing, or a view as bfloat16 of two-byte values."""
     if dtype is None:
         return np.asarray
     if dtype != "bfloat16":
         raise ValueError(f"dtype must be 'bfloat16' or None, got {dtype!r}")
     try:
         bfloat16 = importlib.import_module("ml_dtypes").bfloat16
-    except ImportError:  # the same values, at the cost of a copy of each chunk
-        return lambda rows: (rows.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-    return lambda rows: rows.view(bfloat16)
+    except ImportError:
+        bfloat16 = None
+
+    def numbers(rows: Array) -> Array:
+        if rows.dtype != "V2" and (rows.ndim == 1 or rows.dtype not in ("int16", "uint16")):
+            return np.asarray(rows)
+        if bfloat16 is None:  # the same values, at the cost of a copy of each chunk
+            return (rows.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        return rows.view(bfloat16)
+
+    return numbers
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ def add_to(commands: Any) -> None:
 def _add_density(commands: Any) -> None:
     density = _command_of_keywords(commands, "density", "how crowded the embeddings of a .npy file are", _DENSITY_HELP)
     files = density.add_argument_group("files")
-    files.add_argument("embeddings", metavar="EMB.npy", help="the embeddings, (n, dim)")
+    files.add_argument("emb", metavar="EMB", help="the embeddings, (n, dim)")
     files.add_argument("-o", "--output", required=True, metavar="NPY", help="the densities to write, (n,)")
     files.add_argument("--against", metavar="NPY", help="the points to look at instead of the other rows, (m, dim)")
     files.add_argument("--weights", metavar="NPY", help="of the points looked at")
@@ -107,12 +107,12 @@ def _count_or_path(text: str) -> int | str:
 
 
 def _density(args: argparse.Namespace) -> None:
-    names = ("against", "against_variance", "embeddings", "variance", "weights")
+    names = ("against", "against_variance", "emb", "variance", "weights")
     paths, arrays, options = _arrays_and_options(args, *names)
     if (of_others := arrays.pop("against_variance", None)) is not None:
         arrays["variance"] = (arrays.get("variance"), of_others)
     with new_file(args.output, paths, args.overwrite) as save:
-        save(hnscore.density(arrays.pop("embeddings"), **arrays, **options))
+        save(hnscore.density(arrays.pop("emb"), **arrays, **options))
 
 
 def _select(args: argparse.Namespace) -> None:
@@ -130,11 +130,10 @@ def _arrays_and_options(args: argparse.Namespace, *names: str) -> tuple[list[str
     options = {k: v for k, v in vars(args).items() if k not in ("name", "command", "output", "dtype", "overwrite")}
     paths = {name: options.pop(name) for name in names if isinstance(options.get(name), str)}
     arrays: dict[str, Any] = {}
+    numbers = numbers_of(args.dtype)
     for name, path in paths.items():
-        if name in ("against", "embeddings"):
-            arrays[name] = numbers_of(args.dtype)(open_array(path, name, args.dtype, (2,)))
-        else:
-            arrays[name] = numbers_of(None)(open_array(path, name, None, (1,)))
+        array = open_array(path, name, args.dtype, (2,) if name in ("against", "emb", "embeddings") else (1,))
+        arrays[name] = array if name in ("labeled", "regions") else numbers(array)
     return list(paths.values()), arrays, options
 
 

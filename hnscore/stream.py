@@ -69,7 +69,7 @@ def score_file(
         "pool_max" reads the pool twice. "paired" (and `top_k_images`) needs the whole pool in one call, which starts
         anew after an interruption. A path names a .npy file of shape (n_txt,) or (n_txt, dim).
     dtype : "bfloat16", optional
-        Read two-byte void or uint16 .npy files, as NumPy saves bfloat16, as bfloat16.
+        Read two-byte void .npy files, as NumPy saves bfloat16, and embeddings of int16 or uint16 as bfloat16.
     max_similarity : float or path, optional
         A number, or a .npy file of shape (n_txt,).
     img_groups, txt_groups : path, optional
@@ -99,23 +99,22 @@ def score_file(
     ref: str | Array = str(reference)
     if ref not in ("pool_max", "paired"):
         files["reference"] = reference
-        ref = open_array(reference, "reference", dtype, (1, 2))
-        ref = numbers(ref) if ref.ndim == 2 else ref
+        ref = numbers(open_array(reference, "reference", dtype, (1, 2)))
     limit: float | Array | None = None
     if isinstance(max_similarity, float | int):
         limit = float(max_similarity)
     elif max_similarity is not None:
         files["max_similarity"] = max_similarity
-        limit = open_array(max_similarity, "max_similarity", None, (1,))
+        limit = numbers(open_array(max_similarity, "max_similarity", dtype, (1,)))
     img_labels = txt_labels = None
     if img_groups is not None:
         files["img_groups"] = img_groups
-        img_labels = open_array(img_groups, "img_groups", None, (1,))
+        img_labels = open_array(img_groups, "img_groups", dtype, (1,))
         if len(img_labels) != len(img):  # chunks would hide it until the last one
             raise ValueError(f"img_groups has {len(img_labels)} labels, images has {len(img)} rows")
     if txt_groups is not None:
         files["txt_groups"] = txt_groups
-        txt_labels = open_array(txt_groups, "txt_groups", None, (1,))
+        txt_labels = open_array(txt_groups, "txt_groups", dtype, (1,))
     if (img_labels is None) != (txt_labels is None):
         raise ValueError("img_groups and txt_groups: give both or neither")
 

@@ -157,6 +157,38 @@ def test_bfloat16(folder: Path, as_void: bool) -> None:
     assert command("select", *args, cwd=folder).stdout.split() == [str(pick) for pick in picks]
 
 
+def test_bfloat16_of_one_dimension(folder: Path) -> None:
+    """Files of two-byte voids, read as bfloat16 beside others that have a number type."""
+    bits = {
+        name: np.load(folder / f"{name}.npy").astype(np.float32).view(np.uint32) >> 16 for name in ("scores", "density")
+    }
+    for name, array in bits.items():
+        np.save(folder / f"{name}_raw.npy", array.astype(np.uint16).view("V2"))
+    scores, density = ((array << 16).view(np.float32) for array in bits.values())
+    args = ["select", "--scores", "scores_raw.npy", "--budget", BUDGET, "--labeled", "labeled.npy"]
+    assert "scores: scores_raw.npy has dtype |V2" in refused(*args, cwd=folder)
+    args += ["--dtype", "bfloat16", "--method", "density", "--density"]
+    labeled = np.load(folder / "labeled.npy")
+    for file, values in (("density_raw.npy", density), ("density.npy", np.load(folder / "density.npy"))):
+        picks = hnscore.select(scores, BUDGET, method="density", density=values, labeled=labeled)
+        assert command(*args, file, cwd=folder).stdout.split() == [str(pick) for pick in picks]
+    args = ["density", "emb.npy", "--weights", "density_raw.npy", "--dtype", "bfloat16", "-o", "out.npy"]
+    assert command(*args, cwd=folder).returncode == 0
+    assert_written(folder, "out.npy", hnscore.density(np.load(folder / "emb.npy"), weights=density))
+    assert "labeled must hold integers" in refused(
+        "select",
+        "--scores",
+        "scores.npy",
+        "--labeled",
+        "density_raw.npy",
+        "--budget",
+        1,
+        "--dtype",
+        "bfloat16",
+        cwd=folder,
+    )
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs pipes that break")
 def test_a_reader_that_stops_reading_is_no_error(folder: Path) -> None:
     """A million lines are more than a pipe holds; one is read."""
@@ -245,12 +277,13 @@ def test_full_disk(folder: Path, name: str) -> None:
 
 BAD: list[tuple[str, list[object], str]] = [
     ("density", ["missing.npy"], "missing.npy: No such file"),
-    ("density", ["text.npy"], "embeddings: text.npy is not a .npy file"),
-    ("density", ["scores.npy"], "embeddings: scores.npy holds a 1-d array of shape (90,), expected 2-d"),
-    ("density", ["zero.npy"], "zero rows"),
+    ("density", ["text.npy"], "emb: text.npy is not a .npy file"),
+    ("density", ["scores.npy"], "emb: scores.npy holds a 1-d array of shape (90,), expected 2-d"),
+    ("density", ["zero.npy"], "emb must have no zero rows"),
     ("density", ["emb.npy", "--kind", "mode"], "kind must be one of"),
     ("density", ["emb.npy", "--against", "scores.npy"], "against: scores.npy holds a 1-d"),
-    ("density", ["emb.npy", "--against", "other.npy", "--dtype", "bfloat16"], "cannot hold bfloat16"),
+    ("density", ["emb.npy", "--weights", "void.npy", "--dtype", "bfloat16"], "weights must hold real numbers"),
+    ("density", ["wide.npy", "--dtype", "bfloat16"], "emb must hold real numbers"),
     ("density", ["emb.npy", "--variance", "other.npy"], "variance: other.npy holds a 2-d"),
     ("density", ["emb.npy", "-o", "nowhere/out.npy"], "nowhere/out.npy.partial: No such file"),
     ("density", ["emb.npy", "-o", "."], "output . is no regular file"),
@@ -283,6 +316,8 @@ def test_bad_input(
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command sets its own
     (folder / "text.npy").write_text("not an array")
     np.save(folder / "zero.npy", np.zeros((N, DIM)))
+    np.save(folder / "void.npy", np.zeros(N, "V4"))
+    np.save(folder / "wide.npy", np.zeros((N, DIM), "V4"))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     defaults: list[object] = ["-o", "out.npy", *(["--budget", BUDGET] if name == "select" else [])]
     assert cli.main([name, *map(str, defaults + args)]) == 2
