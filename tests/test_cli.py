@@ -291,6 +291,7 @@ BAD: list[tuple[list[object], str]] = [
     (["--chunk-rows", 0], "chunk_rows must be at least 1"),
     (["-o", "nowhere/scores.npy"], "nowhere/scores.npy.partial"),
     (["-o", "img.npy", "--overwrite"], "output img.npy is one of the inputs"),
+    (["-o", "-"], "output must be a .npy file for score"),
     (["-o", ".", "--overwrite"], "output . is no regular file"),
 ]
 

@@ -85,7 +85,11 @@ def test_density_is_the_function(folder: Path, args: list[object], keywords: dic
     done = command("density", "emb.npy", "-o", "out.npy", "--no-progress", *args, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout == done.stderr == ""
-    assert_written(folder, "out.npy", hnscore.density(np.load(folder / "emb.npy"), **loaded(folder, keywords)))
+    expected = hnscore.density(np.load(folder / "emb.npy"), **loaded(folder, keywords))
+    assert_written(folder, "out.npy", expected)
+    done = command("density", "emb.npy", "-o", "-", *args, cwd=folder)
+    np.testing.assert_array_equal(np.array(done.stdout.splitlines(), expected.dtype), expected)
+    assert not (folder / "-").exists()
 
 
 SELECT: list[tuple[list[object], dict[str, Any]]] = [
@@ -275,6 +279,8 @@ def test_full_disk(folder: Path, name: str) -> None:
 
 # ---- Bad input -------------------------------------------------------------------------------------------------------
 
+BUDGETED = ["--scores", "scores.npy", "--density", "density.npy", "--embeddings", "emb.npy", "--method", "budgeted"]
+
 BAD: list[tuple[str, list[object], str]] = [
     ("density", ["missing.npy"], "missing.npy: No such file"),
     ("density", ["text.npy"], "emb: text.npy is not a .npy file"),
@@ -285,6 +291,10 @@ BAD: list[tuple[str, list[object], str]] = [
     ("density", ["emb.npy", "--weights", "void.npy", "--dtype", "bfloat16"], "weights must hold real numbers"),
     ("density", ["wide.npy", "--dtype", "bfloat16"], "emb must hold real numbers"),
     ("density", ["emb.npy", "--variance", "other.npy"], "variance: other.npy holds a 2-d"),
+    ("density", ["e", "--against", "a", "--variance", "v"], "got --against and --variance; pass all three"),
+    ("density", ["e", "--against", "a", "--against-variance", "v"], "got --against and --against-variance; pass all"),
+    ("density", ["e", "--variance", "v", "--against-variance", "v"], "got --variance and --against-variance; pass"),
+    ("density", ["e", "--against-variance", "v"], "must be given where --against and --variance both are"),
     ("density", ["emb.npy", "-o", "nowhere/out.npy"], "nowhere/out.npy.partial: No such file"),
     ("density", ["emb.npy", "-o", "."], "output . is no regular file"),
     ("density", ["emb.npy", "-o", "emb.npy", "--overwrite"], "output emb.npy is one of the inputs"),
@@ -295,6 +305,9 @@ BAD: list[tuple[str, list[object], str]] = [
     ("select", ["--scores", "scores.npy", "--budget", 91], "budget"),
     ("select", ["--scores", "scores.npy", "--budget", -1], "budget"),
     ("select", [], "scores"),
+    ("select", [*BUDGETED, "--regions", "-1"], "regions must be from 1 to 90 (regions to be found), got -1"),
+    ("select", [*BUDGETED, "--regions", "2.0"], "regions must be an integer (regions to be found), got 2.0"),
+    ("select", [*BUDGETED, "--regions", "five.npy"], "five.npy: No such file"),
     ("select", ["--scores", "scores.npy", "-o", "nowhere/out.npy"], "nowhere/out.npy.partial: No such file"),
     ("select", ["--scores", "scores.npy", "-o", "scores.npy", "--overwrite"], "output scores.npy is one of the inputs"),
 ]
