@@ -114,16 +114,16 @@ def _number_or_path(text: str) -> float | str:
 
 
 def _density(args: argparse.Namespace) -> None:
-    variances = [f"--{name.replace('_', '-')}" for name in ("against", "variance", "against_variance") if name in args]
     if ("against_variance" in args) != ("against" in args and "variance" in args):
+        given = [f"--{name.replace('_', '-')}" for name in ("against", "variance", "against_variance") if name in args]
         raise ValueError(
             "--against-variance must be given where --against and --variance both are, and only there, got "
-            f"{' and '.join(variances)}; pass all three, or --variance alone"
+            f"{' and '.join(given)}; pass all three, or --variance alone"
         )
     names = ("against", "against_variance", "emb", "variance", "weights")
     paths, arrays, options = _arrays_and_options(args, *names)
-    if (of_others := arrays.pop("against_variance", None)) is not None:
-        arrays["variance"] = (arrays.get("variance"), of_others)
+    if "against_variance" in arrays:
+        arrays["variance"] = arrays["variance"], arrays.pop("against_variance")
     _write(lambda: hnscore.density(arrays.pop("emb"), **arrays, **options), args, paths)
 
 

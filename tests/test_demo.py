@@ -175,7 +175,7 @@ def test_pictures_that_cannot_be_written_fail_before_the_work(tmp_path, monkeypa
     monkeypatch.setattr(hnscore, "score", work)
     good, missing = tmp_path / "demo.svg", tmp_path / "missing" / "picture.svg"
     for pictures in ({"output": missing}, {"output": good, "selection": missing}):
-        with pytest.raises(FileNotFoundError, match="picture.svg: No such folder"):
+        with pytest.raises(FileNotFoundError, match=r"picture\.svg: No such folder"):
             demo.run(**pictures)
     for selection in (good, tmp_path / "." / "demo.svg", tmp_path / ".." / tmp_path.name / "demo.svg"):
         with pytest.raises(ValueError, match=r"selection must be another file than output, got .*demo\.svg"):

@@ -326,7 +326,7 @@ def test_no_points_are_no_reason_to_accept_any_k(as_csr: bool) -> None:
         pytest.importorskip("scipy.sparse")
     none = np.zeros((0, 8), np.float32)
     for k, error in ((0, ValueError), (10**18, ValueError), (10**30, ValueError), (2.0, TypeError), ("x", TypeError)):
-        with pytest.raises(error, match="k must be .*points compared with"):
+        with pytest.raises(error, match=r"k must be .*points compared with"):
             hnscore.knn_graph(none, k, as_csr=as_csr)
     with pytest.raises(ValueError, match="k must be from 1 to 12 "):
         hnscore.knn_graph(none, 13, against=X, as_csr=as_csr)
