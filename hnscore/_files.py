@@ -26,8 +26,6 @@ def open_array(path: StrPath, name: str, dtype: str | None, ndims: tuple[int, ..
     if array.ndim not in ndims:
         expected = " or ".join(f"{n}-d" for n in ndims)
         raise ValueError(f"{name}: {path} holds a {array.ndim}-d array of shape {array.shape}, expected {expected}")
-    if dtype is not None and array.ndim == 2 and (array.dtype.itemsize != 2 or array.dtype.kind not in "Vui"):
-        raise TypeError(f"{name}: {path} has dtype {array.dtype}, which cannot hold {dtype}; leave --dtype out")
     if dtype is None and array.dtype.kind == "V":
         raise TypeError(
             f"{name}: {path} has dtype {array.dtype.str}, which names no number type; "
@@ -37,16 +35,24 @@ def open_array(path: StrPath, name: str, dtype: str | None, ndims: tuple[int, ..
 
 
 def numbers_of(dtype: str | None) -> Callable[[Array], Array]:
-    """What makes numbers of the rows of a file: nothing, or a view of two-byte values as bfloat16."""
+    """What makes numbers of the rows of a file: nothing, or a view as bfloat16 of two-byte values."""
     if dtype is None:
         return np.asarray
     if dtype != "bfloat16":
         raise ValueError(f"dtype must be 'bfloat16' or None, got {dtype!r}")
     try:
         bfloat16 = importlib.import_module("ml_dtypes").bfloat16
-    except ImportError:  # the same values, at the cost of a copy of each chunk
-        return lambda rows: (rows.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-    return lambda rows: rows.view(bfloat16)
+    except ImportError:
+        bfloat16 = None
+
+    def numbers(rows: Array) -> Array:
+        if rows.dtype != "V2" and (rows.ndim == 1 or rows.dtype not in ("int16", "uint16")):
+            return np.asarray(rows)
+        if bfloat16 is None:  # the same values, at the cost of a copy of each chunk
+            return (rows.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        return rows.view(bfloat16)
+
+    return numbers
 
 
 @contextlib.contextmanager
@@ -55,13 +61,8 @@ def new_file(output: StrPath, inputs: Iterable[StrPath], overwrite: bool) -> Ite
 
     What cannot be written fails before the block. `inputs` are never replaced.
     """
-    if os.path.realpath(output) in map(os.path.realpath, inputs):
-        raise ValueError(f"output {output} is one of the inputs; choose another")
-    if os.path.exists(output) and not os.path.isfile(output):
-        raise ValueError(f"output {output} is no regular file; choose another")
-    if os.path.exists(output) and not overwrite:
-        raise FileExistsError(f"{output} exists; pass --overwrite to replace it, or choose another output")
     fresh = Path(f"{output}.partial")
+    check_output(output, [fresh], inputs, overwrite)
     try:
         with open(fresh, "wb") as file:
             yield lambda array: _save(file, array)
@@ -74,9 +75,31 @@ def new_file(output: StrPath, inputs: Iterable[StrPath], overwrite: bool) -> Ite
         raise
 
 
+def check_output(output: StrPath, working: Iterable[StrPath], inputs: Iterable[StrPath], overwrite: bool) -> None:
+    """Refuse to lose a file: an input, or what `output` holds already. `working`: the files written before it."""
+    originals = {os.path.realpath(path): path for path in inputs}
+    if os.path.realpath(output) in originals:
+        raise ValueError(f"output {output} is one of the inputs; choose another")
+    for path in working:
+        if (original := originals.get(os.path.realpath(path))) is not None:
+            raise ValueError(
+                f"output {output} needs {path} while it is unfinished, but {original} is one of the inputs; "
+                "choose another output"
+            )
+    if os.path.exists(output) and not os.path.isfile(output):
+        raise ValueError(f"output {output} is no regular file; choose another")
+    if os.path.exists(output) and not overwrite:
+        raise FileExistsError(f"{output} exists; pass --overwrite to replace it, or choose another output")
+
+
+def fresh_copy(path: StrPath) -> Path:
+    """Where `replace` writes the new content."""
+    return Path(f"{path}.new")
+
+
 def replace(path: Path, content: bytes) -> None:
     """The old content or the new, also after a power cut."""
-    fresh = Path(f"{path}.new")
+    fresh = fresh_copy(path)
     with open(fresh, "wb") as file:
         file.write(content)
         _to_disk(file)

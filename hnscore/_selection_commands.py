@@ -1,16 +1,17 @@
 """The commands `hnscore density` and `hnscore select`: the keywords of the library functions, arrays as .npy files."""
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import hnscore
-from hnscore._files import new_file, numbers_of, open_array
+from hnscore._files import Array, new_file, numbers_of, open_array
 
 _DENSITY_HELP = """\
-How crowded the embedding space is around every row of a .npy file, written as a .npy file (n,).
+How crowded the embedding space is around every row of a .npy file: a .npy file (n,), or with -o - one value a line.
 The kinds and their rules are explained by: python -c "help('hnscore.density')"
 """
 
@@ -29,8 +30,10 @@ def add_to(commands: Any) -> None:
 def _add_density(commands: Any) -> None:
     density = _command_of_keywords(commands, "density", "how crowded the embeddings of a .npy file are", _DENSITY_HELP)
     files = density.add_argument_group("files")
-    files.add_argument("embeddings", metavar="EMB.npy", help="the embeddings, (n, dim)")
-    files.add_argument("-o", "--output", required=True, metavar="NPY", help="the densities to write, (n,)")
+    files.add_argument("emb", metavar="EMB", help="the embeddings, (n, dim)")
+    files.add_argument(
+        "-o", "--output", required=True, metavar="NPY", help="the densities to write, (n,), or -, one a line"
+    )
     files.add_argument("--against", metavar="NPY", help="the points to look at instead of the other rows, (m, dim)")
     files.add_argument("--weights", metavar="NPY", help="of the points looked at")
     files.add_argument("--variance", metavar="NPY", help="for --kind gaussian, (n,)")
@@ -58,7 +61,7 @@ def _add_select(commands: Any) -> None:
     files.add_argument("--density", metavar="NPY", help="of every pool row, (n,), as `hnscore density` writes it")
     files.add_argument(
         "--regions",
-        type=_count_or_path,
+        type=_number_or_path,
         metavar="N|NPY",
         help="integer labels from 0, (n,), or how many to find (needs scikit-learn)",
     )
@@ -102,27 +105,32 @@ def _add_work(work: Any) -> None:
     )
 
 
-def _count_or_path(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
+def _number_or_path(text: str) -> float | str:
+    """Numbers that are no count too: the function refuses those by name."""
+    for number in (int, float):
+        with contextlib.suppress(ValueError):
+            return number(text)
+    return text
 
 
 def _density(args: argparse.Namespace) -> None:
-    names = ("against", "against_variance", "embeddings", "variance", "weights")
+    if ("against_variance" in args) != ("against" in args and "variance" in args):
+        given = [f"--{name.replace('_', '-')}" for name in ("against", "variance", "against_variance") if name in args]
+        raise ValueError(
+            "--against-variance must be given where --against and --variance both are, and only there, got "
+            f"{' and '.join(given)}; pass all three, or --variance alone"
+        )
+    names = ("against", "against_variance", "emb", "variance", "weights")
     paths, arrays, options = _arrays_and_options(args, *names)
-    if (of_others := arrays.pop("against_variance", None)) is not None:
-        arrays["variance"] = (arrays.get("variance"), of_others)
-    with new_file(args.output, paths, args.overwrite) as save:
-        save(hnscore.density(arrays.pop("embeddings"), **arrays, **options))
+    if "against_variance" in arrays:
+        arrays["variance"] = arrays["variance"], arrays.pop("against_variance")
+    _write(lambda: hnscore.density(arrays.pop("emb"), **arrays, **options), args, paths)
 
 
 def _select(args: argparse.Namespace) -> None:
     paths, arrays, options = _arrays_and_options(args, "density", "embeddings", "labeled", "regions", "scores")
     scores, budget = arrays.pop("scores", None), options.pop("budget")
-    if args.output == "-":
-        _print_lines(hnscore.select(scores, budget, **arrays, **options).tolist())
-        return
-    with new_file(args.output, paths, args.overwrite) as save:
-        save(hnscore.select(scores, budget, **arrays, **options))
+    _write(lambda: hnscore.select(scores, budget, **arrays, **options), args, paths)
 
 
 def _arrays_and_options(args: argparse.Namespace, *names: str) -> tuple[list[str], dict[str, Any], dict[str, Any]]:
@@ -130,17 +138,24 @@ def _arrays_and_options(args: argparse.Namespace, *names: str) -> tuple[list[str
     options = {k: v for k, v in vars(args).items() if k not in ("name", "command", "output", "dtype", "overwrite")}
     paths = {name: options.pop(name) for name in names if isinstance(options.get(name), str)}
     arrays: dict[str, Any] = {}
+    numbers = numbers_of(args.dtype)
     for name, path in paths.items():
-        if name in ("against", "embeddings"):
-            arrays[name] = numbers_of(args.dtype)(open_array(path, name, args.dtype, (2,)))
-        else:
-            arrays[name] = numbers_of(None)(open_array(path, name, None, (1,)))
+        array = open_array(path, name, args.dtype, (2,) if name in ("against", "emb", "embeddings") else (1,))
+        arrays[name] = array if name in ("labeled", "regions") else numbers(array)
     return list(paths.values()), arrays, options
+
+
+def _write(result: Callable[[], Array], args: argparse.Namespace, inputs: list[str]) -> None:
+    if args.output == "-":
+        _print_lines(result())
+        return
+    with new_file(args.output, inputs, args.overwrite) as save:
+        save(result())
 
 
 def _print_lines(lines: Iterable[object]) -> None:
     try:
-        sys.stdout.writelines(f"{line}\n" for line in lines)
+        sys.stdout.writelines(str(line) + "\n" for line in lines)  # a float32 as short as tells it from others
         sys.stdout.flush()
     except BrokenPipeError:  # as of `| head`, which is no error; nor shall there be one when Python flushes at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

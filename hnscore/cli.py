@@ -104,6 +104,8 @@ def _demo(args: argparse.Namespace) -> None:
 def _score(args: argparse.Namespace) -> None:
     from hnscore.stream import score_file
 
+    if args.output == "-":
+        raise ValueError("output must be a .npy file for score, which is resumable, got -; choose a file name")
     options = vars(args).copy()
     for name in ("name", "command"):
         del options[name]

@@ -83,7 +83,16 @@ def run(
     ------
     OSError
         `output`, `export` or `selection` cannot be written.
+    ValueError
+        `output` and `selection` are the same file.
     """
+    if selection is not None and os.path.realpath(selection) == os.path.realpath(output):
+        raise ValueError(f"selection must be another file than output, got {selection} for both; choose two names")
+    if export is not None:
+        save(export)
+    for picture in (output, selection):
+        if picture is not None and not Path(picture).parent.is_dir():
+            raise FileNotFoundError(f"{picture}: No such folder; make it, or choose another")
     data = load()
     seconds = []
     for _ in range(N_CALLS):
@@ -133,7 +142,6 @@ def run(
     Path(output).write_text(sheet, encoding="utf-8")
     print(f"\nThe picture, with one row for each kind of image: {output}")
     if export is not None:
-        save(export)
         print(f"The set as .npy files: {export}")
     if selection is not None:
         draw_selection(selection, n_threads)

@@ -11,6 +11,8 @@ from ._arrays import choice, integer, like
 from ._points import Points, checked_method, neighbours
 from ._progress import rows_bar
 
+_MOST_POINTS = 2**31 - 1  # of one set; the limit of k where there are none
+
 
 def knn_graph(
     emb: Any,
@@ -68,7 +70,8 @@ def knn_graph(
     checked_method(method, "knn", precision)
     points = Points(emb, against, exclude_self, similarity, n_threads)
     points.enough()
-    k = integer("k", k, 1, points.compared if points.n else None, "points compared with")
+    most = points.compared if points.n or not points.own else _MOST_POINTS
+    k = integer("k", k, 1, most, "points compared with")
     similarities = np.empty((points.n, k), np.float32)
     indices = np.empty((points.n, k), np.int64)
     first = 0

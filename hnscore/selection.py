@@ -174,7 +174,7 @@ def select(
     else:
         if density is None:
             given_for(method, "density or embeddings", embeddings is not None)
-            density = _density(embeddings, n, n_threads)
+            density = _density(embeddings, n, n_threads, show_progress_bar)
         crowded = point_values("density", density, n)[free]
         if method == "density":
             order = _best_adjusted(values[free], density_exponent * _standardised(crowded))
@@ -277,10 +277,12 @@ def _best_of_each(values: Floats, labels: Rows, shares: Rows) -> Rows:
     return order[rank[order] < shares[labels[order]]]
 
 
-def _density(embeddings: Any, n: int, n_threads: int | None) -> Any:
+def _density(embeddings: Any, n: int, n_threads: int | None, show_progress_bar: bool) -> Any:
     if n < 2:
         return np.zeros(n)
-    return density_of(embeddings, "knn", k=min(_NEIGHBOURS, n - 1), n_threads=n_threads)
+    return density_of(
+        embeddings, "knn", k=min(_NEIGHBOURS, n - 1), n_threads=n_threads, show_progress_bar=show_progress_bar
+    )
 
 
 def _standardised(x: Floats) -> Floats:

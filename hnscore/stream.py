@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import hnscore
 from hnscore import _arrays, _core, _pool
-from hnscore._files import Array, StrPath, numbers_of, open_array, replace
+from hnscore._files import Array, StrPath, check_output, fresh_copy, numbers_of, open_array, replace
 
 # Ctrl-C is noticed between chunks at the latest and is promised within a second.
 _CHUNK_SECONDS = 0.4
@@ -69,7 +69,7 @@ def score_file(
         "pool_max" reads the pool twice. "paired" (and `top_k_images`) needs the whole pool in one call, which starts
         anew after an interruption. A path names a .npy file of shape (n_txt,) or (n_txt, dim).
     dtype : "bfloat16", optional
-        Read two-byte void or uint16 .npy files, as NumPy saves bfloat16, as bfloat16.
+        Read two-byte void .npy files, as NumPy saves bfloat16, and embeddings of int16 or uint16 as bfloat16.
     max_similarity : float or path, optional
         A number, or a .npy file of shape (n_txt,).
     img_groups, txt_groups : path, optional
@@ -99,28 +99,24 @@ def score_file(
     ref: str | Array = str(reference)
     if ref not in ("pool_max", "paired"):
         files["reference"] = reference
-        ref = open_array(reference, "reference", dtype, (1, 2))
-        ref = numbers(ref) if ref.ndim == 2 else ref
+        ref = numbers(open_array(reference, "reference", dtype, (1, 2)))
     limit: float | Array | None = None
     if isinstance(max_similarity, float | int):
         limit = float(max_similarity)
     elif max_similarity is not None:
         files["max_similarity"] = max_similarity
-        limit = open_array(max_similarity, "max_similarity", None, (1,))
+        limit = numbers(open_array(max_similarity, "max_similarity", dtype, (1,)))
     img_labels = txt_labels = None
     if img_groups is not None:
         files["img_groups"] = img_groups
-        img_labels = open_array(img_groups, "img_groups", None, (1,))
+        img_labels = open_array(img_groups, "img_groups", dtype, (1,))
         if len(img_labels) != len(img):  # chunks would hide it until the last one
             raise ValueError(f"img_groups has {len(img_labels)} labels, images has {len(img)} rows")
     if txt_groups is not None:
         files["txt_groups"] = txt_groups
-        txt_labels = open_array(txt_groups, "txt_groups", None, (1,))
+        txt_labels = open_array(txt_groups, "txt_groups", dtype, (1,))
     if (img_labels is None) != (txt_labels is None):
         raise ValueError("img_groups and txt_groups: give both or neither")
-
-    if os.path.realpath(output) in map(os.path.realpath, files.values()):
-        raise ValueError(f"output {output} is one of the inputs; choose another")
 
     settings = {
         "hnscore": hnscore.__version__,
@@ -146,7 +142,7 @@ def score_file(
         precision=precision,
         n_threads=n_threads,
     )
-    with _Partial(Path(output), settings, overwrite) as partial:
+    with _Partial(Path(output), list(files.values()), settings, overwrite) as partial:
         common["random_state"] = random_state if minibatch is None or random_state is not None else partial.seed
         if reference == "paired" or top_k_images is not None or not len(img):
             scores = hnscore.score(
@@ -198,7 +194,7 @@ def best_matches(
 class _Partial:
     """The unfinished output on disk."""
 
-    def __init__(self, output: Path, settings: dict[str, Any], overwrite: bool) -> None:
+    def __init__(self, output: Path, inputs: list[StrPath], settings: dict[str, Any], overwrite: bool) -> None:
         self._output = output
         self._scores = Path(f"{output}.partial")
         self._side = Path(f"{output}.partial.json")
@@ -206,8 +202,8 @@ class _Partial:
         self._state: dict[str, Any] = {
             "settings": settings, "seed": randbits(32), "method": None, "reference_rows": 0, "rows": 0,
         }  # fmt: skip
-        if output.exists() and not overwrite:
-            raise FileExistsError(f"{output} exists; pass --overwrite to replace it, or choose another output")
+        replaced = [self._side, self._reference]
+        check_output(output, [self._scores, *replaced, *map(fresh_copy, replaced)], inputs, overwrite)
         state = self._load(overwrite) if self._side.exists() and self._scores.exists() else None
         changed = [] if state is None else _changed(state["settings"], settings)
         if state is not None and not changed:

@@ -120,6 +120,18 @@ def test_bfloat16(folder: Path, as_void: bool) -> None:
     assert_same(folder, expected(folder))
 
 
+def test_bfloat16_of_one_dimension(folder: Path) -> None:
+    """Beside embeddings that have a number type."""
+    for name in ("r", "limit"):
+        bits = np.load(folder / f"{name}.npy").astype(np.float32).view(np.uint32) >> 16
+        np.save(folder / f"{name}_raw.npy", bits.astype(np.uint16).view("V2"))
+        np.save(folder / f"{name}.npy", (bits << 16).view(np.float32))
+    args = score_args(folder, "--reference", "r_raw.npy", "--max-similarity", "limit_raw.npy", "--margin", 0.4)
+    assert "--dtype bfloat16" in refused(*args, cwd=folder)
+    assert command(*args, "--dtype", "bfloat16", cwd=folder).returncode == 0
+    assert_same(folder, expected(folder, 0.4, reference="r.npy", max_similarity="limit.npy"))
+
+
 def test_progress_bar(folder: Path) -> None:
     done = command(*score_args(folder, "--reference", folder / "r.npy"))
     assert "rows/s" in done.stderr
@@ -228,6 +240,27 @@ def test_finished_output_is_not_overwritten(folder: Path) -> None:
     assert_same(folder, expected(folder, 0.3, reference="r.npy"))
 
 
+WORKING = [".partial", ".partial.json", ".partial.json.new", ".partial.reference.npy", ".partial.reference.npy.new"]
+
+
+@pytest.mark.parametrize("ending", WORKING)
+def test_an_input_is_not_written_to_while_the_output_is_unfinished(folder: Path, ending: str) -> None:
+    file = folder / f"scores.npy{ending}"
+    (folder / "txt.npy").rename(file)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    message = refused(*score_args(folder, "--texts", file, "--overwrite"))
+    assert f"scores.npy needs {file} while it is unfinished, but {file} is one of the inputs" in message
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
+def test_an_input_by_another_name(folder: Path) -> None:
+    (folder / "scores.npy.partial").symlink_to(folder / "img.npy")
+    before = (folder / "img.npy").read_bytes()
+    assert "img.npy is one of the inputs" in refused(*score_args(folder))
+    assert (folder / "img.npy").read_bytes() == before
+
+
 # ---- Bad input -------------------------------------------------------------------------------------------------------
 
 BAD: list[tuple[list[object], str]] = [
@@ -239,7 +272,10 @@ BAD: list[tuple[list[object], str]] = [
     (["--images", "r.npy"], "images: r.npy holds a 1-d array of shape (60,), expected 2-d"),
     (["--texts", "complex.npy"], "txt_emb must hold real numbers"),
     (["--texts", "narrow.npy"], "texts has dim 5, images has dim 24"),
-    (["--reference", "limit.npy", "--dtype", "bfloat16"], "cannot hold bfloat16"),
+    (["--max-similarity", "void.npy"], "max_similarity: void.npy has dtype |V4, which names no number type"),
+    (["--max-similarity", "void.npy", "--dtype", "bfloat16"], "max_similarity must hold real numbers"),
+    (["--img-groups", "void.npy", "--txt-groups", "txt_groups.npy", "--dtype", "bfloat16"], "img_groups has 60 labels"),
+    (["--texts", "void.npy", "--dtype", "bfloat16"], "texts: void.npy holds a 1-d"),
     (["--reference", "short.npy"], "(3,)"),
     (["--reference", "hardest"], "hardest: No such file"),
     (["--reference", "paired"], "500 and 60"),
@@ -255,6 +291,8 @@ BAD: list[tuple[list[object], str]] = [
     (["--chunk-rows", 0], "chunk_rows must be at least 1"),
     (["-o", "nowhere/scores.npy"], "nowhere/scores.npy.partial"),
     (["-o", "img.npy", "--overwrite"], "output img.npy is one of the inputs"),
+    (["-o", "-"], "output must be a .npy file for score"),
+    (["-o", ".", "--overwrite"], "output . is no regular file"),
 ]
 
 
@@ -269,6 +307,7 @@ def test_bad_input(folder: Path, args: list[object], message: str) -> None:
     np.save(folder / "complex.npy", np.ones((N_TXT, DIM), np.complex64))
     np.save(folder / "narrow.npy", np.ones((N_TXT, 5)))
     np.save(folder / "short.npy", np.ones(3))
+    np.save(folder / "void.npy", np.zeros(N_TXT, "V4"))
     before = (folder / "img.npy").read_bytes()
     assert message in refused(*score_args(folder, *args), cwd=folder)
     assert not (folder / "scores.npy").exists()

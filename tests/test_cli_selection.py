@@ -85,7 +85,11 @@ def test_density_is_the_function(folder: Path, args: list[object], keywords: dic
     done = command("density", "emb.npy", "-o", "out.npy", "--no-progress", *args, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout == done.stderr == ""
-    assert_written(folder, "out.npy", hnscore.density(np.load(folder / "emb.npy"), **loaded(folder, keywords)))
+    expected = hnscore.density(np.load(folder / "emb.npy"), **loaded(folder, keywords))
+    assert_written(folder, "out.npy", expected)
+    done = command("density", "emb.npy", "-o", "-", *args, cwd=folder)
+    np.testing.assert_array_equal(np.array(done.stdout.splitlines(), expected.dtype), expected)
+    assert not (folder / "-").exists()
 
 
 SELECT: list[tuple[list[object], dict[str, Any]]] = [
@@ -157,6 +161,38 @@ def test_bfloat16(folder: Path, as_void: bool) -> None:
     assert command("select", *args, cwd=folder).stdout.split() == [str(pick) for pick in picks]
 
 
+def test_bfloat16_of_one_dimension(folder: Path) -> None:
+    """Files of two-byte voids, read as bfloat16 beside others that have a number type."""
+    bits = {
+        name: np.load(folder / f"{name}.npy").astype(np.float32).view(np.uint32) >> 16 for name in ("scores", "density")
+    }
+    for name, array in bits.items():
+        np.save(folder / f"{name}_raw.npy", array.astype(np.uint16).view("V2"))
+    scores, density = ((array << 16).view(np.float32) for array in bits.values())
+    args = ["select", "--scores", "scores_raw.npy", "--budget", BUDGET, "--labeled", "labeled.npy"]
+    assert "scores: scores_raw.npy has dtype |V2" in refused(*args, cwd=folder)
+    args += ["--dtype", "bfloat16", "--method", "density", "--density"]
+    labeled = np.load(folder / "labeled.npy")
+    for file, values in (("density_raw.npy", density), ("density.npy", np.load(folder / "density.npy"))):
+        picks = hnscore.select(scores, BUDGET, method="density", density=values, labeled=labeled)
+        assert command(*args, file, cwd=folder).stdout.split() == [str(pick) for pick in picks]
+    args = ["density", "emb.npy", "--weights", "density_raw.npy", "--dtype", "bfloat16", "-o", "out.npy"]
+    assert command(*args, cwd=folder).returncode == 0
+    assert_written(folder, "out.npy", hnscore.density(np.load(folder / "emb.npy"), weights=density))
+    assert "labeled must hold integers" in refused(
+        "select",
+        "--scores",
+        "scores.npy",
+        "--labeled",
+        "density_raw.npy",
+        "--budget",
+        1,
+        "--dtype",
+        "bfloat16",
+        cwd=folder,
+    )
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs pipes that break")
 def test_a_reader_that_stops_reading_is_no_error(folder: Path) -> None:
     """A million lines are more than a pipe holds; one is read."""
@@ -188,6 +224,18 @@ def test_finished_output_is_not_overwritten(folder: Path, name: str) -> None:
     assert (folder / "out.npy").read_text() == "precious"
     assert command(*COMMANDS[name], "--overwrite", cwd=folder).returncode == 0
     assert len(np.load(folder / "out.npy")) in (N, BUDGET)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_input_is_not_written_to_while_the_output_is_unfinished(folder: Path, name: str) -> None:
+    given = "emb.npy" if name == "density" else "scores.npy"
+    (folder / given).rename(folder / "out.npy.partial")
+    before = (folder / "out.npy.partial").read_bytes()
+    args = ["./out.npy.partial" if arg == given else arg for arg in COMMANDS[name]]
+    assert "output out.npy needs out.npy.partial while it is unfinished, but ./out.npy.partial is one of" in refused(
+        *args, "--overwrite", cwd=folder
+    )
+    assert (folder / "out.npy.partial").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -231,15 +279,22 @@ def test_full_disk(folder: Path, name: str) -> None:
 
 # ---- Bad input -------------------------------------------------------------------------------------------------------
 
+BUDGETED = ["--scores", "scores.npy", "--density", "density.npy", "--embeddings", "emb.npy", "--method", "budgeted"]
+
 BAD: list[tuple[str, list[object], str]] = [
     ("density", ["missing.npy"], "missing.npy: No such file"),
-    ("density", ["text.npy"], "embeddings: text.npy is not a .npy file"),
-    ("density", ["scores.npy"], "embeddings: scores.npy holds a 1-d array of shape (90,), expected 2-d"),
-    ("density", ["zero.npy"], "zero rows"),
+    ("density", ["text.npy"], "emb: text.npy is not a .npy file"),
+    ("density", ["scores.npy"], "emb: scores.npy holds a 1-d array of shape (90,), expected 2-d"),
+    ("density", ["zero.npy"], "emb must have no zero rows"),
     ("density", ["emb.npy", "--kind", "mode"], "kind must be one of"),
     ("density", ["emb.npy", "--against", "scores.npy"], "against: scores.npy holds a 1-d"),
-    ("density", ["emb.npy", "--against", "other.npy", "--dtype", "bfloat16"], "cannot hold bfloat16"),
+    ("density", ["emb.npy", "--weights", "void.npy", "--dtype", "bfloat16"], "weights must hold real numbers"),
+    ("density", ["wide.npy", "--dtype", "bfloat16"], "emb must hold real numbers"),
     ("density", ["emb.npy", "--variance", "other.npy"], "variance: other.npy holds a 2-d"),
+    ("density", ["e", "--against", "a", "--variance", "v"], "got --against and --variance; pass all three"),
+    ("density", ["e", "--against", "a", "--against-variance", "v"], "got --against and --against-variance; pass all"),
+    ("density", ["e", "--variance", "v", "--against-variance", "v"], "got --variance and --against-variance; pass"),
+    ("density", ["e", "--against-variance", "v"], "must be given where --against and --variance both are"),
     ("density", ["emb.npy", "-o", "nowhere/out.npy"], "nowhere/out.npy.partial: No such file"),
     ("density", ["emb.npy", "-o", "."], "output . is no regular file"),
     ("density", ["emb.npy", "-o", "emb.npy", "--overwrite"], "output emb.npy is one of the inputs"),
@@ -250,6 +305,9 @@ BAD: list[tuple[str, list[object], str]] = [
     ("select", ["--scores", "scores.npy", "--budget", 91], "budget"),
     ("select", ["--scores", "scores.npy", "--budget", -1], "budget"),
     ("select", [], "scores"),
+    ("select", [*BUDGETED, "--regions", "-1"], "regions must be from 1 to 90 (regions to be found), got -1"),
+    ("select", [*BUDGETED, "--regions", "2.0"], "regions must be an integer (regions to be found), got 2.0"),
+    ("select", [*BUDGETED, "--regions", "five.npy"], "five.npy: No such file"),
     ("select", ["--scores", "scores.npy", "-o", "nowhere/out.npy"], "nowhere/out.npy.partial: No such file"),
     ("select", ["--scores", "scores.npy", "-o", "scores.npy", "--overwrite"], "output scores.npy is one of the inputs"),
 ]
@@ -271,6 +329,8 @@ def test_bad_input(
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command sets its own
     (folder / "text.npy").write_text("not an array")
     np.save(folder / "zero.npy", np.zeros((N, DIM)))
+    np.save(folder / "void.npy", np.zeros(N, "V4"))
+    np.save(folder / "wide.npy", np.zeros((N, DIM), "V4"))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     defaults: list[object] = ["-o", "out.npy", *(["--budget", BUDGET] if name == "select" else [])]
     assert cli.main([name, *map(str, defaults + args)]) == 2

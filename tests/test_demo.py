@@ -168,6 +168,31 @@ def test_export(tmp_path, data):
         np.testing.assert_array_equal(np.load(tmp_path / "new" / "folder" / f"{name}.npy"), expected)
 
 
+def test_pictures_that_cannot_be_written_fail_before_the_work(tmp_path, monkeypatch):
+    def work(*args, **keywords):
+        raise AssertionError
+
+    monkeypatch.setattr(hnscore, "score", work)
+    good, missing = tmp_path / "demo.svg", tmp_path / "missing" / "picture.svg"
+    for pictures in ({"output": missing}, {"output": good, "selection": missing}):
+        with pytest.raises(FileNotFoundError, match=r"picture\.svg: No such folder"):
+            demo.run(**pictures)
+    for selection in (good, tmp_path / "." / "demo.svg", tmp_path / ".." / tmp_path.name / "demo.svg"):
+        with pytest.raises(ValueError, match=r"selection must be another file than output, got .*demo\.svg"):
+            demo.run(good, selection=selection)
+    assert not list(tmp_path.iterdir())
+
+
+def test_export_makes_the_folder_of_the_picture(tmp_path):
+    demo.run(tmp_path / "set" / "demo.svg", export=tmp_path / "set")
+    assert {path.name for path in (tmp_path / "set").iterdir()} == {
+        "demo.svg",
+        "pool.npy",
+        "texts.npy",
+        "reference.npy",
+    }
+
+
 def test_picture_escapes_text_and_clips_bars():
     mistake = _picture.Mistake("<script>&\"'", similarity=0.1, own_similarity=0.05, thumbnail=PNG_SIGNATURE)
     row = _picture.Row(1, "a < b & c", 1.0, 1, PNG_SIGNATURE, [mistake])

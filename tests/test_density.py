@@ -341,6 +341,20 @@ def test_no_points_and_one() -> None:
     assert similarities.shape == indices.shape == (0, 2)
 
 
+@pytest.mark.parametrize("as_csr", [False, True])
+def test_no_points_are_no_reason_to_accept_any_k(as_csr: bool) -> None:
+    if as_csr:
+        pytest.importorskip("scipy.sparse")
+    none = np.zeros((0, 8), np.float32)
+    for k, error in ((0, ValueError), (10**18, ValueError), (10**30, ValueError), (2.0, TypeError), ("x", TypeError)):
+        with pytest.raises(error, match=r"k must be .*points compared with"):
+            hnscore.knn_graph(none, k, as_csr=as_csr)
+    with pytest.raises(ValueError, match="k must be from 1 to 12 "):
+        hnscore.knn_graph(none, 13, against=X, as_csr=as_csr)
+    graph = hnscore.knn_graph(none, 12, against=X, as_csr=as_csr)
+    assert [part.shape for part in ([graph] if as_csr else graph)] == ([(0, 12)] if as_csr else [(0, 12)] * 2)
+
+
 def test_all_rows_identical() -> None:
     x = np.tile(X[:1], (30, 1))
     assert np.all(hnscore.density(x, "ball", min_similarity=0.999) == 29)

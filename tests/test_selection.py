@@ -479,6 +479,15 @@ def test_progress(method: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(rf"{method}: 100%.*10", capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("method", ["density", "budgeted"])
+def test_progress_of_the_density(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given: dict[str, Any] = {"embeddings": clustered(60, 5), "regions": np.arange(60) % 4, "method": method}
+    expected = hnscore.select(scores_of(60), 10, **given)
+    assert capsys.readouterr().err == ""
+    np.testing.assert_array_equal(hnscore.select(scores_of(60), 10, **given, show_progress_bar=True), expected)
+    assert re.search(r"knn: 100%.*60", capsys.readouterr().err)
+
+
 # ---- Errors ----------------------------------------------------------------------------------------------------------
 
 EMB, SCORES = clustered(12, 4), scores_of(12)
