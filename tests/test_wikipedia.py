@@ -33,7 +33,9 @@ def choose(data: Pairs, labeled: NDArray[np.int64], budget: int) -> NDArray[np.i
     pool = np.setdiff1d(np.arange(len(data["label"])), labeled)
     img, txt = data["image"], data["text"]
     encoder = ProbabilisticEncoder(img.shape[1], txt.shape[1], dim=32, random_state=0)
-    learnt = fit(encoder, img[labeled], txt[labeled], labels=data["label"][labeled], epochs=8, random_state=0)
+    learnt = fit(
+        encoder, img[labeled], txt[labeled], labels=data["label"][labeled], epochs=8, random_state=0, n_threads=1
+    )
     pairs = [x.numpy() if hasattr(x, "numpy") else x for x in encoder(img[pool], txt[pool])]
     info = hnscore.informativeness(*pairs, scale=learnt.scale, shift=learnt.shift)
     mean, var = hnscore.fuse(*pairs)
