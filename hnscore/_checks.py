@@ -99,6 +99,9 @@ def row_numbers(name: str, x: Any, n: int) -> NDArray[np.int64]:
 
 # ---- Gaussians -------------------------------------------------------------------------------------------------------
 
+# Times as many standard deviations as a value of n can be from the mean, sqrt(n), it stays in the range of float32.
+_LARGEST_WEIGHT = 1e30
+
 GAUSSIANS = ("img_mean", "img_var", "txt_mean", "txt_var")
 
 
@@ -129,6 +132,15 @@ def refuse_negative(name: str, rows: Iterable[int]) -> NoReturn:
     raise ValueError(
         f"{name} must have no negative variances, got one in {_rows(rows)}; pass variances, not their logarithms"
     )
+
+
+def weight(name: str, value: Any) -> float:
+    number = real(name, value)
+    if abs(number) > _LARGEST_WEIGHT:
+        raise ValueError(
+            f"{name} must be from -{_LARGEST_WEIGHT:g} to {_LARGEST_WEIGHT:g}, got {number:g}; pass a smaller one"
+        )
+    return number
 
 
 def refuse_far_apart(rows: Iterable[int]) -> NoReturn:
