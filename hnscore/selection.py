@@ -186,6 +186,7 @@ def select(
                 labels = kmeans_regions(pool, n_regions, random)[free]
             else:
                 labels = region_labels("regions", regions, n)[free]
+            labels = np.unique(labels, return_inverse=True)[1]  # shares of those that have rows
             shares = allocate(values[free], crowded, labels, budget, regularization=regularization)
             order = _best_of_each(values[free], labels, shares)
     return like(scores, free[order[:budget]])
