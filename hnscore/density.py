@@ -108,7 +108,7 @@ def density(
     >>> import numpy as np, hnscore
     >>> points = np.array([[1, 0], [0.9, 0.1], [0.8, 0.3], [-1, 0.1]], np.float32)
     >>> hnscore.density(points, k=2).round(2)
-    array([ 0.96,  0.98,  0.95, -0.95], dtype=float32)
+    array([ 0.97,  0.98,  0.95, -0.94], dtype=float32)
     """
     choice("kind", kind, _KINDS)
     choice("similarity", similarity, ("cosine", "dot"))

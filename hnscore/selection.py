@@ -244,7 +244,7 @@ def core_set(
     Examples
     --------
     >>> import numpy as np, hnscore
-    >>> hnscore.core_set(np.array([[1, 0], [1, 0.1], [0, 1], [1, 1]], np.float32), 2)
+    >>> hnscore.core_set(np.array([[1, 0], [1, 0.1], [0, 1], [1, 0.9]], np.float32), 2)
     array([3, 2])
     """
     pool = Pool("emb", emb, threads(n_threads))
