@@ -402,7 +402,8 @@ def select_density(
     crowded = np.asarray(density, np.float64)
     deviation = crowded[free].std()
     z = (crowded - crowded[free].mean()) / deviation if deviation > 0 else 0 * crowded
-    return select_best(np.asarray(scores) * np.exp(z) ** density_exponent, budget, labeled)
+    above = np.asarray(scores, np.float64) - min(np.asarray(scores)[free].min(initial=0.0), 0.0)
+    return select_best(above * np.exp(z) ** density_exponent, budget, labeled)
 
 
 def select_budgeted(
