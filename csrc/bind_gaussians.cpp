@@ -26,18 +26,19 @@ py::tuple gaussian_pairs(const std::array<py::array, 4>& arrays, const std::arra
     job.shift = shift;
     job.n_samples = n_samples;
     job.key = key;
-    py::array_t<double> img_var(n), txt_var(n), wasserstein(n), match(n);
+    py::array_t<double> img_var(n), txt_var(n), wasserstein(n), match(n), mismatch(n);
     job.img_var = img_var.mutable_data();
     job.txt_var = txt_var.mutable_data();
     job.wasserstein = wasserstein.mutable_data();
     job.match = match.mutable_data();
+    job.mismatch = mismatch.mutable_data();
     hnscore::BadGaussians bad;
     const hnscore::Poll poll = poll_of(progress);
     {
         const py::gil_scoped_release release;
         bad = hnscore::gaussian_pairs(job, n_threads, poll);
     }
-    return py::make_tuple(img_var, txt_var, wasserstein, match, bad);
+    return py::make_tuple(img_var, txt_var, wasserstein, match, mismatch, bad);
 }
 
 }  // namespace

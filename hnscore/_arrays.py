@@ -172,13 +172,27 @@ def other_images(kind: str, n_img: int) -> None:
         )
 
 
-def refuse_bad_rows(name: str, bad: _core.BadRows, rows: NDArray[np.int64] | None = None, start: int = 0) -> NoReturn:
-    """Raise for the rows that the core reports; row i of the core is `rows[i]` or `start + i` of the caller."""
+def refuse_bad_rows(
+    name: str,
+    bad: _core.BadRows,
+    rows: NDArray[np.int64] | None = None,
+    start: int = 0,
+    *,
+    only_cosine: bool = False,
+) -> NoReturn:
+    """Raise for the rows that the core reports; row i of the core is `rows[i]` or `start + i` of the caller.
+
+    `only_cosine`: the caller's function has no other similarity.
+    """
     kind = bad[0][1]
     named = dict.fromkeys(start + row if rows is None else int(rows[row]) for row, other in bad if other == kind)
     where = f"row{'s' if len(named) > 1 else ''} {', '.join(map(str, named))}"
     if kind == _core.BAD_NONFINITE:
         raise ValueError(f"{name} must be finite, got NaN or Inf in {where} (the first found); repair or drop them")
+    if kind == _core.BAD_ZERO and only_cosine:
+        raise ValueError(
+            f"{name} must have no zero rows, which have no direction, got zeros in {where} (the first found); drop them"
+        )
     if kind == _core.BAD_ZERO:
         raise ValueError(
             f"{name} must have no zero rows under similarity='cosine', where they have no direction, got zeros in "

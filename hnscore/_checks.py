@@ -79,16 +79,16 @@ def row_numbers(name: str, x: Any, n: int) -> NDArray[np.int64]:
         return np.zeros(0, np.int64)
     array, code = convert(name, x)
     if array.size and (code is None or code == BFLOAT16 or array.dtype.kind not in "iu"):
-        raise TypeError(
-            f"{name} must hold integers, the numbers of rows, got dtype {array.dtype}; turn a mask into them with "
-            "np.flatnonzero(mask)"
-        )
+        mask = array.dtype == np.bool_
+        remedy = "turn a mask into them with np.flatnonzero(mask)" if mask else "pass a list or an array of integers"
+        raise TypeError(f"{name} must hold integers, the numbers of rows, got dtype {array.dtype}; {remedy}")
     if array.ndim != 1:
         raise ValueError(f"{name} must have 1 dimension, one integer per row named, got shape {array.shape}; ravel it")
     bad = (array < 0) | (array >= n)
     if bad.any():
         i = int(bad.argmax())
-        raise ValueError(f"{name} must hold rows from 0 to {n - 1}, got {array[i]} at index {i}; it counts from 0")
+        expected = f"hold rows from 0 to {n - 1}" if n else "be empty for a pool without rows"
+        raise ValueError(f"{name} must {expected}, got {array[i]} at index {i}; it counts from 0")
     rows, counts = np.unique(array.astype(np.int64), return_counts=True)
     if len(rows) < len(array):
         raise ValueError(
@@ -98,6 +98,9 @@ def row_numbers(name: str, x: Any, n: int) -> NDArray[np.int64]:
 
 
 # ---- Gaussians -------------------------------------------------------------------------------------------------------
+
+# Times as many standard deviations as a value of n can be from the mean, sqrt(n), it stays in the range of float32.
+_LARGEST_WEIGHT = 1e30
 
 GAUSSIANS = ("img_mean", "img_var", "txt_mean", "txt_var")
 
@@ -129,6 +132,15 @@ def refuse_negative(name: str, rows: Iterable[int]) -> NoReturn:
     raise ValueError(
         f"{name} must have no negative variances, got one in {_rows(rows)}; pass variances, not their logarithms"
     )
+
+
+def weight(name: str, value: Any) -> float:
+    number = real(name, value)
+    if abs(number) > _LARGEST_WEIGHT:
+        raise ValueError(
+            f"{name} must be from -{_LARGEST_WEIGHT:g} to {_LARGEST_WEIGHT:g}, got {number:g}; pass a smaller one"
+        )
+    return number
 
 
 def refuse_far_apart(rows: Iterable[int]) -> NoReturn:

@@ -244,12 +244,19 @@ def gaussian_pairs(
     n_samples: int = 0,
     key: tuple[int, int] = (0, 0),
     progress: Progress = None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], list[BadRows]]:
-    """Mean variance of the image and of the text, 2-Wasserstein distance and match probability of each pair.
+) -> tuple[
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    list[BadRows],
+]:
+    """Of each pair: mean variances of image and text, 2-Wasserstein distance, probabilities of a match and of none.
 
-    `arrays` and their `codes`: img_mean, img_var, txt_mean, txt_var. The probability is that of the expected distance,
-    or with `n_samples` its mean over the pairs of so many draws. The last list has the bad rows of each array, and
-    fifth the pairs out of the float64 range; with any the other results must not be used.
+    `arrays` and their `codes`: img_mean, img_var, txt_mean, txt_var. The probabilities are those of the expected
+    distance, or with `n_samples` their means over the pairs of so many draws. The last list has the bad rows of each
+    array, and fifth the pairs out of the float64 range; with any the other results must not be used.
     """
 
 def exact_dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

@@ -38,7 +38,7 @@ class Pool:
 
     def prepare(self, labeled: Rows, progress: Any) -> None:
         """The error that names bad rows, before anything else looks at them."""
-        check_rows(self.name, self.emb, self.code, "cosine", self.n_threads)
+        check_rows(self.name, self.emb, self.code, "cosine", self.n_threads, only_cosine=True)
         self.labeled, self.progress = labeled, progress
 
     def part(self, start: float) -> Any:

@@ -41,11 +41,18 @@ def pack(
 
 
 def check_rows(
-    name: str, array: NDArray[Any], code: int, similarity: str, n_threads: int, rows: NDArray[np.int64] | None = None
+    name: str,
+    array: NDArray[Any],
+    code: int,
+    similarity: str,
+    n_threads: int,
+    rows: NDArray[np.int64] | None = None,
+    *,
+    only_cosine: bool = False,
 ) -> None:
     """The error that `pack` would raise, without packing."""
     if bad := _core.check_rows(array, code, similarity, n_threads):
-        refuse_bad_rows(name, bad, rows)
+        refuse_bad_rows(name, bad, rows, only_cosine=only_cosine)
 
 
 def choose(

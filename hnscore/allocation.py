@@ -12,7 +12,7 @@ from ._arrays import integer, like, point_values, real
 from ._checks import region_labels
 
 # exp(-regularization * z) has long been 0 or infinite for every z of a float64 pool, so that more changes nothing.
-_STRONGEST = 1e200
+STRONGEST = 1e200
 # Weights become integers for exact shares: w * 2^500, so that those below 2^-500 of the largest wait until the larger
 # ones are full.
 _FIXED_POINT = 500
@@ -67,7 +67,7 @@ def allocate(informativeness: Any, density: Any, regions: Any, budget: int, *, r
     Sums are exact and rounded once, and shares are compared exactly: the order of the rows does not matter. More
     information in a row, the smallest staying what it is, never makes the share of its region smaller. More
     regularization makes the unrounded share of the densest region smaller, but rounding can give it one more.
-    Memory: about 60 n bytes.
+    Memory: about 60 n bytes and the result.
 
     References
     ----------
@@ -76,6 +76,7 @@ def allocate(informativeness: Any, density: Any, regions: Any, budget: int, *, r
 
     Examples
     --------
+    >>> import hnscore
     >>> hnscore.allocate([0, 3, 0, 1, 1], [1, 1, 1, 1, 1], regions=[0, 0, 1, 1, 1], budget=3)
     array([2, 1])
     """
@@ -83,8 +84,10 @@ def allocate(informativeness: Any, density: Any, regions: Any, budget: int, *, r
     crowded = point_values("density", density, len(info))
     labels = region_labels("regions", regions, len(info))
     budget = integer("budget", budget, 0, len(info), "rows of the pool to choose")
-    strength = min(max(real("regularization", regularization), -_STRONGEST), _STRONGEST)
+    strength = min(max(real("regularization", regularization), -STRONGEST), STRONGEST)
 
+    # Memory and time for the regions that have rows; the others only have a 0 in the result.
+    occupied, labels = np.unique(labels, return_inverse=True)
     size = np.bincount(labels)
     gain = _sums(_moderate(info, info.min(initial=np.inf)), labels, size)
     exponent = -strength * _standardised_means(crowded, labels, size)
@@ -101,7 +104,9 @@ def allocate(informativeness: Any, density: Any, regions: Any, budget: int, *, r
             break
         allocation[full] = size[full]
         budget -= int(size[full].sum())
-    return like(informativeness, allocation)
+    of_all = np.zeros(occupied.max(initial=-1) + 1, np.int64)
+    of_all[occupied] = allocation
+    return like(informativeness, of_all)
 
 
 def _largest_remainders(allocation: NDArray[np.int64], regions: NDArray[np.int64], weight: list[int], n: int) -> None:
@@ -140,7 +145,7 @@ def _standardised_means(x: Floats, labels: NDArray[np.int64], size: NDArray[np.i
     x = x - math.fsum(x) / len(x)
     x = _moderate(x, 0.0)
     deviation = math.sqrt(math.fsum(x * x) / len(x))
-    return _sums(x, labels, size) / np.maximum(size, 1) / deviation
+    return _sums(x, labels, size) / size / deviation
 
 
 def _sums(x: Floats, labels: NDArray[np.int64], size: NDArray[np.int64]) -> Floats:

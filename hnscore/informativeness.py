@@ -21,13 +21,15 @@ from ._arrays import (
     refuse_bad_rows,
     threads,
 )
-from ._checks import GAUSSIANS, gaussians, refuse_far_apart, refuse_negative, refuse_two_points
+from ._checks import GAUSSIANS, gaussians, refuse_far_apart, refuse_negative, refuse_two_points, weight
 from ._progress import rows_bar
 
 Float = NDArray[np.float64]
 
 # A spread of less than this share of the values is their rounding, and they count as constant.
 _CONSTANT = 2.0**-40
+# Values below, where float64 has fewer digits, are 0.
+_LEAST_NORMAL = 2.0**-1022
 # Values of each array that `fuse` has in float64 at a time.
 _FUSED_VALUES = 2**18
 
@@ -78,7 +80,8 @@ def informativeness(
         inter = np.sqrt(apart + ((np.sqrt(img_var) - np.sqrt(txt_var)) ** 2).sum(axis=1))
         distance = np.sqrt(apart + (img_var + txt_var).sum(axis=1))
         match_probability = 1 / (1 + np.exp(-2 * (shift - scale * distance)))
-        total = intra_weight * z(intra) + inter_weight * z(z(inter) + z(1 - match_probability))
+        mismatch = 1 / (1 + np.exp(-2 * (scale * distance - shift)))  # 1 - match_probability, with all its digits
+        total = intra_weight * z(intra) + inter_weight * z(z(inter) + z(mismatch))
 
     Parameters
     ----------
@@ -97,7 +100,7 @@ def informativeness(
         1 / distance: match it to the embeddings, or take those that the model was trained with.
     intra_weight, inter_weight : float
         How much each uncertainty counts, in standard deviations. Above 0 the less certain pair is the more
-        informative one; below 0 the more certain; 0 leaves that uncertainty out.
+        informative one; below 0 the more certain; 0 leaves that uncertainty out. From -1e30 to 1e30.
     random_state : int, numpy.random.Generator or RandomState, optional
         Seed of the draws. They are counter-based: those of row i depend on the seed, i and n_samples alone.
     variance_floor : float
@@ -125,7 +128,7 @@ def informativeness(
     Notes
     -----
     A part that is the same for all pairs, but for rounding, tells them apart in nothing and counts as 0; so does
-    everything for a single pair. `inter` and 1 - `match_probability` say nearly the same, once in units of distance
+    everything for a single pair. `inter` and the mismatch say nearly the same, once in units of distance
     and once saturating: they are standardised, added, and standardised again, so that both uncertainties have
     variance 1 before their weights.
 
@@ -154,12 +157,12 @@ def informativeness(
     arrays = gaussians(img_mean, img_var, txt_mean, txt_var)
     n_samples = integer("n_samples", n_samples, 1, 4096, "draws of each side")
     scale, shift = positive("scale", scale), real("shift", shift)
-    intra_weight, inter_weight = real("intra_weight", intra_weight), real("inter_weight", inter_weight)
+    intra_weight, inter_weight = weight("intra_weight", intra_weight), weight("inter_weight", inter_weight)
     variance_floor = positive("variance_floor", variance_floor)
     key = random_generator(random_state).integers(2**32, size=2, dtype=np.uint32)
     n = len(arrays[0][0])
     progress = rows_bar(show_progress_bar, "informativeness", n)
-    img, txt, inter, probability, bad = _core.gaussian_pairs(
+    img, txt, inter, probability, mismatch, bad = _core.gaussian_pairs(
         [array for array, _ in arrays], [code for _, code in arrays], threads(n_threads), scale=scale, shift=shift,
         n_samples=n_samples if match == "sampled" else 0, key=(int(key[0]), int(key[1])),
         progress=progress,
@@ -174,7 +177,7 @@ def informativeness(
     if progress is not None:
         progress(1.0)
     intra = (np.log(np.maximum(img, variance_floor)) + np.log(np.maximum(txt, variance_floor))) / 2
-    apart = _standardised(inter) + _standardised(1 - probability)
+    apart = _standardised(inter) + _standardised(mismatch)
     total = intra_weight * _standardised(intra) + inter_weight * _standardised(apart, unit=1.0)
     with np.errstate(over="ignore", under="ignore"):  # in the rounding to float32
         return Informativeness(*(like(img_mean, x.astype(np.float32)) for x in (total, intra, inter, probability)))
@@ -186,7 +189,7 @@ def _standardised(x: Float, unit: float = 0.0) -> Float:
     By default the largest of x.
     """
     unit = unit or float(np.abs(x).max(initial=0.0))
-    if unit == 0:
+    if unit < _LEAST_NORMAL:
         return np.zeros_like(x)
     x = x / unit  # so that no square overflows
     x -= x.mean() if len(x) else 0.0

@@ -64,6 +64,13 @@ def knn_graph(
     Notes
     -----
     Memory beyond inputs and outputs: 16 MiB of packed points and at most 64 MiB of running neighbours.
+
+    Examples
+    --------
+    >>> import numpy as np, hnscore
+    >>> points = np.array([[1, 0], [0.9, 0.1], [0.8, 0.3], [-1, 0.1]], np.float32)
+    >>> hnscore.knn_graph(points, k=1)[1].ravel()
+    array([1, 0, 1, 2])
     """
     choice("similarity", similarity, ("cosine", "dot"))
     choice("precision", precision, _core.PRECISIONS)

@@ -402,7 +402,8 @@ def select_density(
     crowded = np.asarray(density, np.float64)
     deviation = crowded[free].std()
     z = (crowded - crowded[free].mean()) / deviation if deviation > 0 else 0 * crowded
-    return select_best(np.asarray(scores) * np.exp(z) ** density_exponent, budget, labeled)
+    above = np.asarray(scores, np.float64) - min(np.asarray(scores)[free].min(initial=0.0), 0.0)
+    return select_best(above * np.exp(z) ** density_exponent, budget, labeled)
 
 
 def select_budgeted(
@@ -529,7 +530,10 @@ def _sigmoid(x: Float) -> Float:
 def expected_match(
     img_mean: ArrayLike, img_var: ArrayLike, txt_mean: ArrayLike, txt_var: ArrayLike, scale: float, shift: float
 ) -> Float:
-    """sigmoid(2 (shift - scale sqrt(E |z - z'|^2))), z and z' drawn from the two Gaussians of a pair; shape (n,)."""
+    """sigmoid(2 (shift - scale sqrt(E |z - z'|^2))), z and z' drawn from the two Gaussians of a pair; shape (n,).
+
+    With -scale and -shift it is the probability of a mismatch.
+    """
     m, v, mt, vt = (given_values(a) for a in (img_mean, img_var, txt_mean, txt_var))
     return _sigmoid(2 * (shift - scale * np.sqrt(((m - mt) ** 2 + v + vt).sum(axis=1))))
 
@@ -544,7 +548,10 @@ def sampled_match(
     shift: float,
     random_state: Any,
 ) -> Float:
-    """Mean of sigmoid(2 (shift - scale |z - z'|)) over all n_samples^2 pairs of draws; shape (n,)."""
+    """Mean of sigmoid(2 (shift - scale |z - z'|)) over all n_samples^2 pairs of draws; shape (n,).
+
+    With -scale and -shift that of a mismatch.
+    """
     m, v, mt, vt = (given_values(a) for a in (img_mean, img_var, txt_mean, txt_var))
     e = normals(len(m), n_samples, m.shape[1], random_state)
     z = m[:, None] + np.sqrt(v)[:, None] * e[:, 0]
@@ -572,17 +579,22 @@ def standardised(x: Float, unit: float = 0.0) -> Float:
     """
     if not x.size:
         return x
-    unit = unit or np.abs(x).max() or 1.0
+    unit = unit or np.abs(x).max()
+    if unit < 2.0**-1022:  # where float64 has fewer digits
+        return np.zeros_like(x)
     deviation = x / unit - (x / unit).mean()
     spread = np.sqrt((deviation**2).mean())
     return np.asarray(deviation / spread, np.float64) if spread > 2.0**-40 else np.zeros_like(x)
 
 
 def total_informativeness(
-    intra: Float, inter: Float, match_probability: Float, intra_weight: float, inter_weight: float
+    intra: Float, inter: Float, mismatch: Float, intra_weight: float, inter_weight: float
 ) -> Float:
-    """The weighted sum of standardised intra and of inter and 1 - match, joined on equal terms; shape (n,)."""
-    joined = standardised(inter) + standardised(1 - match_probability)
+    """The weighted sum of standardised intra and of inter and mismatch, joined on equal terms; shape (n,).
+
+    `mismatch` is 1 - match probability, but computed so that it has all its digits where that is nearly 1.
+    """
+    joined = standardised(inter) + standardised(mismatch)
     return intra_weight * standardised(intra) + inter_weight * standardised(joined, 1.0)
 
 

@@ -7,12 +7,23 @@ from typing import Any
 import numpy as np
 
 from . import _greedy
-from ._arrays import choice, integer, like, not_negative, point_values, positive, random_generator, real, threads
+from ._arrays import (
+    choice,
+    convert,
+    integer,
+    like,
+    not_negative,
+    point_values,
+    positive,
+    random_generator,
+    real,
+    threads,
+)
 from ._checks import given_for, region_labels, row_numbers, same_rows
 from ._greedy import Floats, Pool, Rows
 from ._progress import rows_bar
 from ._regions import kmeans_regions
-from .allocation import allocate
+from .allocation import STRONGEST, allocate
 from .density import density as density_of
 
 _METHODS = ("top", "density", "budgeted", "repulsive", "coverage", "herding")
@@ -44,13 +55,14 @@ def select(
     picked for the largest::
 
         score(x)                                                          # "top"
-        score(x) * exp(z(x)) ** density_exponent                          # "density"
+        (score(x) - min(scores, 0)) * exp(z(x)) ** density_exponent       # "density"
         score(x), as many from each region as `allocate` gives it         # "budgeted"
         score(x) / max(abs(scores)) - regularization * sum(k(x, c) for c in S + labeled)             # "repulsive"
         (len(S + labeled) + 1) * mean(k(x, y) for y in pool) - sum(k(x, c) for c in S + labeled)     # "herding"
         mean(u(y) * max(k(y, x) - m(y), 0) for y in pool)                 # "coverage"
 
-    where z is the density, standardised over the rows that are not labeled; u is the score, or 1 without scores; and
+    where z is the density, standardised over the rows that are not labeled; ``min(scores, 0)`` is the smallest score of
+    these rows or 0, so that crowded rows count less for scores of any sign; u is the score, or 1 without scores; and
     ``m(y) = max(k(y, c) for c in S + labeled)``, 0 without any. Ties go to the lowest row.
 
     Parameters
@@ -135,9 +147,8 @@ def select(
     given_for(method, "embeddings", embeddings is not None or (method not in _COMPARING and scores is not None))
     given_for(method, "regions", regions is not None or method != "budgeted")
     pool = None if embeddings is None else Pool("embeddings", embeddings, threads(n_threads))
-    if method == "herding":
-        scores = None
-    if scores is None:
+    kind = embeddings if scores is None else scores  # of the result
+    if method == "herding" or scores is None:
         assert pool is not None
         n, values = len(pool.emb), None
     else:
@@ -148,7 +159,7 @@ def select(
     taken = row_numbers("labeled", labeled, n)
     budget = integer("budget", budget, 0, n - len(taken), "rows to choose, of those that are not labeled")
     regularization = real("regularization", regularization)
-    density_exponent = real("density_exponent", density_exponent)
+    density_exponent = min(max(real("density_exponent", density_exponent), -STRONGEST), STRONGEST)
     temperature = positive("temperature", temperature)
     random = random_generator(random_state)
 
@@ -165,31 +176,36 @@ def select(
             picks = _greedy.coverage(pool, budget, values, temperature, random)
         else:
             picks = _greedy.herding(pool, budget, temperature, random)
-        return like(embeddings if scores is None else scores, picks)
+        return like(kind, picks)
 
     assert values is not None
     free = np.delete(np.arange(n), taken)
     if method == "top":
         order = _best_first(values[free])
     else:
+        n_regions = None
+        if method == "budgeted" and convert("regions", regions)[0].ndim == 0:
+            given_for(method, "embeddings", pool is not None)
+            n_regions = integer("regions", regions, 1, n, "the number to be found, or the region of each row")
         if density is None:
-            given_for(method, "density or embeddings", embeddings is not None)
+            given_for(method, "density or embeddings", pool is not None)
+        if pool is not None and (density is None or n_regions is not None):
+            pool.prepare(taken, None)
+        if density is None:
             density = _density(embeddings, n, n_threads, show_progress_bar)
         crowded = point_values("density", density, n)[free]
         if method == "density":
             order = _best_adjusted(values[free], density_exponent * _standardised(crowded))
         else:
-            if np.ndim(regions) == 0:
-                given_for(method, "embeddings", pool is not None)
+            if n_regions is not None:
                 assert pool is not None
-                pool.prepare(taken, None)
-                n_regions = integer("regions", regions, 1, n, "regions to be found")
                 labels = kmeans_regions(pool, n_regions, random)[free]
             else:
                 labels = region_labels("regions", regions, n)[free]
+            labels = np.unique(labels, return_inverse=True)[1]  # shares of those that have rows
             shares = allocate(values[free], crowded, labels, budget, regularization=regularization)
             order = _best_of_each(values[free], labels, shares)
-    return like(scores, free[order[:budget]])
+    return like(kind, free[order[:budget]])
 
 
 def core_set(
@@ -244,7 +260,7 @@ def core_set(
     Examples
     --------
     >>> import numpy as np, hnscore
-    >>> hnscore.core_set(np.array([[1, 0], [1, 0.1], [0, 1], [1, 1]], np.float32), 2)
+    >>> hnscore.core_set(np.array([[1, 0], [1, 0.1], [0, 1], [1, 0.9]], np.float32), 2)
     array([3, 2])
     """
     pool = Pool("emb", emb, threads(n_threads))
@@ -260,11 +276,13 @@ def _best_first(values: Floats) -> Rows:
 
 
 def _best_adjusted(values: Floats, exponents: Floats) -> Rows:
-    """By values * exp(exponents), compared as logarithms: the factors may be beyond the range of float64."""
-    sign = np.sign(values)
+    """By (values - min(values, 0)) * exp(exponents), compared as logarithms: factors may be beyond float64's range."""
+    lowest = values.min(initial=0.0)
+    if lowest < 0:
+        values = values / 2 - lowest / 2  # halves: a difference may be beyond the range too
     with np.errstate(divide="ignore"):
-        log = np.where(sign == 0, 0.0, np.log(np.abs(values)) + exponents)
-    return np.lexsort((-values, -sign * log, -sign))
+        log = np.log(values) + exponents
+    return np.lexsort((-values, -log))
 
 
 def _best_of_each(values: Floats, labels: Rows, shares: Rows) -> Rows:

@@ -4,6 +4,7 @@ Equalities are of integers: sums are rounded once and shares are compared exactl
 """
 
 import re
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -244,6 +245,24 @@ def test_no_rows_and_no_budget() -> None:
     assert hnscore.allocate([], [], [], 0).shape == (0,)
     assert hnscore.allocate([1, 2], [1, 2], [0, 3], 0).tolist() == [0, 0, 0, 0]
     assert hnscore.allocate([1, 2], [1, 2], [0, 3], 2).tolist() == [1, 0, 0, 1], "a region without rows gets nothing"
+
+
+def test_regions_without_rows_take_no_memory_but_the_result() -> None:
+    last = 2**24
+    tracemalloc.start()
+    allocation = hnscore.allocate([1.0, 2.0, 2.0], [1.0, 2.0, 3.0], [0, last, last], 2)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(allocation) == last + 1
+    assert allocation[last] == allocation.sum() == 2
+    assert peak < allocation.nbytes + 2**20
+    scores, density = np.array([1.0, 2.0, 2.0]), np.arange(3.0)
+    tracemalloc.start()
+    rows = hnscore.select(scores, 2, density=density, regions=np.array([0, last, last]), method="budgeted")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert rows.tolist() == [1, 2]
+    assert peak < 2**20
 
 
 # ---- Arguments -------------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
-"""The blocks of the documentation run, and what it says about its picture is in the picture."""
+"""The blocks of the documentation and the examples of the docstrings run; what the page says of its picture is so."""
 
+import doctest
+import importlib
 import importlib.util
 import re
 from pathlib import Path
@@ -13,6 +15,10 @@ from hnscore import demo
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "selection.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^(?:<!-- needs: (?P<needs>[^\n]+) -->\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+# Modules with examples.
+EXAMPLES = (
+    "density", "neighbours", "selection", "allocation", "informativeness", "score", "scorer", "nn.encoder", "nn.fit",
+)  # fmt: skip
 SVG_TEXT = "{http://www.w3.org/2000/svg}text"
 
 
@@ -65,6 +71,15 @@ def test_block_runs(reader: Reader, number: int) -> None:
     if BLOCKS[number].missing:
         pytest.skip(f"needs {', '.join(BLOCKS[number].missing)}")
     reader.read_to(number)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_run(name: str) -> None:
+    if name.startswith("nn."):
+        pytest.importorskip("torch")
+    result = doctest.testmod(importlib.import_module(f"hnscore.{name}"))
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 def test_every_block_is_found() -> None:

@@ -81,7 +81,7 @@ def test_reference_by_hand() -> None:
     np.testing.assert_allclose(sampled[1], expected[1], rtol=1e-14)
     mean, var = ref.fuse([[0.0]], [[1.0]], [[3.0]], [[2.0]])
     np.testing.assert_allclose((mean, var), ([[1.0]], [[2 / 3]]))
-    total = ref.total_informativeness(np.array([1.0, 3.0]), np.array([2.0, 2.0]), np.array([0.5, 0.25]), 2.0, 0.5)
+    total = ref.total_informativeness(np.array([1.0, 3.0]), np.array([2.0, 2.0]), np.array([0.5, 0.75]), 2.0, 0.5)
     np.testing.assert_allclose(total, [-2 - 0.5, 2 + 0.5])
 
 
@@ -176,18 +176,53 @@ def test_total(target: str) -> None:
     for options in ({}, {"match": "sampled", "random_state": 2}, {"intra_weight": -2.0, "inter_weight": 0.5}):
         result = hnscore.informativeness(*given, scale=2.0, shift=2.0, **options)
         if "match" in options:
-            match = ref.sampled_match(*given, 7, 2.0, 2.0, 2)
+            mismatch = ref.sampled_match(*given, 7, -2.0, -2.0, 2)
         else:
-            match = ref.expected_match(*given, 2.0, 2.0)
+            mismatch = ref.expected_match(*given, -2.0, -2.0)
         expected = ref.total_informativeness(
             ref.intra_uncertainty(given[1], given[3], 1e-12),
             ref.wasserstein(*given),
-            match,
+            mismatch,
             options.get("intra_weight", 1.0),
             options.get("inter_weight", 1.0),
         )
         # Standardising divides the errors, below 1e-5, by spreads above 0.1.
         np.testing.assert_allclose(result.total, expected, atol=2e-4 if "match" in options else 1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("shift", [-300.0, -19.0, 19.0, 300.0])
+@pytest.mark.parametrize("options", [{"match": "closed_form"}, {"match": "sampled", "random_state": 3}])
+def test_probabilities_at_both_ends(shift: float, options: dict[str, Any], target: str) -> None:
+    """A mismatch of e^-38 or e^-600 has as many digits as one of 1/2, and its order decides."""
+    m, _, mt, vt = pairs(40, 6, seed=1)
+    v = np.full(m.shape, 1e-12)
+    given = (m, v, m + 1e-3 * (mt - m), 1e-6 * vt)
+    result = hnscore.informativeness(*given, scale=1.0, shift=shift, intra_weight=0.0, **options)
+    if options["match"] == "sampled":
+        match, mismatch = (ref.sampled_match(*given, 7, sign, sign * shift, 3) for sign in (1.0, -1.0))
+    else:
+        match, mismatch = (ref.expected_match(*given, sign, sign * shift) for sign in (1.0, -1.0))
+    # The exponent is off by 2^-52 of itself; draws, below 0.01, by 2^-20 of themselves.
+    relative = 2 * 300 * 2.0**-52 + 2 * 0.01 * 2.0**-20 + 1.01 * U
+    assert np.all(np.abs(result.match_probability - match) <= relative * match + 2.0**-149)
+    expected = ref.total_informativeness(np.zeros(40), ref.wasserstein(*given), mismatch, 0.0, 1.0)
+    # The spread of the mismatch is about 1e-3 of itself where it is small; where it is nearly 1 it is 0.
+    assert (ref.standardised(mismatch) == 0).all() == (shift < 0)
+    np.testing.assert_allclose(result.total, expected, atol=1e-4, rtol=0)
+
+
+def test_equal_pairs_stay_equal_where_the_match_is_certain() -> None:
+    """1 - p of probabilities near 1 is all rounding: 0 for some and 2^-53 for others."""
+    mean, var = np.zeros((200, 2)), np.linspace(1e-6, 2e-6, 200)[:, None] * np.ones(2)
+    total = hnscore.informativeness(mean, var, mean + 1e-2, var, scale=1.0, shift=19.0).total
+    second = np.diff(total, n=2)
+    assert np.all(np.diff(total) > 0)
+    assert np.abs(second).max() < 1e-3, "smooth in the variance"
+    # Beyond the normal range of float64 a mismatch has no digits left: it counts as 0, and the distance alone tells.
+    other = mean + np.linspace(0, 0.01, 200)[:, None]
+    beyond = hnscore.informativeness(mean, 0 * var, other, 0 * var, scale=1.0, shift=370.0)
+    inter = ref.wasserstein(mean, 0 * var, other, 0 * var)
+    np.testing.assert_allclose(beyond.total, ref.standardised(inter), atol=1e-6)
 
 
 def test_less_certain_is_more_informative() -> None:
@@ -223,6 +258,12 @@ def test_one_pair_and_none() -> None:
         for values in hnscore.informativeness(*(a[:0] for a in PAIRS), match=match):
             assert values.shape == (0,)
             assert values.dtype == np.float32
+
+
+def test_the_largest_weights() -> None:
+    result = hnscore.informativeness(*PAIRS, intra_weight=1e30, inter_weight=-1e30)
+    plain = hnscore.informativeness(*PAIRS, intra_weight=1.0, inter_weight=-1.0)
+    np.testing.assert_allclose(result.total / np.float32(1e30), plain.total, rtol=1e-5, atol=1e-6)
 
 
 def test_variance_floor() -> None:
@@ -369,6 +410,16 @@ def test_progress_and_interrupts(capsys: pytest.CaptureFixture[str]) -> None:
         _core.gaussian_pairs(long, [_core.DTYPES["float32"]] * 4, 2, scale=1.0, shift=0.0, n_samples=100, progress=stop)
 
 
+def test_interrupts_within_a_pair() -> None:
+    """However few draws: much work in one pair, of whose share 0 only looks within it can tell."""
+    wide = [np.broadcast_to(np.float32(1), (1, 1_000_000))] * 4
+    shares: list[float] = []
+    _core.gaussian_pairs(
+        wide, [_core.DTYPES["float32"]] * 4, 1, scale=1.0, shift=0.0, n_samples=30, progress=shares.append
+    )
+    assert shares.count(0.0) >= 1
+
+
 # ---- Fusion ----------------------------------------------------------------------------------------------------------
 
 
@@ -439,6 +490,8 @@ ONLY: list[tuple[str, dict[str, Any], type[Exception], str, str, str, str]] = [
     ("scale below", {"scale": -1.0}, ValueError, "scale", "above 0", "-1", "pass"),
     ("shift NaN", {"shift": np.nan}, ValueError, "shift", "finite", "nan", "pass"),
     ("weight Inf", {"intra_weight": np.inf}, ValueError, "intra_weight", "finite", "inf", "pass"),
+    ("weight large", {"intra_weight": 1e308}, ValueError, "intra_weight", "from -1e+30 to 1e+30", "1e+308", "pass"),
+    ("weight negative", {"inter_weight": -2e30}, ValueError, "inter_weight", "from -1e+30 to 1e+30", "-2e+30", "pass"),
     ("weight string", {"inter_weight": "1"}, TypeError, "inter_weight", "a number", "str", "pass"),
     ("floor 0", {"variance_floor": 0.0}, ValueError, "variance_floor", "above 0", "0", "pass"),
     ("random_state", {"random_state": -1}, ValueError, "random_state", "int >= 0", "-1", "pass"),

@@ -245,6 +245,29 @@ def test_density_beyond_the_range_of_exp() -> None:
     assert got.tolist() == [1, 0, 4, 3, 2]
 
 
+@pytest.mark.parametrize("exponent", [1e200, 1e308])
+def test_density_exponents_beyond_all_range(exponent: float) -> None:
+    """Only the order of the density is left, and among equal densities that of the scores."""
+    scores, density = [1.0, 5.0, -3.0, 0.0, 4.0], [2.0, 1.0, 0.0, 1.0, 3.0]
+    sparse = hnscore.select(scores, 5, density=density, density_exponent=-exponent, method="density")
+    assert sparse.tolist() == [1, 3, 0, 4, 2], "the lowest score counts as 0, whatever the density"
+    crowded = hnscore.select(scores, 5, density=density, density_exponent=exponent, method="density")
+    assert crowded.tolist() == [4, 0, 1, 3, 2]
+
+
+def test_crowded_rows_count_less_for_scores_of_any_sign() -> None:
+    def chosen(*scores: float) -> list[int]:  # those of each pair of equal scores: the sparse row, then the crowded
+        rows = hnscore.select(np.repeat(scores, 2), 2 * len(scores), density=[0, 2] * len(scores), method="density")
+        return list(rows)
+
+    assert chosen(2, 4, 1) == [2, 0, 4, 3, 1, 5], "4 e, 2 e, e, 4 / e, ..."
+    assert chosen(-1, 1, -2) == [2, 0, 3, 1, 4, 5], "3 e, e, 3 / e, 1 / e, and the lowest scores by row"
+    assert chosen(-3, -1) == [2, 3, 0, 1]
+    # A labeled row's score does not count, and a range beyond that of float64 is no matter.
+    assert hnscore.select([-9, 1, 1.2], 2, density=[0, 0, 1], method="density", labeled=[0]).tolist() == [1, 2]
+    assert hnscore.select([-1.7e308, 1.6e308, 1.7e308], 3, density=[1] * 3, method="density").tolist() == [2, 1, 0]
+
+
 def test_density_is_computed_where_it_is_missing() -> None:
     emb, scores, regions = clustered(90, 6), scores_of(90), np.arange(90) % 4
     density = hnscore.density(emb, "knn")
@@ -354,10 +377,12 @@ def test_kind_of_the_result() -> None:
         hnscore.select(scores, 3),
         hnscore.select(None, 3, embeddings=emb, method="herding"),
         hnscore.select(None, 0, embeddings=emb, method="coverage"),
+        hnscore.select(scores, 3, embeddings=emb.numpy(), method="herding"),
     ):
         assert isinstance(result, torch.Tensor)
         assert result.dtype == torch.int64
-    assert isinstance(hnscore.select(scores.tolist(), 3, embeddings=emb, method="repulsive"), np.ndarray)
+    for method in COMPARING:
+        assert isinstance(hnscore.select(scores.tolist(), 3, embeddings=emb, method=method), np.ndarray)
 
 
 # ---- What a selection is for -----------------------------------------------------------------------------------------
@@ -516,6 +541,14 @@ CASES: list[tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = [
     (lambda: hnscore.select(SCORES, 2, labeled=[12]), ValueError, ("labeled", "0 to 11", "12 at index 0", "from 0")),
     (lambda: hnscore.select(SCORES, 2, labeled=[-1]), ValueError, ("labeled", "0 to 11", "-1 at index 0", "from 0")),
     (lambda: hnscore.select(SCORES, 2, labeled=SCORES > 0.5), TypeError, ("labeled", "integers", "flatnonzero")),
+    (lambda: hnscore.select(SCORES, 2, labeled=[1.0]), TypeError, ("labeled", "integers", "float64", "pass a list")),
+    (lambda: hnscore.select(SCORES, 2, labeled={1}), TypeError, ("labeled", "integers", "object", "pass a list")),
+    (lambda: hnscore.select(SCORES, 2, labeled="ab"), TypeError, ("labeled", "integers", "<U2", "pass a list")),
+    (lambda: hnscore.select([], 0, labeled=[1]), ValueError, ("labeled", "empty", "1 at index 0")),
+    (lambda: hnscore.select(SCORES, 2, method="budgeted", density=SCORES, regions=[[1, 2], [3]]), ValueError,
+     ("regions must be an array of numbers", "list", "pass")),
+    (lambda: hnscore.select(SCORES, 2, method="budgeted", density=SCORES, embeddings=EMB, regions="ab"), TypeError,
+     ("regions", "an integer", "'ab'", "pass")),
     (lambda: hnscore.select(SCORES, 2, labeled=[[1]]), ValueError, ("labeled", "1 dimension", "(1, 1)", "ravel")),
     (lambda: hnscore.select(SCORES, 2, temperature=0), ValueError, ("temperature", "above 0", "0", "pass")),
     (lambda: hnscore.select(SCORES, 2, density_exponent=np.nan), ValueError, ("density_exponent", "finite", "nan")),
@@ -541,6 +574,10 @@ CASES: list[tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = [
      ("embeddings", "finite", "row 7", "repair")),
     (lambda: hnscore.select(SCORES, 2, method="repulsive", embeddings=with_value(EMB, 7, 0)), ValueError,
      ("embeddings", "zero rows", "row 7", "drop")),
+    (lambda: hnscore.select(SCORES, 2, method="density", embeddings=with_value(EMB, 7, np.nan)), ValueError,
+     ("embeddings must be finite", "row 7", "repair")),
+    (lambda: hnscore.select(SCORES, 2, method="budgeted", embeddings=with_value(EMB, 7, 0), regions=np.arange(12)),
+     ValueError, ("embeddings must have no zero rows", "row 7", "drop")),
     (lambda: hnscore.select(-SCORES, 2, method="coverage", embeddings=EMB), ValueError, ("scores", "at least 0")),
     (lambda: hnscore.core_set(EMB, 13), ValueError, ("budget", "from 0 to 12", "13", "pass")),
     (lambda: hnscore.core_set(EMB, 12, labeled=[0]), ValueError, ("budget", "from 0 to 11", "not labeled")),
@@ -558,6 +595,15 @@ def test_errors(call: Callable[[], Any], error: type[Exception], says: tuple[str
     assert type(caught.value) is error
     for words in says:
         assert words in str(caught.value)
+
+
+def test_zero_rows_have_no_remedy_that_is_no_argument() -> None:
+    zero = with_value(EMB, 7, 0)
+    for method in ("density", *GREEDY):
+        with pytest.raises(ValueError, match=r"zeros in row 7 \(the first found\); drop them$"):
+            pick(zero, method, 2, SCORES)
+    with pytest.raises(ValueError, match="drop them or use similarity='dot'"):
+        hnscore.density(zero, k=2)
 
 
 def test_inputs_are_left_alone() -> None:

@@ -7,9 +7,20 @@
 namespace hnscore {
 namespace {
 
-double match_at(const GaussianJob& job, double distance) {
-    return 1 / (1 + std::exp(-2 * (job.shift - job.scale * distance)));
+// The probability that a pair matches and that it does not, each with all its digits however small it is.
+struct Match {
+    double yes, no;
+};
+
+Match match_at(const GaussianJob& job, double distance) {
+    const double x = 2 * (job.shift - job.scale * distance), tail = std::exp(-std::abs(x));
+    const double larger = 1 / (1 + tail), smaller = tail * larger;
+    return x < 0 ? Match{smaller, larger} : Match{larger, smaller};
 }
+
+// Operations between two looks for an interrupt within a pair: milliseconds.
+constexpr double kLookEvery = 1e7;
+constexpr double kDraw = 40;  // operations of a value drawn, where a difference squared and added is one
 
 // The draws of one pair. Differences are taken about the text's mean, text draws then being spread alone: a common
 // offset of both means costs no digits. Everything is scaled by a power of two so that float32 fits.
@@ -32,7 +43,7 @@ class Sampler {
 
     // `go_on` is asked now and then; where it says no, the result means nothing.
     template <class GoOn>
-    double match(const double* const values[4], int64_t row, double expected2, GoOn go_on) {
+    Match match(const double* const values[4], int64_t row, double expected2, GoOn go_on) {
         if (expected2 == 0) return match_at(job_, 0);
         int e;
         std::frexp(std::sqrt(expected2), &e);
@@ -41,18 +52,32 @@ class Sampler {
         kernels_.deviations(values[1], dim_, factor, img_deviation_.data());
         kernels_.deviations(values[3], dim_, factor, txt_deviation_.data());
         const int64_t n = job_.n_samples;
-        for (int64_t s = 0; s < n; ++s)
+        const double samples = static_cast<double>(n), values_of_draw = static_cast<double>(4 * length_);
+        double work = 0;
+        const auto stop_after = [&](double operations) {
+            work += operations;
+            if (work < kLookEvery) return false;
+            work = 0;
+            return !go_on();
+        };
+        for (int64_t s = 0; s < n; ++s) {
             kernels_.draw(zeros_.data(), txt_deviation_.data(), length_, job_.key.data(), row,
                           static_cast<uint32_t>(2 * s + 1), txt_.data() + s * 4 * length_);
-        double sum = 0;
+            if (stop_after(kDraw * values_of_draw)) return {};
+        }
+        Match sum{0, 0};
         for (int64_t s = 0; s < n; ++s) {
             kernels_.draw(mean_.data(), img_deviation_.data(), length_, job_.key.data(), row,
                           static_cast<uint32_t>(2 * s), img_.data());
             kernels_.distances2(img_.data(), txt_.data(), n, 4 * length_, distances2_.data());
-            if (s % 64 == 63 && !go_on()) break;
-            for (int64_t t = 0; t < n; ++t) sum += match_at(job_, std::sqrt(double{distances2_[t]}) * unit);
+            if (stop_after((kDraw + samples) * values_of_draw)) return {};
+            for (int64_t t = 0; t < n; ++t) {
+                const Match at = match_at(job_, std::sqrt(double{distances2_[t]}) * unit);
+                sum.yes += at.yes;
+                sum.no += at.no;
+            }
         }
-        return sum / static_cast<double>(n * n);
+        return {sum.yes / (samples * samples), sum.no / (samples * samples)};
     }
 
   private:
@@ -67,7 +92,7 @@ class Sampler {
 BadGaussians gaussian_pairs(const GaussianJob& job, int n_threads, const Poll& poll) {
     const int64_t n = job.views[0].rows, dim = job.views[0].dim;
     const double samples = static_cast<double>(job.n_samples);
-    const double operations = static_cast<double>(dim) * (50 + samples * (40 + samples));  // of a pair
+    const double operations = static_cast<double>(dim) * (50 + samples * (kDraw + samples));  // of a pair
     // Pairs between two looks for an interrupt: few where each takes long.
     const int64_t step = std::clamp<int64_t>(static_cast<int64_t>(1e8 / operations), 1, 16);
     std::array<BadRows, 5> bad;
@@ -106,8 +131,10 @@ BadGaussians gaussian_pairs(const GaussianJob& job, int n_threads, const Poll& p
                 job.img_var[i] = s.img_var / static_cast<double>(dim);
                 job.txt_var[i] = s.txt_var / static_cast<double>(dim);
                 job.wasserstein[i] = std::sqrt(s.means + s.deviations);
-                job.match[i] =
+                const Match m =
                     sampler ? sampler->match(values, i, expected2, go_on) : match_at(job, std::sqrt(expected2));
+                job.match[i] = m.yes;
+                job.mismatch[i] = m.no;
             }
             if (!team.advance(worker, end - first)) return;
         }

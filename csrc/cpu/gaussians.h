@@ -20,7 +20,7 @@ struct GaussianJob {
     // Outputs, one value a pair.
     double *img_var = nullptr, *txt_var = nullptr;  // means over the dimensions
     double* wasserstein = nullptr;
-    double* match = nullptr;
+    double *match = nullptr, *mismatch = nullptr;  // probabilities whose sum is 1, both with all their digits
 };
 
 // The bad rows of each view (kNonFinite, of variances kNegative), and last the pairs whose sums leave the float64 range
