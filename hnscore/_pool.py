@@ -15,9 +15,9 @@ from ._arrays import refuse_bad_rows
 # smaller than a pool. The blocks are the same for any number of threads, and their results merge exactly.
 _BLOCK_BYTES = 2**24
 _LEAST_BLOCK = 256
-# The running top k of this many texts at a time: 16 bytes an entry, three times over while two lists are merged.
+# The running top k of this many texts at a time: 16 bytes an entry, six times over while two lists are merged.
 _STATE_BYTES = 2**26
-_BYTES_PER_ENTRY = 48
+_BYTES_PER_ENTRY = 96
 _LEAST_SLICE = 16
 
 
