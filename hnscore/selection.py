@@ -126,7 +126,7 @@ def select(
     the race, and in blocks of picks. "coverage" looks at all pairs once, then at few candidates a pick, and once these
     cover few points that are not covered better, at those alone. Memory beyond inputs and outputs: 40 bytes a row,
     ``8 * dim`` bytes for each row chosen or labeled, a fixed workspace; for "coverage" 150 bytes a row and at most
-    64 MiB, and beyond 100,000 rows a copy of the drawn ones; inputs are read where they lie.
+    128 MiB, and beyond 100,000 rows a copy of the drawn ones; inputs are read where they lie.
 
     References
     ----------

@@ -115,7 +115,9 @@ class Gains {
         some.candidates = fresh_.data();
         some.count = static_cast<int64_t>(fresh_.size());
         const size_t blocks = static_cast<size_t>((some.points.rows + kPoints - 1) / kPoints);
-        Lists lists(entries_ < kMostEntries ? blocks * fresh_.size() : 0);
+        // Not of many candidates at a time: while they are made, lists may be as long as can be.
+        const bool few = blocks * fresh_.size() <= kMostEntries / kLongest;
+        Lists lists(few && entries_ < kMostEntries ? blocks * fresh_.size() : 0);
         gains_.resize(fresh_.size());
         sum_gains(some, weights_, floor_, gains_.data(), n_threads_, poll_, lists.empty() ? nullptr : &lists);
         size_t at = 0;
