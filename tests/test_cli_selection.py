@@ -305,8 +305,16 @@ BAD: list[tuple[str, list[object], str]] = [
     ("select", ["--scores", "scores.npy", "--budget", 91], "budget"),
     ("select", ["--scores", "scores.npy", "--budget", -1], "budget"),
     ("select", [], "scores"),
-    ("select", [*BUDGETED, "--regions", "-1"], "regions must be from 1 to 90 (regions to be found), got -1"),
-    ("select", [*BUDGETED, "--regions", "2.0"], "regions must be an integer (regions to be found), got 2.0"),
+    (
+        "select",
+        [*BUDGETED, "--regions", "-1"],
+        "regions must be from 1 to 90 (the number to be found, or the region of each row), got -1",
+    ),
+    (
+        "select",
+        [*BUDGETED, "--regions", "2.0"],
+        "regions must be an integer (the number to be found, or the region of each row), got 2.0",
+    ),
     ("select", [*BUDGETED, "--regions", "five.npy"], "five.npy: No such file"),
     ("select", ["--scores", "scores.npy", "-o", "nowhere/out.npy"], "nowhere/out.npy.partial: No such file"),
     ("select", ["--scores", "scores.npy", "-o", "scores.npy", "--overwrite"], "output scores.npy is one of the inputs"),
