@@ -50,22 +50,6 @@ def triangle_sums(
     return sums
 
 
-def kernel_sums(
-    emb: NDArray[Any],
-    code: int,
-    temperature: float,
-    n_threads: int,
-    *,
-    precision: str = "exact",
-    weights: NDArray[np.float64] | None = None,
-    progress: Progress = None,
-) -> NDArray[np.float64]:
-    """sum_{j != i} weights_j exp((s_ij - 1) / temperature), s the cosine; (n,)."""
-    return triangle_sums(
-        emb, code, "kernel", "cosine", precision, n_threads, temperature=temperature, weights=weights, progress=progress
-    )
-
-
 def kernel_gains(
     rows: NDArray[Any],
     rows_code: int,

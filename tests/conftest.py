@@ -40,19 +40,31 @@ def method(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def data_file(folder: str, name: str) -> Path:
+    """A file of real data, none of which is part of this project; without it the test is skipped."""
+    root = os.environ.get("HNSCORE_DATA")
+    if not root:
+        pytest.skip(f"HNSCORE_DATA is not set: {folder}/{name} is not part of this project")
+    path = Path(root) / folder / name
+    if not path.exists():
+        pytest.skip(f"{path} does not exist")
+    return path
+
+
 @pytest.fixture(scope="session")
 def flickr8k() -> dict[str, NDArray[Any]]:
     """An early active-learning round on Flickr8k: pool, texts of the training part and the texts' own images."""
-    folder = os.environ.get("HNSCORE_DATA")
-    if not folder:
-        pytest.skip("HNSCORE_DATA is not set: the Flickr8k embeddings are not part of this project")
-    path = Path(folder) / "flickr8k" / "round1_embeddings.npz"
-    if not path.exists():
-        pytest.skip(f"{path} does not exist")
-    with np.load(path) as data:
+    with np.load(data_file("flickr8k", "round1_embeddings.npz")) as data:
         images, texts, owner, part = data["img_emb"], data["txt_emb"], data["owner"], data["part"]
     trained = part[owner] == "train"
     return {"pool": images[part == "pool_unused"], "texts": texts[trained], "own": images[owner[trained]]}
+
+
+@pytest.fixture(scope="session")
+def wikipedia() -> dict[str, NDArray[Any]]:
+    """Images, texts and labels of the pairs of the Wikipedia set that are for training."""
+    with np.load(data_file("wikipedia", "features.npz")) as data:
+        return {name: data[name][data["train"]] for name in ("image", "text", "label")}
 
 
 @pytest.fixture(scope="session", autouse=True)

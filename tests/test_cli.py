@@ -11,26 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import command, refused
 from tqdm import tqdm
 
 import hnscore
 
 N_IMG, N_TXT, DIM = 500, 60, 24
-
-
-def command(*args: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "hnscore", *map(str, args)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=120, **options)
-
-
-def refused(*args: object, **options: Any) -> str:
-    """The one line of error, without its prefix."""
-    done = command(*args, **options)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("hnscore: error: ")]
-    assert done.returncode == 2, done.stderr
-    assert len(lines) == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    return lines[0].removeprefix("hnscore: error: ")
 
 
 @pytest.fixture

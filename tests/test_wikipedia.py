@@ -1,12 +1,9 @@
 """The second source's arrangement on real data, from end to end: 500 pairs at first, 500 a round, chosen by
 informativeness, density and regions of Gaussian embeddings that are learnt anew in every round."""
 
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 import hnscore
@@ -14,18 +11,6 @@ from hnscore.nn import ProbabilisticEncoder, fit
 
 Pairs = dict[str, NDArray[Any]]
 FIRST = EACH = 500
-
-
-@pytest.fixture(scope="module")
-def wikipedia() -> Pairs:
-    folder = os.environ.get("HNSCORE_DATA")
-    if not folder:
-        pytest.skip("HNSCORE_DATA is not set: the Wikipedia features are not part of this project")
-    path = Path(folder) / "wikipedia" / "features.npz"
-    if not path.exists():
-        pytest.skip(f"{path} does not exist")
-    with np.load(path) as data:
-        return {name: data[name][data["train"]] for name in ("image", "text", "label")}
 
 
 def choose(data: Pairs, labeled: NDArray[np.int64], budget: int) -> NDArray[np.int64]:

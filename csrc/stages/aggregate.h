@@ -31,20 +31,11 @@ struct Sum {
 // log_sum:  h_i = ln sum_j exp(e_ij), kept as the largest e of a lane and the sum of exp(e - largest): no e is too
 // large or too small. Pairs are handed on as those of a sum.
 template <class Weight>
-struct LogSum {
+struct LogSum : Sum<Weight> {
     static constexpr Aggregate kKind = Aggregate::log_sum;
     static constexpr int kStates = 2;
     static constexpr float kNone = -0x1p100f;  // the largest of no e
 
-    template <class S, class Decision>
-    static inline typename S::Mask handed_on(const Decision& d, typename S::F32, typename S::F32, typename S::F32,
-                                             typename S::F32) {
-        return S::mask_not(S::mask_or(d.inside, d.outside));
-    }
-    template <class S>
-    static inline typename S::F32 term(const Pairs<S>& p) {
-        return Weight::template term<S>(p);
-    }
     // `largest` and `sum` take in the e of the pairs inside.
     template <class S>
     static inline void update(typename S::Mask inside, typename S::F32 e, typename S::F32& largest,
