@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -65,23 +65,52 @@ def kernel_gains(
     names: tuple[str, str] = ("emb", "emb"),
 ) -> NDArray[np.float64]:
     """sum_j weights_j max(exp((s_ij - 1) / temperature) - floor_j, 0) of each row i over the points j, s the cosine."""
-    gains = np.zeros(len(rows))
-    for start, stop in pool_blocks(len(points), 4 * points.shape[1]):
-        options: dict[str, Any] = {}
+
+    def options(start: int, stop: int) -> dict[str, Any]:
+        given: dict[str, Any] = {"temperature": temperature}
         if weights is not None:
-            options["col_weights"] = weights[start:stop]
+            given["col_weights"] = weights[start:stop]
         if floor is not None:
-            options["col_shift"] = -floor[start:stop]
+            given["col_shift"] = -floor[start:stop]
             with np.errstate(divide="ignore"):
-                options["tau"] = 1 + temperature * np.log(floor[start:stop])
-        if progress is not None:
-            options["progress"] = _part(progress, start / len(points), stop / len(points))
-        columns = pack(names[1], points[start:stop], points_code, "cosine", precision, n_threads, start=start)
-        sums, _, bad = _core.reduce(rows, rows_code, columns, "kernel", n_threads, temperature=temperature, **options)
-        if bad:
-            refuse_bad_rows(names[0], bad)
+                given["tau"] = 1 + temperature * np.log(floor[start:stop])
+        return given
+
+    gains = np.zeros(len(rows))
+    for sums in reduced_blocks(
+        rows, rows_code, points, points_code, "kernel", "cosine", precision, n_threads, options, progress, names
+    ):
         gains += sums
     return gains
+
+
+def reduced_blocks(
+    rows: NDArray[Any],
+    rows_code: int,
+    points: NDArray[Any],
+    points_code: int,
+    recipe: str,
+    similarity: str,
+    precision: str,
+    n_threads: int,
+    options: Callable[[int, int], dict[str, Any]],
+    progress: Progress,
+    names: tuple[str, str],
+    plan: _core.Plan | None = None,
+) -> Iterator[NDArray[np.float64]]:
+    """What each row reduces to over one block of points after the other; `options` of the block start .. stop - 1."""
+    n = len(points)
+    for start, stop in pool_blocks(n, (2 if plan else 4) * points.shape[1]):
+        given = options(start, stop)
+        if progress is not None:
+            given["progress"] = _part(progress, start / n, stop / n)
+        columns = pack(
+            names[1], points[start:stop], points_code, similarity, precision, n_threads, start=start, plan=plan
+        )
+        values, _, bad = _core.reduce(rows, rows_code, columns, recipe, n_threads, **given)
+        if bad:
+            refuse_bad_rows(names[0], bad)
+        yield values
 
 
 def _part(progress: Callable[[float], object], start: float, stop: float) -> Callable[[float], object]:

@@ -18,13 +18,12 @@ from ._arrays import (
     only_with,
     point_values,
     positive,
-    refuse_bad_rows,
     within,
 )
 from ._checks import similarity_level
-from ._kernels import kernel_gains, triangle_sums
+from ._kernels import kernel_gains, reduced_blocks, triangle_sums
 from ._points import Points, checked_method, neighbours
-from ._pool import check_rows, choose, pack, pool_blocks
+from ._pool import check_rows, choose
 from ._progress import rows_bar
 
 _KINDS = ("knn", "ball", "kernel", "mean", "gaussian")
@@ -217,26 +216,21 @@ def _ball(
         if not p.exclude_self:
             counts += (p.own_similarity() >= least) * (1 if weights is None else weights)
         return counts
-    counts = np.zeros(p.n)
     owners = p.owners()
-    row_bytes = (2 if plan else 4) * p.emb.shape[1]
-    for start, stop in pool_blocks(len(p.other), row_bytes):
-        options: dict[str, Any] = {}
+
+    def options(start: int, stop: int) -> dict[str, Any]:
+        given: dict[str, Any] = {"tau": np.full(stop - start, tau)}
         if weights is not None:
-            options["col_weights"] = weights[start:stop]
+            given["col_weights"] = weights[start:stop]
         if owners is not None:
-            options["row_owners"], options["col_owners"] = owners, owners[start:stop]
-        columns = pack(
-            p.names[1], p.other[start:stop], p.other_code, p.similarity, precision, p.threads, start=start, plan=plan
-        )
-        sums, _, bad = _core.reduce(
-            p.emb, p.code, columns, "count", p.threads, tau=np.full(stop - start, tau), **options
-        )
-        if bad:
-            refuse_bad_rows("emb", bad)
-        counts += sums
-        if bar is not None:
-            bar(stop / len(p.other))
+            given["row_owners"], given["col_owners"] = owners, owners[start:stop]
+        return given
+
+    counts = np.zeros(p.n)
+    for block in reduced_blocks(
+        p.emb, p.code, p.other, p.other_code, "count", p.similarity, precision, p.threads, options, bar, p.names, plan
+    ):
+        counts += block
     return counts
 
 
@@ -320,25 +314,27 @@ def _gaussian(
     logs = np.full(p.n, -np.inf)
     if p.own and not p.exclude_self:  # where the distance is 0, and float32 products would not say so
         logs = shift - p.emb.shape[1] / 2 * np.log(2 * own / unit)
-    for start, stop in pool_blocks(len(p.other), 4 * p.emb.shape[1]):
-        columns = pack(p.names[1], p.other[start:stop], p.other_code, p.similarity, precision, p.threads, start=start)
-        options: dict[str, Any] = {}
+
+    def options(start: int, stop: int) -> dict[str, Any]:
+        given: dict[str, Any] = {
+            "rate": 0.5 / unit,
+            "row_variance": own / unit,
+            "col_variance": other[start:stop] / unit,
+            "col_shift": shift[start:stop],
+        }
         if squares is not None:
             part = p.other[start:stop]
-            options["row_square"] = squares
-            options["col_square"], _, _ = _core.pair_similarity(
+            given["row_square"] = squares
+            given["col_square"], _, _ = _core.pair_similarity(
                 part, p.other_code, None, part, p.other_code, "dot", p.threads
             )
         if owners is not None:
-            options["row_owners"], options["col_owners"] = owners, owners[start:stop]
-        found, _, bad = _core.reduce(
-            p.emb, p.code, columns, "overlap", p.threads, rate=0.5 / unit, row_variance=own / unit,
-            col_variance=other[start:stop] / unit, col_shift=shift[start:stop], **options,
-        )  # fmt: skip
-        if bad:
-            refuse_bad_rows("emb", bad)
-        logs = np.logaddexp(logs, found)
-        if bar is not None:
-            bar(stop / len(p.other))
+            given["row_owners"], given["col_owners"] = owners, owners[start:stop]
+        return given
+
+    for block in reduced_blocks(
+        p.emb, p.code, p.other, p.other_code, "overlap", p.similarity, precision, p.threads, options, bar, p.names
+    ):
+        logs = np.logaddexp(logs, block)
     constant = p.emb.shape[1] / 2 * float(np.log(2 * np.pi * unit))
     return np.asarray(logs - constant, np.float64)
