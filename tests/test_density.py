@@ -147,6 +147,16 @@ def test_several_blocks(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
         assert_density(hnscore.density(x, kind, **options), x, kind, **options)
 
 
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_another_set_of_several_blocks(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(_pool, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(_pool, "_LEAST_BLOCK", 256)
+    x, t = points(40, 24), points(550, 24, seed=1)
+    for w in (None, np.random.default_rng(0).uniform(0.1, 1, 550)):
+        options = settings(kind, 40, 550) | {"against": t, "weights": w}
+        assert_density(hnscore.density(x, kind, **options), x, kind, **options)
+
+
 @pytest.mark.parametrize("kind", ["knn", "ball"])
 def test_both_methods(method: str, kind: str) -> None:
     x = points(300, 48)
