@@ -1,0 +1,88 @@
+"""Features of images and texts, which text belongs to which image, and the parts of a data set."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tasks import Array, Rows
+
+PARTS = ("train", "dev", "test")
+
+
+@dataclass
+class FeatureSet:
+    """A folder of image_features.npy, text_features.npy, owner.npy and captions.json; README.md has the layout."""
+
+    img: Array
+    """(n_img, d), standardised by the train part."""
+    txt: Array
+    """(n_txt, e), likewise."""
+    owner: Rows
+    """(n_txt,) the image of each text."""
+    images: dict[str, Rows]
+    """The images of each part."""
+    texts: dict[str, Rows]
+    """The texts of each part."""
+    captions: list[str]
+    """(n_txt,) empty where the folder has none."""
+
+
+def find(name: str) -> Path:
+    """The folder of a data set: a path, or a name under HNSCORE_DATA."""
+    folder = Path(name)
+    if not folder.is_dir() and not folder.is_absolute():
+        folder = Path(os.environ.get("HNSCORE_DATA", ".")) / name
+    if not folder.is_dir():
+        raise SystemExit(
+            f"data must be a folder or the name of one in HNSCORE_DATA, which is "
+            f"{os.environ.get('HNSCORE_DATA', 'not set')}; got {name!r}, and there is no {folder}; "
+            "set HNSCORE_DATA, or lay the data out as benchmarks/active_learning/README.md says"
+        )
+    return folder
+
+
+def load(name: str) -> FeatureSet:
+    folder = find(name)
+    missing = [f for f in ("image_features.npy", "text_features.npy", "owner.npy", "captions.json")
+               if not (folder / f).is_file()]  # fmt: skip
+    if missing:
+        raise SystemExit(f"{folder} must hold {', '.join(missing)}; README.md beside this program has the layout")
+    img = np.load(folder / "image_features.npy").astype(np.float32)
+    txt = np.load(folder / "text_features.npy").astype(np.float32)
+    owner = np.load(folder / "owner.npy").astype(np.int64)
+    about = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
+    part = np.asarray(about["part"])
+    if len(part) != len(img) or len(owner) != len(txt):
+        raise SystemExit(
+            f"{folder}: part and image_features must have one entry an image, owner and text_features one a text; got "
+            f"{len(part)}, {len(img)}, {len(owner)}, {len(txt)}"
+        )
+    if len(owner) and not 0 <= owner.min() <= owner.max() < len(img):
+        raise SystemExit(f"{folder}: owner must hold rows of image_features, 0 to {len(img) - 1}")
+    images = {p: np.flatnonzero(part == p) for p in PARTS}
+    texts = {p: np.flatnonzero(part[owner] == p) for p in PARTS}
+    if empty := [p for p in PARTS if not len(texts[p])]:
+        raise SystemExit(f"{folder}: every part needs images with texts, {', '.join(empty)} has none")
+    return FeatureSet(
+        _standardised(img, images["train"]), _standardised(txt, texts["train"]), owner, images, texts,
+        _flat_captions(about.get("captions"), owner),
+    )  # fmt: skip
+
+
+def _standardised(x: Array, rows: Rows) -> Array:
+    mean, deviation = x[rows].mean(axis=0), x[rows].std(axis=0)
+    return np.asarray((x - mean) / np.maximum(deviation, 1e-6), np.float32)
+
+
+def _flat_captions(captions: list[list[str]] | None, owner: Rows) -> list[str]:
+    """captions[i] are those of image i, in the order of their rows."""
+    flat = [""] * len(owner)
+    if captions is not None:
+        following = [iter(c) for c in captions]
+        for j, i in enumerate(owner):
+            flat[j] = next(following[i], "")
+    return flat

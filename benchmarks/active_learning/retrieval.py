@@ -1,0 +1,151 @@
+"""Image-text retrieval on frozen features: which images, or texts, to have paired."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from config import Arm
+from data import FeatureSet, load
+from recall import recalls
+from tasks import Rows, Task, Trained, View
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the dual encoder is trained: chosen on the dev part with random picks, and the same for every strategy.
+
+    At the end of the schedule the dev part is as good as at its best, so nothing is stopped early.
+    """
+
+    loss: str = "infonce"  # or "triplet"
+    dim: int = 512
+    batch: int = 128  # images, with all their labeled texts
+    epochs: int = 10
+    least_steps: int = 100
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    dropout: float = 0.5
+    temperature: float = 0.07
+    margin: float = 0.2
+
+
+def build(arm: Arm) -> Retrieval:
+    return Retrieval(load(arm.data), arm.task, arm.part, Schedule(**arm.train))
+
+
+class Retrieval(Task):
+    """An item is an image, annotated with its texts, or a text, annotated with its image."""
+
+    headline = "r1"
+
+    def __init__(self, data: FeatureSet, items: str, part: str, schedule: Schedule) -> None:
+        self.img, self.txt = torch.from_numpy(data.img), torch.from_numpy(data.txt)
+        self.owner = data.owner
+        self.items, self.schedule = items, schedule
+        self.rows = (data.images if items == "images" else data.texts)["train"]
+        self.n_items = len(self.rows)
+        self.measured = data.images[part], data.texts[part]
+        self.of_item = _texts_of(self.rows, data.owner) if items == "images" else [np.array([t]) for t in self.rows]
+
+    def train(self, labeled: Rows, seed: int) -> Trained:
+        texts = np.concatenate([self.of_item[i] for i in labeled])
+        encoder = fit(self.img, self.txt, texts, self.owner, self.schedule, seed)
+        img_rows, txt_rows = self.measured
+        place = np.searchsorted(img_rows, self.owner[txt_rows])
+        metrics = recalls(encoder.image(self.img[img_rows]), encoder.text(self.txt[txt_rows]), torch.from_numpy(place))
+        ours, other = (encoder.image, encoder.text) if self.items == "images" else (encoder.text, encoder.image)
+        mine, others = (self.img, self.txt) if self.items == "images" else (self.txt, self.img)
+        view = View(
+            labeled,
+            {"features": mine[self.rows].numpy(), "joint": ours(mine[self.rows]).numpy()},
+            other_emb=other(others[texts if self.items == "images" else self.owner[texts]]).numpy(),
+            other_owner=np.concatenate([np.full(len(self.of_item[i]), i) for i in labeled]),
+        )
+        return Trained(view, metrics)
+
+
+def _texts_of(images: Rows, owner: Rows) -> list[Rows]:
+    order = np.argsort(owner, kind="stable")
+    first, last = (np.searchsorted(owner[order], images, side) for side in ("left", "right"))
+    return [order[a:b] for a, b in zip(first, last, strict=True)]
+
+
+class DualEncoder(nn.Module):
+    """One linear map of each side's standardised features into the joint space."""
+
+    def __init__(self, img_dim: int, txt_dim: int, schedule: Schedule) -> None:
+        super().__init__()
+        self.img = nn.Sequential(nn.Dropout(schedule.dropout), nn.Linear(img_dim, schedule.dim))
+        self.txt = nn.Sequential(nn.Dropout(schedule.dropout), nn.Linear(txt_dim, schedule.dim))
+
+    @torch.no_grad()
+    def image(self, features: Tensor) -> Tensor:
+        return normalize(self.img(features), dim=1)
+
+    @torch.no_grad()
+    def text(self, features: Tensor) -> Tensor:
+        return normalize(self.txt(features), dim=1)
+
+
+def fit(img: Tensor, txt: Tensor, texts: Rows, owner: Rows, schedule: Schedule, seed: int) -> DualEncoder:
+    """Train on the pairs of these texts with their images; in evaluation mode afterwards."""
+    torch.manual_seed(seed)
+    encoder = DualEncoder(img.shape[1], txt.shape[1], schedule)
+    images = np.unique(owner[texts])
+    texts_of = _texts_of(images, owner[texts])
+    n_batches = max(1, round(len(images) / schedule.batch))
+    epochs = max(schedule.epochs, -(-schedule.least_steps // n_batches))
+    optimizer = torch.optim.AdamW(
+        encoder.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
+    )
+    rate = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, schedule.learning_rate, total_steps=epochs * n_batches, pct_start=0.1
+    )
+    for batch in _batches(len(images), n_batches, epochs):
+        rows = np.concatenate([texts_of[i] for i in batch])
+        own = torch.from_numpy(np.repeat(np.arange(len(batch)), [len(texts_of[i]) for i in batch]))
+        similarity = (
+            normalize(encoder.img(img[images[batch]]), dim=1) @ normalize(encoder.txt(txt[texts[rows]]), dim=1).T
+        )
+        loss = (
+            infonce(similarity, own, schedule.temperature)
+            if schedule.loss == "infonce"
+            else triplet(similarity, own, schedule.margin)
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        rate.step()
+    return encoder.eval()
+
+
+def _batches(n: int, n_batches: int, epochs: int) -> Iterator[Rows]:
+    for _ in range(epochs):
+        yield from (b.numpy() for b in torch.randperm(n).tensor_split(n_batches))
+
+
+def infonce(similarity: Tensor, own: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of each text among the images, and of each image and one of its texts among the other texts."""
+    logits = similarity / temperature
+    pair = torch.arange(len(own))
+    positive = logits[own, pair]
+    others = _others(logits, own).logsumexp(1)[own]
+    return nn.functional.cross_entropy(logits.T, own) + (torch.logaddexp(positive, others) - positive).mean()
+
+
+def triplet(similarity: Tensor, own: Tensor, margin: float) -> Tensor:
+    """The hinge of the hardest negative in the batch, both ways (VSE++)."""
+    positive = similarity[own, torch.arange(len(own))]
+    others = _others(similarity, own)
+    costs = (hardest - positive + margin for hardest in (others.amax(0), others.amax(1)[own]))
+    return torch.stack([c.clamp(min=0).mean() for c in costs]).sum()
+
+
+def _others(similarity: Tensor, own: Tensor) -> Tensor:
+    """Similarities, an image's own texts left out."""
+    return similarity.masked_fill(own == torch.arange(len(similarity))[:, None], -torch.inf)

@@ -1,0 +1,157 @@
+"""Strategies: a score of every item, then a choice under the budget, as a configuration file spells them.
+
+score = { kind = "hard_negative", reference = "positive", weight = "hinge", sign = -1 }
+select = { method = "coverage", space = "features", temperature = 0.1 }
+
+What stands beside `kind` and `method` goes to the function of hnscore that does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tasks import Options, Rows, View
+
+import hnscore
+
+Scores = NDArray[np.float64]
+SELECTIONS = (
+    "random",
+    "core_set",
+    "typiclust",
+    "badge",
+    "top",
+    "density",
+    "budgeted",
+    "repulsive",
+    "coverage",
+    "herding",
+)
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A row of the results table."""
+
+    name: str
+    score: Options | None = None
+    select: Options = field(default_factory=lambda: {"method": "top"})
+
+    def __post_init__(self) -> None:
+        if self.score is not None and self.score.get("kind") not in SCORES:
+            raise ValueError(f"strategy {self.name!r}: score kind must be one of {', '.join(SCORES)}, got "
+                             f"{self.score.get('kind')!r}")  # fmt: skip
+        if self.select.get("method") not in SELECTIONS:
+            raise ValueError(f"strategy {self.name!r}: select method must be one of {', '.join(SELECTIONS)}, got "
+                             f"{self.select.get('method')!r}")  # fmt: skip
+
+    def pick(self, view: View, budget: int, random: np.random.Generator) -> Rows:
+        """Items to annotate next, best first."""
+        scores = None
+        if self.score is not None:
+            options = dict(self.score)
+            kind, sign = options.pop("kind"), options.pop("sign", 1)
+            scores = sign * SCORES[kind](view, random, **options)
+        return _select(view, scores, budget, random, **self.select)
+
+
+def _hard_negative(view: View, random: np.random.Generator, *, reference: str = "positive", margin: float = 0.2,
+                   k: int = 1, **keywords: Any) -> Scores:  # fmt: skip
+    """The first paper's score of the free items against the pairs so far; 0 for labeled ones."""
+    assert view.other_emb is not None
+    assert view.other_owner is not None
+    emb = view.spaces["joint"]
+    if reference == "pool_max":
+        against: Any = "pool_max"
+    else:
+        paired, owner = np.unique(view.other_owner, return_inverse=True)
+        against = hnscore.reference_similarity(
+            emb[paired], view.other_emb, owner=owner, kind=reference, n_threads=1,
+            **({"k": k} if reference == "topk" else {"batch_size": k} if reference == "minibatch" else {}),
+        )  # fmt: skip
+    scores = np.zeros(view.n_items)
+    scores[view.free] = hnscore.score(
+        emb[view.free], view.other_emb, margin, reference=against, random_state=random, n_threads=1, **keywords
+    )
+    return scores
+
+
+def _density(view: View, random: np.random.Generator, *, space: str = "features", **keywords: Any) -> Scores:
+    return np.asarray(hnscore.density(view.spaces[space], n_threads=1, **keywords), np.float64)
+
+
+def _novelty(view: View, random: np.random.Generator, *, space: str = "features") -> Scores:
+    """One less the similarity to the nearest labeled item."""
+    emb = view.spaces[space]
+    near = hnscore.density(emb, "knn", k=1, against=emb[view.labeled], n_threads=1)
+    return np.asarray(1.0 - near, np.float64)
+
+
+SCORES: dict[str, Callable[..., Scores]] = {
+    "hard_negative": _hard_negative,
+    "density": _density,
+    "novelty": _novelty,
+}
+
+
+def _select(
+    view: View, scores: Scores | None, budget: int, random: np.random.Generator, *, method: str,
+    space: str = "joint", shortlist: float = 1.0, **keywords: Any,
+) -> Rows:  # fmt: skip
+    """`shortlist`: only this share of the free items, those that score highest, can be picked."""
+    if method == "random":
+        return random.choice(view.free, budget, replace=False)
+    emb, labeled = view.spaces[space], view.labeled
+    if shortlist < 1.0:
+        assert scores is not None
+        keep = max(budget, round(shortlist * len(view.free)))
+        free = view.free[hnscore.select(scores[view.free], keep)]
+        items = np.concatenate([labeled, free])
+        emb, scores, labeled = emb[items], scores[items], np.arange(len(labeled))
+    else:
+        items = np.arange(view.n_items)
+    if keywords.pop("ignore_scores", False):
+        scores = None
+    if method == "core_set":
+        picks = hnscore.core_set(emb, budget, labeled=labeled, n_threads=1)
+    elif method == "typiclust":
+        picks = _typiclust(emb, labeled, budget, random, **keywords)
+    else:
+        if method == "coverage" and scores is not None:
+            scores = scores - min(scores.min(), 0.0)
+        picks = hnscore.select(
+            scores, budget, embeddings=emb, method=method, labeled=labeled, random_state=int(random.integers(2**31)),
+            n_threads=1, **keywords,
+        )  # fmt: skip
+    return items[picks]
+
+
+def _typiclust(emb: NDArray[Any], labeled: Rows, budget: int, random: np.random.Generator, *, most: int = 500) -> Rows:
+    """TypiClust (Hacohen, Dekel, Weinshall 2022): the most typical item of each of the largest uncovered clusters."""
+    from sklearn.cluster import KMeans
+
+    x = emb / np.linalg.norm(emb, axis=1, keepdims=True)
+    n_clusters = min(len(labeled) + budget, most)
+    cluster = KMeans(n_clusters, n_init=1, random_state=int(random.integers(2**31))).fit_predict(x)
+    typical = np.empty(len(x))
+    for c in range(n_clusters):
+        rows = np.flatnonzero(cluster == c)
+        typical[rows] = hnscore.density(x[rows], "knn", k=min(20, len(rows) - 1), n_threads=1) if len(rows) > 1 else 0
+    taken = np.bincount(cluster[labeled], minlength=n_clusters)
+    size = np.bincount(cluster, minlength=n_clusters)
+    free = np.ones(len(x), bool)
+    free[labeled] = False
+    picks = []
+    for _ in range(budget):
+        left = np.bincount(cluster[free], minlength=n_clusters) > 0
+        c = np.lexsort((-size, taken, ~left))[0]
+        rows = np.flatnonzero(free & (cluster == c))
+        best = rows[np.argmax(typical[rows])]
+        free[best] = False
+        taken[c] += 1
+        picks.append(best)
+    return np.array(picks)
