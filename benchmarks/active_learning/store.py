@@ -37,8 +37,8 @@ class Store:
                 was = before[kind].get(name, now)
                 if was != now:
                     raise SystemExit(
-                        f"{self.folder} holds results of {kind[:-1].replace('ie', 'y')} {name!r} with other settings: "
-                        f"{_difference(was, now)}; name another folder with --results, or rename it in the configuration"
+                        f"{self.folder} holds results of {kind} {name!r} with other settings: "
+                        f"{_difference(was, now)}; name another folder with --results, or rename it in {kind}"
                     )
                 before[kind][name] = now
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -59,25 +59,40 @@ class Strategy:
         return _select(view, scores, budget, random, **self.select)
 
 
-def _hard_negative(view: View, random: np.random.Generator, *, reference: str = "positive", margin: float = 0.2,
-                   k: int = 1, **keywords: Any) -> Scores:  # fmt: skip
-    """The first paper's score of the free items against the pairs so far; 0 for labeled ones."""
+def _hard_negative(
+    view: View, random: np.random.Generator, *, reference: str = "positive", margin: float = 0.2, k: int = 1,
+    groups: int = 0, **keywords: Any,
+) -> Scores:  # fmt: skip
+    """The first paper's score of the free items against the pairs so far; 0 for labeled ones.
+
+    k: of the references "topk" and "minibatch". groups: pairs within one of so many k-means clusters of the frozen
+    features are taken for false negatives and do not count.
+    """
     assert view.other_emb is not None
     assert view.other_owner is not None
-    emb = view.spaces["joint"]
-    if reference == "pool_max":
-        against: Any = "pool_max"
-    else:
-        paired, owner = np.unique(view.other_owner, return_inverse=True)
+    emb, free, owner = view.spaces["joint"], view.free, view.other_owner
+    against: Any = reference
+    if reference != "pool_max":
+        extra = {"topk": {"k": k}, "minibatch": {"batch_size": k}}.get(reference, {})
+        paired, place = np.unique(owner, return_inverse=True)
         against = hnscore.reference_similarity(
-            emb[paired], view.other_emb, owner=owner, kind=reference, n_threads=1,
-            **({"k": k} if reference == "topk" else {"batch_size": k} if reference == "minibatch" else {}),
-        )  # fmt: skip
+            emb[paired], view.other_emb, owner=place, kind=reference, n_threads=1, **extra
+        )
+    if groups:
+        cluster = _clusters(view.spaces["features"], groups, random)
+        keywords.update(img_groups=cluster[free], txt_groups=cluster[owner])
     scores = np.zeros(view.n_items)
-    scores[view.free] = hnscore.score(
-        emb[view.free], view.other_emb, margin, reference=against, random_state=random, n_threads=1, **keywords
+    scores[free] = hnscore.score(
+        emb[free], view.other_emb, margin, reference=against, random_state=random, n_threads=1, **keywords
     )
     return scores
+
+
+def _clusters(emb: NDArray[Any], n_clusters: int, random: np.random.Generator) -> Rows:
+    from sklearn.cluster import KMeans
+
+    x = emb / np.linalg.norm(emb, axis=1, keepdims=True)
+    return np.asarray(KMeans(n_clusters, n_init=1, random_state=int(random.integers(2**31))).fit_predict(x), np.int64)
 
 
 def _density(view: View, random: np.random.Generator, *, space: str = "features", **keywords: Any) -> Scores:
@@ -132,11 +147,9 @@ def _select(
 
 def _typiclust(emb: NDArray[Any], labeled: Rows, budget: int, random: np.random.Generator, *, most: int = 500) -> Rows:
     """TypiClust (Hacohen, Dekel, Weinshall 2022): the most typical item of each of the largest uncovered clusters."""
-    from sklearn.cluster import KMeans
-
     x = emb / np.linalg.norm(emb, axis=1, keepdims=True)
     n_clusters = min(len(labeled) + budget, most)
-    cluster = KMeans(n_clusters, n_init=1, random_state=int(random.integers(2**31))).fit_predict(x)
+    cluster = _clusters(emb, n_clusters, random)
     typical = np.empty(len(x))
     for c in range(n_clusters):
         rows = np.flatnonzero(cluster == c)
