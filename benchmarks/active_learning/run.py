@@ -26,7 +26,7 @@ def main() -> None:
     if not args.table:
         store.open(experiment)
         loop.run(experiment, store, args.workers)
-    print(summary(store.rows()))
+    print(summary(store.rows(), experiment))
 
 
 if __name__ == "__main__":
