@@ -69,7 +69,7 @@ def _gains(rows: list[Row], experiment: Experiment) -> dict[str, dict[str, tuple
 
 
 def draw_curves(rows: list[Row], arm: Arm, strategies: Sequence[str], style: dict[str, Style]) -> Figure | None:
-    """Left, the metric; right, the paired difference to random with its 95 % band."""
+    """Left, the metric; right, the paired difference to random with its 95 % interval, side by side at each share."""
     metric = headline(rows, arm) or ""
     of = curves(rows, arm, metric)
     drawn = [s for s in best_first(areas(rows, arm, metric)) if s in strategies]
@@ -78,6 +78,7 @@ def draw_curves(rows: list[Row], arm: Arm, strategies: Sequence[str], style: dic
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     ends: list[tuple[str, float, float]] = []
+    beside = {s: 4 * arm.step * (i - (len(drawn) - 1) / 2) for i, s in enumerate(drawn)}
     for s in reversed(drawn):
         color, marker, line = style[s]
         keep = {"color": color, "marker": marker, "ls": line, "lw": 1.6, "ms": 4}
@@ -89,21 +90,20 @@ def draw_curves(rows: list[Row], arm: Arm, strategies: Sequence[str], style: dic
         )
         if not gained.seeds:
             continue
+        x = share + (0 if s == "random" else beside[s])
+        right.plot(x, gained.mean, **keep)
+        ends.append((s, x[-1], float(gained.mean[-1])))
         if gained.seeds > 1 and s != "random":
-            right.fill_between(
-                share, gained.mean - gained.half_width, gained.mean + gained.half_width, color=color, alpha=0.1, lw=0
-            )
-        right.plot(share, gained.mean, **keep)
-        ends.append((s, share[-1], float(gained.mean[-1])))
+            low, high = gained.mean - gained.half_width, gained.mean + gained.half_width
+            right.vlines(x[1:], low[1:], high[1:], color=color, lw=1.2, alpha=0.6)
     for axes in (left, right):
         axes.set_xlabel("share of the pool annotated (%)")
         axes.set_xticks(100 * (arm.start + arm.step * np.arange(len(arm.sizes(1)))))
         _plain(axes)
-    left.set_ylabel(_named(metric))
-    right.set_ylabel(f"difference to random, {_named(metric)}")
-    n_seeds = {len(of[s]) for s in drawn}
-    left.set_title(f"{arm.name}: mean over {_range(n_seeds)} seeds", loc="left", fontsize=10)
-    right.set_title("paired by seed, band: 95 % interval", loc="left", fontsize=10)
+    left.set_ylabel(named(metric))
+    right.set_ylabel(f"difference to random: {named(metric)}")
+    left.set_title(_title(arm, {len(of[s]) for s in drawn}), loc="left", fontsize=10)
+    right.set_title("less random, paired by seed; bars: 95 % interval", loc="left", fontsize=10)
     _label_ends(right, ends, style)
     return figure
 
@@ -130,8 +130,8 @@ def draw_forest(rows: list[Row], experiment: Experiment, style: dict[str, Style]
             if gained.seeds > 1:
                 axes.plot(gained.mean + gained.half_width * np.array([-1, 1]), [y, y], color=color, lw=1.6)
             axes.plot(gained.mean, y, marker=marker, color=color, ms=6, mfc=color if sure else "white", mew=1.4)
-        axes.set_title(f"{arm.name}: {_range(n_seeds)} seeds", loc="left", fontsize=10)
-        axes.set_xlabel(f"area under the curve less random's,\n{_named(headline(rows, arm) or '')}")
+        axes.set_title(_title(arm, n_seeds), loc="left", fontsize=10)
+        axes.set_xlabel(f"area under the curve, less random's:\n{named(headline(rows, arm) or '')}")
         _plain(axes)
         axes.grid(axis="y", color="#EEEEEE", lw=0.8)
     panels[0].set_yticks(range(len(order)), order)
@@ -144,9 +144,7 @@ def write_curves(rows: list[Row], experiment: Experiment, path: Path) -> None:
     """The numbers behind the curves."""
     with path.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(
-            ("arm", "strategy", "metric", "share", "seeds", "mean", "difference_to_random", "half_width_95")
-        )
+        table.writerow(("arm", "strategy", "metric", "share", "seeds", "mean", "difference_to_random", "half_width_95"))
         for arm in experiment.arms:
             metrics = dict.fromkeys(row["metric"] for row in rows if row["arm"] == arm.name)
             for metric in (m for m in metrics if not m.endswith("_seconds")):
@@ -169,12 +167,13 @@ def save(figure: Figure, path: Path) -> None:
     print(path.with_suffix(".png"))
 
 
-def _named(metric: str) -> str:
-    return {"r1": "R@1 image to text + text to image (%)"}.get(metric, metric)
+def named(metric: str) -> str:
+    return {"r1": "R@1, both ways added (%)", "rsum": "R@1, 5, 10, both ways added (%)"}.get(metric, metric)
 
 
-def _range(counts: set[int]) -> str:
-    return f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+def _title(arm: Arm, seeds: set[int]) -> str:
+    n = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
+    return f"{arm.name}: {100 * arm.start:.3g} to {100 * arm.stop:.3g} % of the pool, {n} seed{'s' * (n != '1')}"
 
 
 def _plain(axes: Any) -> None:
@@ -186,13 +185,19 @@ def _plain(axes: Any) -> None:
 
 def _label_ends(axes: Any, ends: list[tuple[str, float, float]], style: dict[str, Style]) -> None:
     """The name of each curve beside its end, moved apart where they would overlap."""
+    heights = [y for _, _, y in ends]
+    if heights:  # of two seeds the intervals may be too long to show whole
+        room = max(2 * (max(heights) - min(heights)), 1e-9)
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, min(heights) - room), min(high, max(heights) + room))
     low, high = axes.get_ylim()
     ends = sorted(ends, key=lambda e: e[2])
     places = spread([(y - low) / (high - low) for _, _, y in ends], 0.055)
     for (s, x, y), place in zip(ends, places, strict=True):
         axes.annotate(
             s, (x, y), (1.04, place), textcoords="axes fraction", fontsize=8.5, color=style[s].color, va="center",
-            arrowprops={"arrowstyle": "-", "color": style[s].color, "lw": 0.6, "shrinkA": 1, "shrinkB": 3},
+            arrowprops={"arrowstyle": "-", "color": style[s].color, "lw": 0.6, "shrinkA": 0, "shrinkB": 3,
+                        "relpos": (0, 0.5)},
         )  # fmt: skip
 
 
