@@ -3,7 +3,7 @@
 python benchmarks/active_learning/picks.py benchmarks/active_learning/configs/headline.toml --results results
 
 An analysis after the fact: `false_negatives` looks at captions of images that were not annotated yet when they were
-picked, which no strategy may.
+picked, which no strategy may. Where texts are picked for images, the labeled texts below are labeled images.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MEASURES = {
     "novelty": "mean of 1 less the cosine to the nearest labeled item, frozen features",
     "hubs": "% of picks among the 1 % of free items that are most often among the 10 nearest of a labeled text",
     "hard_negatives": f"hard-negative pairs a pick: texts to which it is closer than their own image less {MARGIN}",
-    "false_negatives": f"% of these pairs where a caption of the pick has a cosine over {SAME} to the text, of {FEW} pairs or more",
+    "false_negatives": f"% of these pairs (of {FEW} or more) with a caption of the pick of cosine > {SAME} to the text",
     "skewness": "of how often free items are among the 10 nearest of a labeled text",
 }
 """The first three of every round; the others of the first, whose model all strategies share."""

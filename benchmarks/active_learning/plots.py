@@ -17,7 +17,7 @@ import matplotlib as mpl
 import numpy as np
 from config import Arm, Experiment
 from matplotlib.figure import Figure
-from report import Row, areas, best_first, curves, decimals, headline, paired
+from report import Row, areas, best_first, curves, headline, paired
 from store import Store
 
 MOST = 12
