@@ -62,12 +62,12 @@ def layout(features: Array) -> Array:
     return np.asarray((y - y.min(axis=0)) / np.ptp(y, axis=0), np.float32)
 
 
-def draw_map(arm: Arm, picks: Picks, place: Array, all_strategies: list[str]) -> Figure:
+def draw_map(arm: Arm, picks: Picks, place: Array, strategies: list[str]) -> Figure:
     """Small multiples of one map of the pool, a strategy each."""
-    style = styles(all_strategies)
+    style = styles(strategies)
     columns = min(4, len(picks))
     rows = -(-len(picks) // columns)
-    figure = Figure(figsize=(2.7 * columns, 2.95 * rows + 0.45), layout="constrained")
+    figure = Figure(figsize=(2.7 * columns, 2.85 * rows + 0.3), layout="constrained")
     figure.suptitle(
         f"{arm.name}: picks of the first round (seed {arm.first_seed}) in the pool, t-SNE of its frozen features; "
         f"crosses: labeled before",
@@ -77,7 +77,7 @@ def draw_map(arm: Arm, picks: Picks, place: Array, all_strategies: list[str]) ->
     size = 14 if len(labeled) < 300 else 6
     for i, (s, items) in enumerate(picks.items()):
         axes = figure.add_subplot(rows, columns, i + 1)
-        axes.scatter(*place.T, s=1.5, color="#D9D9D9", lw=0)
+        axes.scatter(*place.T, s=max(1.5, 6000 / len(place)), color="#D9D9D9", lw=0)
         axes.scatter(*labeled.T, s=size, marker="x", color="#777777", lw=0.5)
         axes.scatter(*place[items].T, s=size, color=style[s].color, lw=0)
         axes.set_title(f"{s} ({len(items)})", fontsize=9)
@@ -123,7 +123,10 @@ def main() -> None:
         if key not in places:
             places[key] = layout(loop.first(arm, arm.first_seed).view.spaces["features"])
         few = picks if args.strategies else dict(list(picks.items())[:PANELS])
-        save(draw_map(arm, few, places[key], list(experiment.strategies)), args.output / f"map-{arm.name}.png")
+        save(
+            draw_map(arm, few, places[key], args.strategies or list(experiment.strategies)),
+            args.output / f"map-{arm.name}.png",
+        )
 
 
 if __name__ == "__main__":

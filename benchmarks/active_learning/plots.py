@@ -33,7 +33,7 @@ class Style(NamedTuple):
     line: str
 
 
-BASELINE_STYLES = {"random": Style("#000000", "", "--"), "core_set": Style("#8C8C8C", "s", "-")}
+BASELINE_STYLES = {"random": Style("#000000", "", "--"), "core_set": Style("#808080", "s", "-")}
 
 
 def styles(strategies: Sequence[str]) -> dict[str, Style]:
@@ -168,7 +168,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def named(metric: str) -> str:
-    return {"r1": "R@1, both ways added (%)", "rsum": "R@1, 5, 10, both ways added (%)"}.get(metric, metric)
+    return {"r1": "R@1, both ways added (%)", "map": "mAP, mean of both ways (%)"}.get(metric, metric)
 
 
 def _title(arm: Arm, seeds: set[int]) -> str:
