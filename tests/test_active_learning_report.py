@@ -86,6 +86,7 @@ def test_area_is_the_mean_height():
         (0.1 * 2 + 0.3 * 4) / 0.4
     )
     assert report.area(report.Curve(np.array([0.02, 0.1]), np.array([7.0, 7.0]))) == pytest.approx(7)
+    assert report.area(report.Curve(np.array([0.1]), np.array([7.0]))) == 7
 
 
 def test_paired_interval_is_student_s():

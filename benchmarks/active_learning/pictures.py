@@ -77,9 +77,9 @@ def draw_map(arm: Arm, picks: Picks, place: Array, strategies: list[str]) -> Fig
     size = 14 if len(labeled) < 300 else 6
     for i, (s, items) in enumerate(picks.items()):
         axes = figure.add_subplot(rows, columns, i + 1)
-        axes.scatter(*place.T, s=max(1.5, 6000 / len(place)), color="#D9D9D9", lw=0)
-        axes.scatter(*labeled.T, s=size, marker="x", color="#777777", lw=0.5)
-        axes.scatter(*place[items].T, s=size, color=style[s].color, lw=0)
+        axes.scatter(place[:, 0], place[:, 1], s=max(1.5, 6000 / len(place)), color="#D9D9D9", lw=0)
+        axes.scatter(labeled[:, 0], labeled[:, 1], s=size, marker="x", color="#777777", lw=0.5)
+        axes.scatter(place[items, 0], place[items, 1], s=size, color=style[s].color, lw=0)
         axes.set_title(f"{s} ({len(items)})", fontsize=9)
         axes.set_xticks([])
         axes.set_yticks([])

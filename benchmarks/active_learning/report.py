@@ -63,6 +63,8 @@ def curves(rows: list[Row], arm: Arm, metric: str) -> dict[str, dict[int, Curve]
 def area(curve: Curve) -> float:
     """The mean height of the curve over its range of shares."""
     x, y = curve
+    if len(x) == 1:
+        return float(y[0])
     return float(((y[1:] + y[:-1]) / 2 * np.diff(x)).sum() / (x[-1] - x[0]))
 
 
