@@ -54,18 +54,27 @@ class Strategy:
         scores = None
         if self.score is not None:
             options = dict(self.score)
-            kind, sign = options.pop("kind"), options.pop("sign", 1)
+            kind, sign, ranks = options.pop("kind"), options.pop("sign", 1), options.pop("ranks", "")
             scores = sign * SCORES[kind](view, random, **options)
+            if ranks:
+                scores = _ranked(scores, view.free, ranks)
         return _select(view, scores, budget, random, **self.select)
 
 
+def _ranked(scores: Scores, free: Rows, kind: str) -> Scores:
+    """ "all": the share of the free items that score lower. "half": 1 for the better half, 0 for the other."""
+    rank = np.zeros(len(scores))
+    rank[free[np.argsort(scores[free], kind="stable")]] = np.arange(len(free)) / len(free)
+    return rank if kind == "all" else np.where(rank >= 0.5, 1.0, 0.0)
+
+
 def _hard_negative(
-    view: View, random: np.random.Generator, *, reference: str = "positive", margin: float = 0.2, k: int = 1,
+    view: View, random: np.random.Generator, *, reference: str = "positive", margin: float = 0.2, reference_k: int = 1,
     groups: int = 0, **keywords: Any,
 ) -> Scores:  # fmt: skip
     """The first paper's score of the free items against the pairs so far; 0 for labeled ones.
 
-    k: of the references "topk" and "minibatch". groups: pairs within one of so many k-means clusters of the frozen
+    reference_k: of the references "topk" (k) and "minibatch" (batch_size). groups: pairs within one of so many k-means clusters of the frozen
     features are taken for false negatives and do not count.
     """
     assert view.other_emb is not None
@@ -73,7 +82,7 @@ def _hard_negative(
     emb, free, owner = view.spaces["joint"], view.free, view.other_owner
     against: Any = reference
     if reference != "pool_max":
-        extra = {"topk": {"k": k}, "minibatch": {"batch_size": k}}.get(reference, {})
+        extra = {"topk": {"k": reference_k}, "minibatch": {"batch_size": reference_k}}.get(reference, {})
         paired, place = np.unique(owner, return_inverse=True)
         against = hnscore.reference_similarity(
             emb[paired], view.other_emb, owner=place, kind=reference, n_threads=1, **extra
