@@ -52,8 +52,13 @@ class Pixels(Retrieval):
     """An item is an image, annotated with its captions."""
 
     def __init__(
-        self, pixels: NDArray[np.uint8], captions: list[list[str]], images: dict[str, Rows], part: str, schedule: Schedule
-    ) -> None:  # fmt: skip
+        self,
+        pixels: NDArray[np.uint8],
+        captions: list[list[str]],
+        images: dict[str, Rows],
+        part: str,
+        schedule: Schedule = SCHEDULE,
+    ) -> None:
         flat = [c for own in captions for c in own]
         owner = np.repeat(np.arange(len(captions)), [len(own) for own in captions])
         small = avg_pool2d(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255, 2)
@@ -68,10 +73,8 @@ class Pixels(Retrieval):
         for n_in, n_out in zip((3, *WIDTHS[:-1]), WIDTHS, strict=True):
             image += [nn.Conv2d(n_in, n_out, 3, 2, 1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU()]
         image += [nn.Flatten(), nn.Dropout(dropout), nn.Linear(4 * WIDTHS[-1], dim)]
-        bag = nn.EmbeddingBag(BUCKETS, 128, mode="mean", padding_idx=0)
-        # An n-gram that no labeled caption has keeps its first vector, which should say little.
-        nn.init.normal_(bag.weight, std=0.1)
-        return DualEncoder(nn.Sequential(*image), nn.Sequential(bag, nn.Dropout(dropout), nn.Linear(128, dim)))
+        text = nn.Sequential(Bag(128), nn.Dropout(dropout), nn.Linear(128, dim))
+        return DualEncoder(nn.Sequential(*image), text)
 
     def features(self, items: Tensor) -> Array:
         return self.coarse
@@ -100,6 +103,20 @@ def hashed(captions: list[str]) -> NDArray[np.int64]:
     for place, row in zip(out, rows, strict=True):
         place[: len(row)] = row
     return out
+
+
+class Bag(nn.Module):
+    """The mean vector of each caption's buckets. Those that no labeled caption has keep their small first vectors."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.vectors = nn.EmbeddingBag(BUCKETS, dim, mode="mean")
+        nn.init.normal_(self.vectors.weight, std=0.1)
+
+    def forward(self, buckets: Tensor) -> Tensor:
+        length = (buckets > 0).sum(1)
+        # Without the zeros, as their number depends on the longest caption, and the last bits would too.
+        return self.vectors(buckets[buckets > 0], length.cumsum(0) - length)
 
 
 class Moved(nn.Module):
