@@ -2,10 +2,11 @@
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 
@@ -135,18 +136,30 @@ def test_hashing_is_of_each_caption_alone() -> None:
 
 
 @pytest.fixture
-def start() -> Callable[[Path], "subprocess.Popen[str]"]:
+def start() -> Iterator[Callable[[Path], "subprocess.Popen[str]"]]:
     data_file("emoji", "images.npz")
     data_file("emoji", "captions.json")
+    running: list[subprocess.Popen[str]] = []
     line = [sys.executable, str(FOLDER / "run.py"), str(SMOKE), "--workers", "2", "--results"]
 
     def started(results: Path) -> "subprocess.Popen[str]":
         # In a session of its own, so that its workers can be killed with it.
-        return subprocess.Popen(
-            [*line, str(results)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        running.append(
+            subprocess.Popen(
+                [*line, str(results)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
         )
+        return running[-1]
 
-    return started
+    yield started
+    for process in running:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 def table(results: Path) -> tuple[Table, int]:
@@ -171,7 +184,7 @@ def kill_half_way(process: "subprocess.Popen[str]", results: Path, total: int) -
     """Rows that were there when the run and its workers died."""
     while process.poll() is None:
         if (results / "results.csv").is_file() and (rows := table(results)[1]) >= total // 2:
-            os.killpg(process.pid, 9)
+            os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             return rows
         time.sleep(0.05)
