@@ -6,8 +6,10 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tasks import Array, Rows
 
 PARTS = ("train", "dev", "test")
@@ -19,7 +21,7 @@ class FeatureSet:
 
     img: Array
     """(n_img, d), standardised by the train part."""
-    txt: Array
+    txt: NDArray[Any]
     """(n_txt, e), likewise."""
     owner: Rows
     """(n_txt,) the image of each text."""

@@ -10,7 +10,7 @@ import torch
 from config import Arm
 from data import FeatureSet, load
 from recall import recalls
-from tasks import Rows, Task, Trained, View
+from tasks import Array, Rows, Task, Trained, View
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -54,7 +54,8 @@ class Retrieval(Task):
 
     def train(self, labeled: Rows, seed: int) -> Trained:
         texts = np.concatenate([self.of_item[i] for i in labeled])
-        encoder = fit(self.img, self.txt, texts, self.owner, self.schedule, seed)
+        torch.manual_seed(seed)
+        encoder = fit(self.encoder(), self.img, self.txt, texts, self.owner, self.schedule)
         img_rows, txt_rows = self.measured
         place = np.searchsorted(img_rows, self.owner[txt_rows])
         metrics = recalls(encoder.image(self.img[img_rows]), encoder.text(self.txt[txt_rows]), torch.from_numpy(place))
@@ -62,11 +63,21 @@ class Retrieval(Task):
         mine, others = (self.img, self.txt) if self.items == "images" else (self.txt, self.img)
         view = View(
             labeled,
-            {"features": mine[self.rows].numpy(), "joint": ours(mine[self.rows]).numpy()},
+            {"features": self.features(mine[self.rows]), "joint": ours(mine[self.rows]).numpy()},
             other_emb=other(others[texts if self.items == "images" else self.owner[texts]]).numpy(),
             other_owner=np.concatenate([np.full(len(self.of_item[i]), i) for i in labeled]),
         )
         return Trained(view, metrics)
+
+    def encoder(self) -> DualEncoder:
+        """One linear map of each side's standardised features into the joint space."""
+        s = self.schedule
+        img, txt = (nn.Sequential(nn.Dropout(s.dropout), nn.Linear(x.shape[1], s.dim)) for x in (self.img, self.txt))
+        return DualEncoder(img, txt)
+
+    def features(self, items: Tensor) -> Array:
+        """What is known of all items without annotation."""
+        return np.asarray(items.numpy(), np.float32)
 
 
 def _texts_of(images: Rows, owner: Rows) -> list[Rows]:
@@ -76,26 +87,23 @@ def _texts_of(images: Rows, owner: Rows) -> list[Rows]:
 
 
 class DualEncoder(nn.Module):
-    """One linear map of each side's standardised features into the joint space."""
+    """A network of each side into the joint space."""
 
-    def __init__(self, img_dim: int, txt_dim: int, schedule: Schedule) -> None:
+    def __init__(self, img: nn.Module, txt: nn.Module) -> None:
         super().__init__()
-        self.img = nn.Sequential(nn.Dropout(schedule.dropout), nn.Linear(img_dim, schedule.dim))
-        self.txt = nn.Sequential(nn.Dropout(schedule.dropout), nn.Linear(txt_dim, schedule.dim))
+        self.img, self.txt = img, txt
 
     @torch.no_grad()
-    def image(self, features: Tensor) -> Tensor:
-        return normalize(self.img(features), dim=1)
+    def image(self, images: Tensor) -> Tensor:
+        return normalize(self.img(images), dim=1)
 
     @torch.no_grad()
-    def text(self, features: Tensor) -> Tensor:
-        return normalize(self.txt(features), dim=1)
+    def text(self, texts: Tensor) -> Tensor:
+        return normalize(self.txt(texts), dim=1)
 
 
-def fit(img: Tensor, txt: Tensor, texts: Rows, owner: Rows, schedule: Schedule, seed: int) -> DualEncoder:
+def fit(encoder: DualEncoder, img: Tensor, txt: Tensor, texts: Rows, owner: Rows, schedule: Schedule) -> DualEncoder:
     """Train on the pairs of these texts with their images; in evaluation mode afterwards."""
-    torch.manual_seed(seed)
-    encoder = DualEncoder(img.shape[1], txt.shape[1], schedule)
     images = np.unique(owner[texts])
     texts_of = _texts_of(images, owner[texts])
     n_batches = max(1, round(len(images) / schedule.batch))
