@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from options import check
 from tasks import Options, Rows, View
 
 import hnscore
@@ -42,21 +43,34 @@ class Strategy:
     select: Options = field(default_factory=lambda: {"method": "top"})
 
     def __post_init__(self) -> None:
-        if self.score is not None and self.score.get("kind") not in SCORES:
-            raise ValueError(f"strategy {self.name!r}: score kind must be one of {', '.join(SCORES)}, got "
-                             f"{self.score.get('kind')!r}")  # fmt: skip
-        if self.select.get("method") not in SELECTIONS:
-            raise ValueError(f"strategy {self.name!r}: select method must be one of {', '.join(SELECTIONS)}, got "
-                             f"{self.select.get('method')!r}")  # fmt: skip
+        where = f"strategies.{self.name}"
+        if self.score is not None:
+            kind = self.score.get("kind")
+            if not isinstance(kind, str) or kind not in SCORES:
+                raise ValueError(f"{where}: score kind must be one of {', '.join(SCORES)}, got {kind!r}")
+            goes_to = getattr(hnscore, {"hard_negative": "score"}.get(kind, kind), None)
+            check(f"{where}.score", self.score, _score, SCORES[kind], *([goes_to] if goes_to else []))
+        method = self.select.get("method")
+        if method not in SELECTIONS:
+            raise ValueError(f"{where}: select method must be one of {', '.join(SELECTIONS)}, got {method!r}")
+        check(f"{where}.select", self.select, *_goes_to(method))
+        ranks = method in ("top", "density", "budgeted", "repulsive")
+        if self.score is None and (ranks or "shortlist" in self.select):
+            raise ValueError(f"{where}: select method {method!r}, or its shortlist, goes by score, and there is none; "
+                             "add score = { kind = ... }")  # fmt: skip
+        if ranks and self.select.get("ignore_scores"):
+            raise ValueError(f"{where}: select method {method!r} goes by score; leave ignore_scores out")
+        if not 0 < self.select.get("shortlist", 1) <= 1:
+            raise ValueError(f"{where}: shortlist must be a share, above 0 and at most 1, got {self.select}")
 
     def pick(self, view: View, budget: int, random: np.random.Generator) -> Rows:
         """Items to annotate next, best first."""
-        scores = None
-        if self.score is not None:
-            options = dict(self.score)
-            kind, sign = options.pop("kind"), options.pop("sign", 1)
-            scores = sign * SCORES[kind](view, random, **options)
+        scores = None if self.score is None else _score(view, random, **self.score)
         return _select(view, scores, budget, random, **self.select)
+
+
+def _score(view: View, random: np.random.Generator, *, kind: str, sign: float = 1, **keywords: Any) -> Scores:
+    return sign * SCORES[kind](view, random, **keywords)
 
 
 def _hard_negative(
@@ -73,7 +87,7 @@ def _hard_negative(
     emb, free, owner = view.spaces["joint"], view.free, view.other_owner
     against: Any = reference
     if reference != "pool_max":
-        extra = {"topk": {"k": k}, "minibatch": {"batch_size": k}}.get(reference, {})
+        extra: Options = {"topk": {"k": k}, "minibatch": {"batch_size": k}}.get(reference, {})
         paired, place = np.unique(owner, return_inverse=True)
         against = hnscore.reference_similarity(
             emb[paired], view.other_emb, owner=place, kind=reference, n_threads=1, **extra
@@ -115,11 +129,9 @@ SCORES: dict[str, Callable[..., Scores]] = {
 
 def _select(
     view: View, scores: Scores | None, budget: int, random: np.random.Generator, *, method: str,
-    space: str = "joint", shortlist: float = 1.0, **keywords: Any,
+    space: str = "joint", shortlist: float = 1.0, ignore_scores: bool = False, **keywords: Any,
 ) -> Rows:  # fmt: skip
     """`shortlist`: only this share of the free items, those that score highest, can be picked."""
-    if method == "random":
-        return random.choice(view.free, budget, replace=False)
     emb, labeled = view.spaces[space], view.labeled
     if shortlist < 1.0:
         assert scores is not None
@@ -129,9 +141,11 @@ def _select(
         emb, scores, labeled = emb[items], scores[items], np.arange(len(labeled))
     else:
         items = np.arange(view.n_items)
-    if keywords.pop("ignore_scores", False):
+    if ignore_scores:
         scores = None
-    if method == "core_set":
+    if method == "random":
+        picks = random.choice(np.setdiff1d(np.arange(len(items)), labeled), budget, replace=False)
+    elif method == "core_set":
         picks = hnscore.core_set(emb, budget, labeled=labeled, n_threads=1)
     elif method == "typiclust":
         picks = _typiclust(emb, labeled, budget, random, **keywords)
@@ -142,7 +156,13 @@ def _select(
             scores, budget, embeddings=emb, method=method, labeled=labeled, random_state=int(random.integers(2**31)),
             n_threads=1, **keywords,
         )  # fmt: skip
-    return items[picks]
+    return np.asarray(items[picks])
+
+
+def _goes_to(method: str) -> list[Callable[..., Any]]:
+    """What the options beside `method` are for."""
+    of_method = {"random": [], "core_set": [], "typiclust": [_typiclust]}
+    return [_select, *of_method.get(method, [hnscore.select])]
 
 
 def _typiclust(emb: NDArray[Any], labeled: Rows, budget: int, random: np.random.Generator, *, most: int = 500) -> Rows:
