@@ -57,7 +57,7 @@ def load(name: str) -> FeatureSet:
     owner = _array(folder / "owner.npy")
     try:
         about = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
-        part, captions = np.asarray(about["part"], dtype=str), about.get("captions")
+        part, captions = np.asarray(list(about["part"]), dtype=str), about.get("captions")
     except (ValueError, KeyError, TypeError):
         raise SystemExit(f'{folder}/captions.json must be JSON with "part", one of {", ".join(PARTS)} an image, and '
                          'optionally "captions", a list of texts an image') from None  # fmt: skip
@@ -66,8 +66,8 @@ def load(name: str) -> FeatureSet:
             f"{folder}: part and image_features must have one entry an image, owner and text_features one a text; got "
             f"{len(part)}, {len(img)}, {len(owner)}, {len(txt)}"
         )
-    if captions is not None and len(captions) != len(img):
-        raise SystemExit(f"{folder}: captions must have one list an image, {len(img)}, got {len(captions)}")
+    if captions is not None and not (isinstance(captions, list) and len(captions) == len(img)):
+        raise SystemExit(f"{folder}: captions must be a list of one list an image, {len(img)} of them")
     if owner.ndim != 1 or owner.dtype.kind not in "iu":
         raise SystemExit(f"{folder}: owner must be a whole number a text, got {owner.dtype} {owner.shape}")
     if len(owner) and not 0 <= owner.min() <= owner.max() < len(img):

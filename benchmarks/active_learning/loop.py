@@ -68,9 +68,14 @@ def run(experiment: Experiment, store: Store, workers: int) -> None:
 
 def _end_with_parent() -> None:
     """A worker whose parent was killed would go on, and write rounds that the next run is at too."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+    def wait_for_end() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
 
 
 def sizes_of(arm: Arm) -> list[int]:

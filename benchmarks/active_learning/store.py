@@ -34,7 +34,7 @@ class Store:
             "strategies": {n: {"score": s.score, "select": s.select} for n, s in experiment.strategies.items()},
         }
         path = self.folder / "settings.json"
-        if not path.is_file() and self.rows():
+        if self.table.is_file() and not path.is_file():
             raise SystemExit(f"{self.table} is of another program: there is no {path.name} beside it; name another "
                              "folder with --results")  # fmt: skip
         before = json.loads(path.read_text()) if path.is_file() else {"arms": {}, "strategies": {}}
@@ -59,9 +59,9 @@ class Store:
     def _mend(self) -> None:
         """Leave out the rows of rounds that were not written to the end."""
         header, *lines = self.table.read_text().split("\n") if self.table.is_file() else [""]
-        of_round = [line.split(",")[:4] for line in lines]
-        whole = [first for first, line in zip(of_round, lines[:-1], strict=False) if f",{LAST}," in line]
-        kept = [line for first, line in zip(of_round, lines[:-1], strict=False) if first in whole]
+        complete = lines[:-1]  # what follows the last line break is cut, or nothing
+        whole = {_round(line) for line in complete if f",{LAST}," in line}
+        kept = [line for line in complete if _round(line) in whole]
         text = "".join(f"{line}\n" for line in (",".join(COLUMNS), *kept))
         if text != "\n".join((header, *lines)):
             _replace(self.table, text)
@@ -106,6 +106,11 @@ class Store:
         with partial.open("wb") as file:
             np.save(file, picks.astype(np.int32))
         partial.replace(path)
+
+
+def _round(line: str) -> tuple[str, ...]:
+    """Arm, strategy, seed and round."""
+    return tuple(line.split(",")[:4])
 
 
 def _replace(path: Path, text: str) -> None:
