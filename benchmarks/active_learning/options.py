@@ -53,7 +53,6 @@ def _fits(value: object, hint: Any) -> bool:
 def _words(hint: Any) -> str:
     if get_origin(hint) in (tuple, list):
         return f"a list, each {_words(get_args(hint)[0])}"
-    kinds = [h for h in get_args(hint) if h is not types.NoneType] or [hint]
-    if get_origin(hint) not in (Union, types.UnionType):
-        kinds = [get_origin(hint) or hint]
+    union = get_origin(hint) in (Union, types.UnionType)
+    kinds = [get_origin(h) or h for h in (get_args(hint) if union else [hint]) if h is not types.NoneType]
     return " or ".join(WORDS.get(kind, "a string or a finite number") for kind in kinds)
