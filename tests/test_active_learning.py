@@ -8,6 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ from recall import recalls  # noqa: E402
 from store import COLUMNS, LAST, Store  # noqa: E402
 from tasks import View  # noqa: E402
 
+README = (PROGRAM / "README.md").read_text(encoding="utf-8")
 N_TRAIN, N_DEV, N_TEST = 80, 20, 20
 N_IMG = N_TRAIN + N_DEV + N_TEST
 
@@ -509,7 +513,7 @@ def test_two_runs_do_not_write_to_one_folder(folder: Path, tmp_path: Path) -> No
     opened(tmp_path / "results", experiment)
 
 
-@pytest.mark.parametrize("cut", [1, 24, 25, 30, 60])
+@pytest.mark.parametrize("cut", [1, 20, 31, 32, 33, 110])
 def test_a_round_that_was_cut_is_left_out(folder: Path, tmp_path: Path, cut: int) -> None:
     """At any character of its rows, the line break after one of them included."""
     experiment = config.read(spelled(folder, tmp_path / "c.toml"))
@@ -519,7 +523,7 @@ def test_a_round_that_was_cut_is_left_out(folder: Path, tmp_path: Path, cut: int
     whole = store.table.read_text()
     store.add(arm, strategy, 0, 1, 16, 0.2, {"r1": 13.5, "select_seconds": 0.1, LAST: 1.0})
     rows = store.table.read_text()[len(whole) :]
-    assert rows.index("\n") == 24
+    assert rows.index("\n") == 31
     store.table.write_text(whole + rows[:cut])
     assert opened(tmp_path / "results", experiment).table.read_text() == whole
     assert store.rounds_done() == {("tiny", "hard", 0): 1}
@@ -543,24 +547,40 @@ def lines(results: Path) -> list[str]:
     return sorted(x for x in table.read_text().splitlines() if "_seconds," not in x) if table.is_file() else []
 
 
-def begun(path: Path, results: Path) -> subprocess.Popen[str]:
-    line = [sys.executable, PROGRAM / "run.py", path, "--results", results, "--workers", "2"]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+class Runs:
+    """Runs of the program with these arguments, each a process group of its own."""
+
+    def __init__(self, path: Path, results: Path) -> None:
+        self.line = [sys.executable, PROGRAM / "run.py", path, "--results", results, "--workers", "2"]
+        self.results, self.all = results, list[subprocess.Popen[str]]()
+
+    def begin(self) -> subprocess.Popen[str]:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.all.append(subprocess.Popen(self.line, **pipes, text=True, start_new_session=True))
+        return self.all[-1]
+
+    def begin_and_measure(self) -> subprocess.Popen[str]:
+        """Until there is more than there was."""
+        before = len(lines(self.results))
+        process = self.begin()
+        while len(lines(self.results)) <= max(before, 1):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        return process
 
 
-def begun_and_measuring(path: Path, results: Path) -> subprocess.Popen[str]:
-    """A run that has written more than was there."""
-    before = len(lines(results))
-    process = begun(path, results)
-    while len(lines(results)) <= max(before, 1):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    return process
+@pytest.fixture
+def runs(folder: Path, tmp_path: Path) -> Iterator[Runs]:
+    runs = Runs(spelled(folder, tmp_path / "c.toml"), tmp_path / "results")
+    yield runs
+    for process in runs.all:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_a_run_goes_on_where_it_was_stopped(folder: Path, tmp_path: Path) -> None:
-    path, results = spelled(folder, tmp_path / "c.toml"), tmp_path / "results"
-    experiment = config.read(path)
+def test_a_run_goes_on_where_it_was_stopped(runs: Runs, tmp_path: Path) -> None:
+    results = runs.results
+    experiment = config.read(tmp_path / "c.toml")
     for arm, seed, strategy in experiment.curves():
         loop.curve(opened(tmp_path / "in one", experiment).folder, arm, seed, strategy)
     whole = lines(tmp_path / "in one")
@@ -570,7 +590,7 @@ def test_a_run_goes_on_where_it_was_stopped(folder: Path, tmp_path: Path) -> Non
         """Not all, and all that there is as it should be."""
         return 1 < len(lines(results)) < len(whole) and set(lines(results)) < set(whole)
 
-    process = begun_and_measuring(path, results)
+    process = runs.begin_and_measure()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does on Ctrl-C
     _, told = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -578,15 +598,58 @@ def test_a_run_goes_on_where_it_was_stopped(folder: Path, tmp_path: Path) -> Non
     assert "Traceback" not in told
     assert some()
 
-    process = begun_and_measuring(path, results)
+    process = runs.begin_and_measure()
     process.kill()
     process.communicate(timeout=30)  # ends with the last process of the group: none goes on writing
     assert some()
 
-    process = begun(path, results)
+    process = runs.begin()
     table, told = process.communicate(timeout=120)
     assert process.returncode == 0, told
     assert lines(results) == whole
     assert "random" in table
     assert len(re.split("[\r\n]", told)) < 10  # a bar that moves is for terminals
     assert (results / "results.csv").read_text().startswith(",".join(COLUMNS) + "\n")
+
+
+# ---- README.md
+
+
+def test_blocks_of_the_readme_lay_out_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+
+    def embedded(what: list[str]) -> Any:
+        return np.array([[len(w), w.count("a")] for w in what], np.float32)
+
+    karpathy = [
+        {"filename": f"{i}.jpg", "split": split, "sentences": [{"raw": f"{i}{'a' * t}"} for t in range(1 + i % 3)]}
+        for i, split in enumerate(["train", "restval", "val", "test", "test", "train"])
+    ]
+    Path("dataset_flickr30k.json").write_text(json.dumps({"images": karpathy}))
+    namespace: dict[str, Any] = {
+        "embed_images": embedded, "embed_texts": embedded, "vocabulary": ["sun", "sea", "sky"],
+        "tags": random.integers(0, 2, (60, 3)), "concepts": random.integers(0, 2, (60, 4)),
+        "split": ["train"] * 50 + ["test"] * 10, "image_features": random.normal(size=(60, 5)),
+    }  # fmt: skip
+    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        exec(compile(block, "README.md", "exec"), namespace)
+
+    flickr30k = data.load("flickr30k")
+    assert flickr30k.images["train"].tolist() == [0, 1, 5]
+    assert flickr30k.images["dev"].tolist() == [2]
+    assert [flickr30k.captions[t] for t in flickr30k.texts["dev"]] == ["2", "2a", "2aa"]
+    mirflickr = data.load("mirflickr")
+    n_img = len(mirflickr.img)
+    assert 40 < n_img < 60
+    assert mirflickr.owner.tolist() == list(range(n_img))
+    assert len(np.load("mirflickr/labels.npy")) == n_img
+    assert set(" ".join(mirflickr.captions).split()) == {"sun", "sea", "sky"}
+    assert len(mirflickr.images["dev"]) == len(mirflickr.images["train"]) // 9
+
+
+def test_the_readme_has_every_key() -> None:
+    said = re.findall(r"^\| (.*?) \|", README.partition("## The configuration")[2].partition("## The results")[0], re.M)
+    keys = set(re.findall(r"`([a-z_]+)`", " ".join(said)))
+    of_classes = {f.name for of in (config.Arm, strategies.Strategy) for f in fields(of)}
+    assert keys == of_classes - {"name"}
