@@ -12,7 +12,6 @@ from pathlib import Path
 
 import config
 import loop
-from report import summary
 from store import Store
 
 
@@ -34,6 +33,8 @@ def main() -> None:
         except KeyboardInterrupt:
             print(f"stopped; {args.results} has all rounds that ended, and the same command goes on", file=sys.stderr)
             raise SystemExit(130) from None
+    from report import summary  # here: each worker imports this module too
+
     print(summary(store.rows()))
 
 
