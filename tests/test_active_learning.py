@@ -592,7 +592,7 @@ def test_a_run_goes_on_where_it_was_stopped(runs: Runs, tmp_path: Path) -> None:
 
     process = runs.begin_and_measure()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does on Ctrl-C
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "the same command goes on" in told
     assert "Traceback" not in told
@@ -600,7 +600,7 @@ def test_a_run_goes_on_where_it_was_stopped(runs: Runs, tmp_path: Path) -> None:
 
     process = runs.begin_and_measure()
     process.kill()
-    process.communicate(timeout=30)  # ends with the last process of the group: none goes on writing
+    process.communicate(timeout=120)  # ends with the last process of the group: none goes on writing
     assert some()
 
     process = runs.begin()
