@@ -72,6 +72,13 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/bench_score.py", *session.posargs)
 
 
+@nox.session
+def experiments(session: nox.Session) -> None:
+    """The curves of active learning; after `--`, a configuration and a folder for its results."""
+    session.install(".[experiments]")
+    session.run("python", "benchmarks/active_learning/run.py", *session.posargs)
+
+
 def _check_engine(session: nox.Session, preset: str) -> None:
     session.install("cmake", "ninja")
     session.run("cmake", "--preset", preset)

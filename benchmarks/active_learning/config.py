@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import tomllib
+from options import check
 from strategies import Strategy
 from tasks import Options
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 TASKS = {"images": "retrieval", "texts": "retrieval", "supervised": "supervised", "pixels": "pixels"}
 """The module of each task, which has `build(arm) -> Task`."""
-COMMON = {"seeds", "arms", "strategies"}
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*")
+"""Of arms and strategies: they are in a table with commas, and name files."""
 
 
 @dataclass(frozen=True)
@@ -67,33 +75,42 @@ def read(path: Path) -> Experiment:
     """Raises SystemExit with what is wrong, and where."""
     try:
         given: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SystemExit(f"configuration {path}: {error}") from None
     try:
-        _only(given, COMMON, "the configuration")
-        strategies = {}
-        for name, options in given.get("strategies", {}).items():
-            _only(options, {"score", "select"}, f"strategy {name!r}")
-            strategies[name] = Strategy(name, **options)
-        arms = [
-            _arm(name, {"seeds": given.get("seeds", 5), **a}, strategies) for name, a in given.get("arms", {}).items()
-        ]
-        if not arms:
-            raise ValueError("there must be at least one [arms.NAME]")
+        return _experiment(**_checked(given))
     except (TypeError, ValueError) as error:
         raise SystemExit(f"configuration {path}: {error}") from None
-    return Experiment(arms, strategies)
+
+
+def _checked(given: Options) -> Options:
+    check("the configuration", given, _experiment)
+    for kind in ("arms", "strategies"):
+        for name, options in given.get(kind, {}).items():
+            if not NAME.fullmatch(name):
+                raise ValueError(f"{kind}: a name is of letters, digits and _ . + = - alone, got {name!r}")
+            check(f"{kind}.{name}", options, Arm if kind == "arms" else Strategy)
+    return given
+
+
+def _experiment(*, arms: Options = {}, strategies: Options = {}, seeds: int = 5) -> Experiment:  # noqa: B006
+    known = {name: Strategy(name, **options) for name, options in strategies.items()}
+    if not arms:
+        raise ValueError("there must be at least one [arms.NAME]")
+    return Experiment([_arm(name, {"seeds": seeds, **options}, known) for name, options in arms.items()], known)
 
 
 def _arm(name: str, given: Options, strategies: dict[str, Strategy]) -> Arm:
-    where = f"arm {name!r}"
-    known = {f.name for f in fields(Arm)} - {"name"}
-    _only(given, known, where)
-    if missing := known - {"part", "train", "strategies", "first_seed"} - set(given):
-        raise ValueError(f"{where} must say {', '.join(sorted(missing))}")
+    where = f"arms.{name}"
+    if missing := [k for k in ("data", "task", "start", "step", "stop") if k not in given]:
+        raise ValueError(f"{where} must say {', '.join(missing)}")
     arm = Arm(name=name, **{**given, "strategies": tuple(given.get("strategies", strategies))})
+    if not arm.strategies:
+        raise ValueError(f"{where}: there must be at least one strategy, [strategies.NAME]")
     if unknown := [s for s in arm.strategies if s not in strategies]:
         raise ValueError(f"{where}: unknown strategy {', '.join(unknown)}; there are {', '.join(strategies)}")
+    if len(set(arm.strategies)) < len(arm.strategies):
+        raise ValueError(f"{where}: strategies must name each one once, got {', '.join(arm.strategies)}")
     if arm.task not in TASKS:
         raise ValueError(f"{where}: task must be one of {', '.join(TASKS)}, got {arm.task!r}")
     if arm.part not in ("dev", "test"):
@@ -103,13 +120,13 @@ def _arm(name: str, given: Options, strategies: dict[str, Strategy]) -> Arm:
             f"{where}: shares of the pool must be 0 < start <= stop <= 1 and step > 0, got start {arm.start}, "
             f"step {arm.step}, stop {arm.stop}; no more can be annotated than there is"
         )
-    if not isinstance(arm.seeds, int) or arm.seeds < 1:
-        raise ValueError(f"{where}: seeds must be a whole number of at least 1, got {arm.seeds!r}")
+    n_rounds = (arm.stop - arm.start) / arm.step
+    if abs(n_rounds - round(n_rounds)) > 1e-6:
+        raise ValueError(
+            f"{where}: steps must lead from start to stop, got start {arm.start}, step {arm.step}, stop {arm.stop}; "
+            f"stop could be {arm.start + int(n_rounds) * arm.step:.6g}"
+        )
+    if arm.seeds < 1 or arm.first_seed < 0:
+        raise ValueError(f"{where}: seeds must be at least 1 and first_seed at least 0, got {arm.seeds} and "
+                         f"{arm.first_seed}")  # fmt: skip
     return arm
-
-
-def _only(given: Options, known: set[str], where: str) -> None:
-    if not isinstance(given, dict):
-        raise TypeError(f"{where} must be a table, got {given!r}")
-    if unknown := sorted(set(given) - known):
-        raise ValueError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")

@@ -26,7 +26,7 @@ class FeatureSet:
     owner: Rows
     """(n_txt,) the image of each text."""
     images: dict[str, Rows]
-    """The images of each part."""
+    """The images of each part that have a text."""
     texts: dict[str, Rows]
     """The texts of each part."""
     captions: list[str]
@@ -53,26 +53,51 @@ def load(name: str) -> FeatureSet:
                if not (folder / f).is_file()]  # fmt: skip
     if missing:
         raise SystemExit(f"{folder} must hold {', '.join(missing)}; README.md beside this program has the layout")
-    img = np.load(folder / "image_features.npy").astype(np.float32)
-    txt = np.load(folder / "text_features.npy").astype(np.float32)
-    owner = np.load(folder / "owner.npy").astype(np.int64)
-    about = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
-    part = np.asarray(about["part"])
+    img, txt = _numbers(folder / "image_features.npy"), _numbers(folder / "text_features.npy")
+    owner = _array(folder / "owner.npy")
+    try:
+        about = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
+        part, captions = np.asarray(list(about["part"]), dtype=str), about.get("captions")
+    except (ValueError, KeyError, TypeError):
+        raise SystemExit(f'{folder}/captions.json must be JSON with "part", one of {", ".join(PARTS)} an image, and '
+                         'optionally "captions", a list of texts an image') from None  # fmt: skip
     if len(part) != len(img) or len(owner) != len(txt):
         raise SystemExit(
             f"{folder}: part and image_features must have one entry an image, owner and text_features one a text; got "
             f"{len(part)}, {len(img)}, {len(owner)}, {len(txt)}"
         )
+    if captions is not None and not (isinstance(captions, list) and len(captions) == len(img)):
+        raise SystemExit(f"{folder}: captions must be a list of one list an image, {len(img)} of them")
+    if owner.ndim != 1 or owner.dtype.kind not in "iu":
+        raise SystemExit(f"{folder}: owner must be a whole number a text, got {owner.dtype} {owner.shape}")
     if len(owner) and not 0 <= owner.min() <= owner.max() < len(img):
-        raise SystemExit(f"{folder}: owner must hold rows of image_features, 0 to {len(img) - 1}")
-    images = {p: np.flatnonzero(part == p) for p in PARTS}
+        raise SystemExit(
+            f"{folder}: owner must hold rows of image_features, 0 to {len(img) - 1}, got {owner.min()} to {owner.max()}"
+        )
+    owner = owner.astype(np.int64)
     texts = {p: np.flatnonzero(part[owner] == p) for p in PARTS}
     if empty := [p for p in PARTS if not len(texts[p])]:
         raise SystemExit(f"{folder}: every part needs images with texts, {', '.join(empty)} has none")
+    images = {p: np.unique(owner[texts[p]]) for p in PARTS}
     return FeatureSet(
         _standardised(img, images["train"]), _standardised(txt, texts["train"]), owner, images, texts,
-        _flat_captions(about.get("captions"), owner),
+        _flat_captions(captions, owner),
     )  # fmt: skip
+
+
+def _array(path: Path) -> NDArray[Any]:
+    try:
+        return np.asarray(np.load(path))
+    except (ValueError, EOFError) as error:
+        raise SystemExit(f"{path} must be an array of NumPy's, without pickled objects: {error}") from None
+
+
+def _numbers(path: Path) -> Array:
+    x = _array(path)
+    if x.ndim != 2 or x.dtype.kind not in "fiu" or not np.isfinite(x).all():
+        raise SystemExit(f"{path} must be a matrix of finite numbers, one row each, got {x.dtype} {x.shape}; "
+                         "look for NaN and Inf")  # fmt: skip
+    return np.asarray(x, np.float32)
 
 
 def _standardised(x: Array, rows: Rows) -> Array:

@@ -15,6 +15,8 @@ def recalls(img_emb: Tensor, txt_emb: Tensor, owner: Tensor) -> dict[str, float]
     exactly as similar comes after the right one.
     """
     similarity = img_emb @ txt_emb.T
+    if not similarity.isfinite().all():  # NaN would be ahead of nothing, and all recalls 100 %
+        raise FloatingPointError("embeddings are not finite after training; lower train.learning_rate")
     own = similarity[owner, torch.arange(len(owner))]
     best = torch.full((len(img_emb),), -torch.inf).scatter_reduce(0, owner, own, "amax")
     ahead = {"i2t": (similarity > best[:, None]).sum(1), "t2i": (similarity > own).sum(0)}

@@ -33,6 +33,14 @@ class Schedule:
     temperature: float = 0.07
     margin: float = 0.2
 
+    def __post_init__(self) -> None:
+        if self.loss not in ("infonce", "triplet"):
+            raise ValueError(f"train: loss must be infonce or triplet, got {self.loss!r}")
+        if min(self.dim, self.batch, self.epochs, self.learning_rate, self.temperature) <= 0:
+            raise ValueError(f"train: dim, batch, epochs, learning_rate and temperature must be above 0, got {self}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"train: dropout must be at least 0 and below 1, got {self.dropout}")
+
 
 def build(arm: Arm) -> Retrieval:
     return Retrieval(load(arm.data), arm.task, arm.part, Schedule(**arm.train))
@@ -126,7 +134,7 @@ def fit(encoder: DualEncoder, img: Tensor, txt: Tensor, texts: Rows, owner: Rows
             else triplet(similarity, own, schedule.margin)
         )
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         rate.step()
     return encoder.eval()

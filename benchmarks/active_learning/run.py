@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 import config
 import loop
-from report import summary
 from store import Store
 
 
@@ -22,10 +22,19 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes, one thread each")
     parser.add_argument("--table", action="store_true", help="only print the table of what there is")
     args = parser.parse_args()
+    if args.workers < 1:
+        parser.error(f"--workers must be at least 1, got {args.workers}")
+    if args.results.exists() and not args.results.is_dir():
+        parser.error(f"--results must be a folder, got the file {args.results}")
     experiment, store = config.read(args.config), Store(args.results)
     if not args.table:
-        store.open(experiment)
-        loop.run(experiment, store, args.workers)
+        try:
+            loop.run(experiment, store, args.workers)
+        except KeyboardInterrupt:
+            print(f"stopped; {args.results} has all rounds that ended, and the same command goes on", file=sys.stderr)
+            raise SystemExit(130) from None
+    from report import summary  # here: each worker imports this module too
+
     print(summary(store.rows(), experiment))
 
 

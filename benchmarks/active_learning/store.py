@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 from pathlib import Path
 
@@ -12,42 +13,58 @@ from strategies import Strategy
 from tasks import Options, Rows
 
 COLUMNS = ("arm", "strategy", "seed", "round", "labeled", "share", "metric", "value")
+LAST = "train_seconds"
+"""The metric that ends the rows of a round."""
 
 
 class Store:
     """A folder with results.csv, settings.json and picks/.
 
     A round's picks are written before its rows, and these by one write, so that a killed run goes on with the round
-    that it was at.
+    that it was at. Of each arm and strategy, settings.json has what its rows depend on.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.table = folder, folder / "results.csv"
 
     def open(self, experiment: Experiment) -> None:
-        """Refuse results that were made with other settings; mend a table whose last line was cut."""
+        """Refuse results that were made with other settings, or that another run is at; mend a table that was cut."""
         given = {
             "arms": {a.name: a.settings() for a in experiment.arms},
             "strategies": {n: {"score": s.score, "select": s.select} for n, s in experiment.strategies.items()},
         }
         path = self.folder / "settings.json"
+        if self.table.is_file() and not path.is_file():
+            raise SystemExit(f"{self.table} is of another program: there is no {path.name} beside it; name another "
+                             "folder with --results")  # fmt: skip
         before = json.loads(path.read_text()) if path.is_file() else {"arms": {}, "strategies": {}}
         for kind, settings in given.items():
             for name, now in settings.items():
                 was = before[kind].get(name, now)
                 if was != now:
                     raise SystemExit(
-                        f"{self.folder} holds results of {kind} {name!r} with other settings: "
+                        f"{self.folder} holds results of {kind}.{name} with other settings: "
                         f"{_difference(was, now)}; name another folder with --results, or rename it in {kind}"
                     )
                 before[kind][name] = now
         self.folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(before, indent=1) + "\n")
-        if not self.table.is_file():
-            self.table.write_text(",".join(COLUMNS) + "\n")
-        text = self.table.read_bytes()
-        if not text.endswith(b"\n"):
-            self.table.write_bytes(text[: text.rfind(b"\n") + 1])
+        self.lock = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f"another run is writing to {self.folder}; wait for it, or name another folder") from None
+        _replace(path, json.dumps(before, indent=1) + "\n")
+        self._mend()
+
+    def _mend(self) -> None:
+        """Leave out the rows of rounds that were not written to the end."""
+        header, *lines = self.table.read_text().split("\n") if self.table.is_file() else [""]
+        complete = lines[:-1]  # what follows the last line break is cut, or nothing
+        whole = {_round(line) for line in complete if f",{LAST}," in line}
+        kept = [line for line in complete if _round(line) in whole]
+        text = "".join(f"{line}\n" for line in (",".join(COLUMNS), *kept))
+        if text != "\n".join((header, *lines)):
+            _replace(self.table, text)
 
     def rows(self) -> list[dict[str, str]]:
         if not self.table.is_file():
@@ -89,6 +106,18 @@ class Store:
         with partial.open("wb") as file:
             np.save(file, picks.astype(np.int32))
         partial.replace(path)
+
+
+def _round(line: str) -> tuple[str, ...]:
+    """Arm, strategy, seed and round."""
+    return tuple(line.split(",")[:4])
+
+
+def _replace(path: Path, text: str) -> None:
+    """All of it or nothing, whenever the process is killed."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.replace(path)
 
 
 def _difference(was: Options, now: Options) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from options import check
 from tasks import Options, Rows, View
 
 import hnscore
@@ -42,30 +43,42 @@ class Strategy:
     select: Options = field(default_factory=lambda: {"method": "top"})
 
     def __post_init__(self) -> None:
-        if self.score is not None and self.score.get("kind") not in SCORES:
-            raise ValueError(f"strategy {self.name!r}: score kind must be one of {', '.join(SCORES)}, got "
-                             f"{self.score.get('kind')!r}")  # fmt: skip
-        if self.select.get("method") not in SELECTIONS:
-            raise ValueError(f"strategy {self.name!r}: select method must be one of {', '.join(SELECTIONS)}, got "
-                             f"{self.select.get('method')!r}")  # fmt: skip
+        where = f"strategies.{self.name}"
+        if self.score is not None:
+            kind = self.score.get("kind")
+            if not isinstance(kind, str) or kind not in SCORES:
+                raise ValueError(f"{where}: score kind must be one of {', '.join(SCORES)}, got {kind!r}")
+            goes_to = getattr(hnscore, {"hard_negative": "score"}.get(kind, kind), None)
+            check(f"{where}.score", self.score, _score, SCORES[kind], *([goes_to] if goes_to else []))
+        method = self.select.get("method")
+        if method not in SELECTIONS:
+            raise ValueError(f"{where}: select method must be one of {', '.join(SELECTIONS)}, got {method!r}")
+        check(f"{where}.select", self.select, *_goes_to(method))
+        ranks = method in ("top", "density", "budgeted", "repulsive")
+        if self.score is None and (ranks or "shortlist" in self.select):
+            raise ValueError(f"{where}: select method {method!r}, or its shortlist, goes by score, and there is none; "
+                             "add score = { kind = ... }")  # fmt: skip
+        if ranks and self.select.get("ignore_scores"):
+            raise ValueError(f"{where}: select method {method!r} goes by score; leave ignore_scores out")
+        if not 0 < self.select.get("shortlist", 1) <= 1:
+            raise ValueError(f"{where}: shortlist must be a share, above 0 and at most 1, got {self.select}")
 
     def pick(self, view: View, budget: int, random: np.random.Generator) -> Rows:
         """Items to annotate next, best first."""
-        scores = None
-        if self.score is not None:
-            options = dict(self.score)
-            kind, sign, ranks = options.pop("kind"), options.pop("sign", 1), options.pop("ranks", "")
-            scores = sign * SCORES[kind](view, random, **options)
-            if ranks:
-                scores = _ranked(scores, view.free, ranks)
+        scores = None if self.score is None else _score(view, random, **self.score)
         return _select(view, scores, budget, random, **self.select)
 
 
-def _ranked(scores: Scores, free: Rows, kind: str) -> Scores:
-    """ "all": the share of the free items that score lower. "half": 1 for the better half, 0 for the other."""
-    rank = np.zeros(len(scores))
+def _score(
+    view: View, random: np.random.Generator, *, kind: str, sign: float = 1, ranks: str = "", **keywords: Any
+) -> Scores:
+    """ranks "all": the share of the free items that score lower. "half": 1 for the better half, 0 for the other."""
+    scores = sign * SCORES[kind](view, random, **keywords)
+    if not ranks:
+        return scores
+    rank, free = np.zeros(len(scores)), view.free
     rank[free[np.argsort(scores[free], kind="stable")]] = np.arange(len(free)) / len(free)
-    return rank if kind == "all" else np.where(rank >= 0.5, 1.0, 0.0)
+    return rank if ranks == "all" else np.where(rank >= 0.5, 1.0, 0.0)
 
 
 def _hard_negative(
@@ -74,15 +87,15 @@ def _hard_negative(
 ) -> Scores:  # fmt: skip
     """The first paper's score of the free items against the pairs so far; 0 for labeled ones.
 
-    reference_k: of the references "topk" (k) and "minibatch" (batch_size). groups: pairs within one of so many k-means clusters of the frozen
-    features are taken for false negatives and do not count.
+    reference_k: of the references "topk" (k) and "minibatch" (batch_size). groups: pairs within one of so many k-means
+    clusters of the frozen features are taken for false negatives and do not count.
     """
     assert view.other_emb is not None
     assert view.other_owner is not None
     emb, free, owner = view.spaces["joint"], view.free, view.other_owner
     against: Any = reference
     if reference != "pool_max":
-        extra = {"topk": {"k": reference_k}, "minibatch": {"batch_size": reference_k}}.get(reference, {})
+        extra: Options = {"topk": {"k": reference_k}, "minibatch": {"batch_size": reference_k}}.get(reference, {})
         paired, place = np.unique(owner, return_inverse=True)
         against = hnscore.reference_similarity(
             emb[paired], view.other_emb, owner=place, kind=reference, n_threads=1, **extra
@@ -124,11 +137,9 @@ SCORES: dict[str, Callable[..., Scores]] = {
 
 def _select(
     view: View, scores: Scores | None, budget: int, random: np.random.Generator, *, method: str,
-    space: str = "joint", shortlist: float = 1.0, **keywords: Any,
+    space: str = "joint", shortlist: float = 1.0, ignore_scores: bool = False, **keywords: Any,
 ) -> Rows:  # fmt: skip
     """`shortlist`: only this share of the free items, those that score highest, can be picked."""
-    if method == "random":
-        return random.choice(view.free, budget, replace=False)
     emb, labeled = view.spaces[space], view.labeled
     if shortlist < 1.0:
         assert scores is not None
@@ -138,9 +149,11 @@ def _select(
         emb, scores, labeled = emb[items], scores[items], np.arange(len(labeled))
     else:
         items = np.arange(view.n_items)
-    if keywords.pop("ignore_scores", False):
+    if ignore_scores:
         scores = None
-    if method == "core_set":
+    if method == "random":
+        picks = random.choice(np.setdiff1d(np.arange(len(items)), labeled), budget, replace=False)
+    elif method == "core_set":
         picks = hnscore.core_set(emb, budget, labeled=labeled, n_threads=1)
     elif method == "typiclust":
         picks = _typiclust(emb, labeled, budget, random, **keywords)
@@ -151,7 +164,13 @@ def _select(
             scores, budget, embeddings=emb, method=method, labeled=labeled, random_state=int(random.integers(2**31)),
             n_threads=1, **keywords,
         )  # fmt: skip
-    return items[picks]
+    return np.asarray(items[picks])
+
+
+def _goes_to(method: str) -> list[Callable[..., Any]]:
+    """What the options beside `method` are for."""
+    of_method = {"random": [], "core_set": [], "typiclust": [_typiclust]}
+    return [_select, *of_method.get(method, [hnscore.select])]
 
 
 def _typiclust(emb: NDArray[Any], labeled: Rows, budget: int, random: np.random.Generator, *, most: int = 500) -> Rows:
