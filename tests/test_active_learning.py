@@ -256,7 +256,9 @@ KINDS = {
     **{f"score {kind}": ({"kind": kind}, {"method": "top"}) for kind in strategies.SCORES},
     **{f"select {m}": (HARD, {"method": m}) for m in strategies.SELECTIONS if m not in ("badge", "budgeted")},
     **{f"reference {r}": ({**HARD, "reference": r}, {"method": "top"}) for r in ("pool_max", "hardest")},
-    **{f"reference {r}": ({**HARD, "reference": r, "k": 3}, {"method": "top"}) for r in ("topk", "minibatch")},
+    **{
+        f"reference {r}": ({**HARD, "reference": r, "reference_k": 3}, {"method": "top"}) for r in ("topk", "minibatch")
+    },
     "groups": ({**HARD, "groups": 4, "sign": -1}, {"method": "top"}),
     "budgeted": (HARD, {"method": "budgeted", "regions": 5}),
     "coverage without scores": (None, {"method": "coverage", "space": "features", "temperature": 0.2}),
@@ -469,18 +471,17 @@ def test_bad_values_of_options_name_the_strategy(folder: Path, tmp_path: Path) -
 def opened(folder: Path, experiment: config.Experiment) -> Store:
     """As after a run that ended."""
     store = Store(folder)
-    store.open(experiment)
-    store.lock.close()
-    return store
+    with store.writing(experiment):
+        return store
 
 
 def test_results_of_another_configuration_are_refused(folder: Path, tmp_path: Path) -> None:
     path, results = tmp_path / "c.toml", tmp_path / "results"
     opened(results, config.read(spelled(folder, path)))
     settings = (results / "settings.json").read_text()
-    told = refusal(Store(results).open, config.read(spelled(folder, path, ("stop = 0.3", "stop = 0.4"))))
+    told = refusal(opened, results, config.read(spelled(folder, path, ("stop = 0.3", "stop = 0.4"))))
     assert re.search("holds results of arms.tiny with other settings: stop was 0.3 and is 0.4; name another", told)
-    told = refusal(Store(results).open, config.read(spelled(folder, path, ("= 0.1, weight", "= 0.2, weight"))))
+    told = refusal(opened, results, config.read(spelled(folder, path, ("= 0.1, weight", "= 0.2, weight"))))
     assert re.search("strategies.hard .*score was .*0.1.* and is .*0.2", told)
     assert "select was" not in told
     assert (results / "settings.json").read_text() == settings
@@ -488,7 +489,7 @@ def test_results_of_another_configuration_are_refused(folder: Path, tmp_path: Pa
 
 def test_a_table_of_another_program_is_refused_and_left(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text("a,b\n1,2\n")
-    told = refusal(Store(tmp_path).open, config.read(spelled(folder, tmp_path / "c.toml")))
+    told = refusal(opened, tmp_path, config.read(spelled(folder, tmp_path / "c.toml")))
     assert "another program" in told
     assert (tmp_path / "results.csv").read_text() == "a,b\n1,2\n"
 
@@ -504,12 +505,8 @@ def test_strategies_and_seeds_can_be_added(folder: Path, tmp_path: Path) -> None
 
 def test_two_runs_do_not_write_to_one_folder(folder: Path, tmp_path: Path) -> None:
     experiment = config.read(spelled(folder, tmp_path / "c.toml"))
-    first = Store(tmp_path / "results")
-    first.open(experiment)
-    second = Store(tmp_path / "results")
-    assert "another run is writing" in refusal(second.open, experiment)
-    second.lock.close()
-    first.lock.close()
+    with Store(tmp_path / "results").writing(experiment):
+        assert "another run is writing" in refusal(opened, tmp_path / "results", experiment)
     opened(tmp_path / "results", experiment)
 
 

@@ -63,7 +63,8 @@ def made(tmp_path):
     """Whole curves of every strategy in arm "low" but one whose last round is missing; "high" has none."""
     path, experiment = experiment_in(tmp_path)
     store = Store(tmp_path / "results")
-    store.open(experiment)
+    with store.writing(experiment):
+        pass
     gains = {"random": 0.0, "core_set": 1.0, "hinge": -3.0}
     (low, high) = experiment.arms
     for name, strategy in experiment.strategies.items():
@@ -267,9 +268,9 @@ def trained(tmp_path_factory):
     (data / "captions.json").write_text(json.dumps({"part": ["train"] * 80 + ["dev"] * 20 + ["test"] * 20}))
     path, experiment = experiment_in(folder, data, ("tiny",), 2)
     store = Store(folder / "results")
-    store.open(experiment)
-    for arm, seed, strategy in experiment.curves():
-        loop.curve(store.folder, arm, seed, strategy)
+    with store.writing(experiment):
+        for arm, seed, strategy in experiment.curves():
+            loop.curve(store.folder, arm, seed, strategy)
     return path, experiment, store
 
 

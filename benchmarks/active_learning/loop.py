@@ -30,7 +30,11 @@ from tqdm import tqdm
 def run(experiment: Experiment, store: Store, workers: int) -> None:
     """Everything that `store` has not yet."""
     sizes = {a.name: sizes_of(a) for a in experiment.arms}  # loads all data: what is wrong there is told first
-    store.open(experiment)
+    with store.writing(experiment):
+        _run(experiment, store, workers, sizes)
+
+
+def _run(experiment: Experiment, store: Store, workers: int, sizes: dict[str, list[int]]) -> None:
     done = store.rounds_done()
     todo = [c for c in experiment.curves() if done.get((c[0].name, c[2].name, c[1]), 0) < len(sizes[c[0].name])]
     total = sum(len(sizes[a.name]) for a, _, _ in experiment.curves())

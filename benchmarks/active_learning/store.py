@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,8 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder, self.table = folder, folder / "results.csv"
 
-    def open(self, experiment: Experiment) -> None:
+    @contextmanager
+    def writing(self, experiment: Experiment) -> Iterator[None]:
         """Refuse results that were made with other settings, or that another run is at; mend a table that was cut."""
         given = {
             "arms": {a.name: a.settings() for a in experiment.arms},
@@ -48,13 +51,16 @@ class Store:
                     )
                 before[kind][name] = now
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.lock = (self.folder / "lock").open("w")
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SystemExit(f"another run is writing to {self.folder}; wait for it, or name another folder") from None
-        _replace(path, json.dumps(before, indent=1) + "\n")
-        self._mend()
+        with (self.folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SystemExit(
+                    f"another run is writing to {self.folder}; wait for it, or name another folder"
+                ) from None
+            _replace(path, json.dumps(before, indent=1) + "\n")
+            self._mend()
+            yield
 
     def _mend(self) -> None:
         """Leave out the rows of rounds that were not written to the end."""
