@@ -422,6 +422,13 @@ def select_budgeted(
     return sorted((i for own in best for i in own), key=lambda i: (-h[i], i))
 
 
+def better_half(scores: ArrayLike, labeled: ArrayLike = ()) -> Float:
+    """The u of "auto": 1 for rows of at least the upper median of those that are not labeled."""
+    h = np.asarray(scores, np.float64)
+    free = np.sort(np.delete(h, np.asarray(labeled, np.int64)))
+    return np.where(h >= free[len(free) // 2], 1.0, 0.0)
+
+
 # The gain of every row from k = exp((s - 1) / temperature), the rows c picked or labeled, and u = scores
 # / max |scores| or 1.
 

@@ -87,6 +87,27 @@ def test_is_the_reference(method: str, n: int, dim: int, dtype: str, labeled: in
             assert got.tolist() == expected
 
 
+@pytest.mark.parametrize(("n", "labeled"), [(3, [1]), (60, []), (61, [5, 0, 17]), (200, list(range(0, 200, 7)))])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_auto_covers_the_better_half(n: int, labeled: list[int], sign: int) -> None:
+    emb, scores, budget = clustered(n, 9), sign * scores_of(n), (n - len(labeled)) // 3 + 1
+    u = ref.better_half(scores, labeled)
+    assert u[np.delete(np.arange(n), labeled)].sum() == (n - len(labeled) + 1) // 2
+    for rules, temperature in (({}, 0.4), ({"temperature": 0.1}, 0.1)):  # two rows alone together cover the same: ties
+        picks = hnscore.select(scores, budget, embeddings=emb, labeled=labeled, **rules)
+        assert_near_greedy(picks, emb, "coverage", u, labeled=labeled, temperature=temperature)
+
+
+def test_auto_without_scores_or_without_embeddings() -> None:
+    emb, scores = clustered(80, 9), scores_of(80)
+    unweighted = hnscore.select(None, 20, embeddings=emb, method="coverage", temperature=0.4).tolist()
+    assert hnscore.select(None, 20, embeddings=emb).tolist() == unweighted
+    assert hnscore.select(np.full(80, -3.0), 20, embeddings=emb).tolist() == unweighted  # all as good as the median
+    assert hnscore.select(scores, 20).tolist() == hnscore.select(scores, 20, method="top").tolist()
+    assert sorted(hnscore.select(scores, 80, embeddings=emb)) == list(range(80))
+    assert hnscore.select(scores, 0, embeddings=emb, labeled=range(80)).tolist() == []
+
+
 @pytest.mark.parametrize("method", GREEDY)
 @pytest.mark.parametrize("temperature", [0.003, 0.3, 5.0])
 @pytest.mark.parametrize("regularization", [0.0, 0.3, 20.0])

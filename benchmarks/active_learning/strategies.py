@@ -25,6 +25,7 @@ SELECTIONS = (
     "core_set",
     "typiclust",
     "badge",
+    "auto",
     "top",
     "density",
     "budgeted",
