@@ -215,7 +215,7 @@ def _badge(view: View, budget: int, random: np.random.Generator) -> Rows:
     assert view.probabilities is not None
     free = view.free
     p = view.probabilities.mean(axis=0, dtype=np.float64)[free]
-    label = p > 0.5 if view.multi_label else p == p.max(axis=1, keepdims=True)
+    label = p > 0.5 if view.multi_label else np.eye(p.shape[1])[p.argmax(axis=1)]
     error, x = p - label, view.spaces["joint"][free].astype(np.float64)
     square = (error**2).sum(axis=1) * (x**2).sum(axis=1)
     picks = [int(square.argmax())]
