@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from options import check
+from scipy.special import xlogy
 from tasks import Options, Rows, View
 
 import hnscore
@@ -119,6 +120,11 @@ def _clusters(emb: NDArray[Any], n_clusters: int, random: np.random.Generator) -
 
 
 def _density(view: View, random: np.random.Generator, *, space: str = "features", **keywords: Any) -> Scores:
+    if keywords.get("kind") == "gaussian":  # of the Gaussians of the space "fused"
+        assert view.gaussians is not None
+        mean, var = hnscore.fuse(*view.gaussians)
+        keywords.update(variance=var.mean(axis=1), similarity="dot")
+        return np.asarray(hnscore.density(mean, n_threads=1, **keywords), np.float64)
     return np.asarray(hnscore.density(view.spaces[space], n_threads=1, **keywords), np.float64)
 
 
@@ -129,18 +135,46 @@ def _novelty(view: View, random: np.random.Generator, *, space: str = "features"
     return np.asarray(1.0 - near, np.float64)
 
 
+def _entropy(view: View, random: np.random.Generator) -> Scores:
+    """Mean over the modalities of the entropy of the classes; with several labels, of the sum of theirs."""
+    assert view.probabilities is not None
+    p = view.probabilities.astype(np.float64)
+    terms = -xlogy(p, p) - (xlogy(1 - p, 1 - p) if view.multi_label else 0.0)
+    return np.asarray(terms.sum(axis=2).mean(axis=0))
+
+
+def _informativeness(view: View, random: np.random.Generator, **keywords: Any) -> Scores:
+    """The second paper's, of pairs embedded as Gaussians."""
+    assert view.gaussians is not None
+    scale, shift = view.match_scale
+    found = hnscore.informativeness(
+        *view.gaussians, scale=scale, shift=shift, random_state=random, n_threads=1, **keywords
+    )
+    return np.asarray(found.total, np.float64)
+
+
 SCORES: dict[str, Callable[..., Scores]] = {
     "hard_negative": _hard_negative,
     "density": _density,
     "novelty": _novelty,
+    "entropy": _entropy,
+    "informativeness": _informativeness,
 }
 
 
 def _select(
     view: View, scores: Scores | None, budget: int, random: np.random.Generator, *, method: str,
-    space: str = "joint", shortlist: float = 1.0, ignore_scores: bool = False, **keywords: Any,
+    space: str = "joint", shortlist: float = 1.0, ignore_scores: bool = False, density: Options | None = None,
+    **keywords: Any,
 ) -> Rows:  # fmt: skip
-    """`shortlist`: only this share of the free items, those that score highest, can be picked."""
+    """`shortlist`: only this share of the free items, those that score highest, can be picked.
+
+    `density`: of "density" and "budgeted", in place of hnscore's default, the options of the score of that name, or
+    { kind = "gaussian" } for the overlap of the fused Gaussians.
+    """
+    if method == "badge":
+        return _badge(view, budget, random)
+    crowded = None if density is None else _density(view, random, **density)
     emb, labeled = view.spaces[space], view.labeled
     if shortlist < 1.0:
         assert scores is not None
@@ -148,6 +182,7 @@ def _select(
         free = view.free[hnscore.select(scores[view.free], keep)]
         items = np.concatenate([labeled, free])
         emb, scores, labeled = emb[items], scores[items], np.arange(len(labeled))
+        crowded = None if crowded is None else crowded[items]
     else:
         items = np.arange(view.n_items)
     if ignore_scores:
@@ -162,15 +197,15 @@ def _select(
         if method == "coverage" and scores is not None:
             scores = scores - min(scores.min(), 0.0)
         picks = hnscore.select(
-            scores, budget, embeddings=emb, method=method, labeled=labeled, random_state=int(random.integers(2**31)),
-            n_threads=1, **keywords,
+            scores, budget, embeddings=emb, density=crowded, method=method, labeled=labeled,
+            random_state=int(random.integers(2**31)), n_threads=1, **keywords,
         )  # fmt: skip
     return np.asarray(items[picks])
 
 
 def _goes_to(method: str) -> list[Callable[..., Any]]:
     """What the options beside `method` are for."""
-    of_method = {"random": [], "core_set": [], "typiclust": [_typiclust]}
+    of_method = {"random": [], "badge": [], "core_set": [], "typiclust": [_typiclust]}
     return [_select, *of_method.get(method, [hnscore.select])]
 
 
@@ -197,3 +232,30 @@ def _typiclust(emb: NDArray[Any], labeled: Rows, budget: int, random: np.random.
         taken[c] += 1
         picks.append(best)
     return np.array(picks)
+
+
+def _badge(view: View, budget: int, random: np.random.Generator) -> Rows:
+    """BADGE (Ash and others 2020): k-means++ seeding among the gradients of the last layer at the model's own labels.
+
+    Our reading for pairs: p is the mean of both sides' probabilities, the layer's input is the row of "joint", and the
+    label is the most probable class; with several labels, all that are more probable than not. The gradient is the
+    outer product of p - label and the input, of which only inner products are needed:
+    <g_i, g_j> = <p_i - label_i, p_j - label_j> <x_i, x_j>.
+    """
+    assert view.probabilities is not None
+    free = view.free
+    p = view.probabilities.mean(axis=0, dtype=np.float64)[free]
+    label = p > 0.5 if view.multi_label else np.eye(p.shape[1])[p.argmax(axis=1)]
+    error, x = p - label, view.spaces["joint"][free].astype(np.float64)
+    square = (error**2).sum(axis=1) * (x**2).sum(axis=1)
+    picks = [int(square.argmax())]
+    distance = np.full(len(free), np.inf)
+    while len(picks) < budget:
+        last = picks[-1]
+        distance = np.minimum(distance, square + square[last] - 2 * (error @ error[last]) * (x @ x[last]))
+        distance = np.maximum(distance, 0.0)
+        distance[picks] = 0.0
+        left = np.delete(np.arange(len(free)), picks)
+        total = distance[left].sum()
+        picks.append(int(random.choice(left, p=distance[left] / total if total > 0 else None)))
+    return free[picks]

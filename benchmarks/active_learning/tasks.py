@@ -29,7 +29,9 @@ class View:
     other_owner: Rows | None = None
     """Retrieval: the item that each of them belongs to."""
     probabilities: Array | None = None
-    """Supervised: (n_items, n_classes), of the present model."""
+    """Supervised: (2, n_items, n_classes), of the present model, by images and by texts."""
+    multi_label: bool = False
+    """Supervised: whether an item may have several classes, each probability by itself; else they sum to 1."""
     gaussians: tuple[Array, Array, Array, Array] | None = None
     """Supervised: img_mean, img_var, txt_mean, txt_var of each item, as `hnscore.informativeness` takes them."""
     match_scale: tuple[float, float] = (15.0, 15.0)
