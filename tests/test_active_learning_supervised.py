@@ -293,6 +293,7 @@ def test_the_density_option_is_heeded(trained: Any) -> None:
 
 
 def test_share_where_a_curve_gets_there() -> None:
+    import config
     from labels_needed import first_share, labels_needed, table
 
     shares = np.array([0.1, 0.2, 0.3])
@@ -303,16 +304,18 @@ def test_share_where_a_curve_gets_there() -> None:
 
     def rows(arm: str, strategy: str, seed: int, shares: Any, values: Any) -> list[dict[str, str]]:
         return [
-            {"arm": arm, "strategy": strategy, "seed": str(seed), "metric": "map", "share": str(s), "value": str(v)}
-            for s, v in zip(shares, values, strict=True)
-        ]
+            {"arm": arm, "strategy": strategy, "seed": str(seed), "round": str(r), "metric": "map", "share": str(s),
+             "value": str(v)}
+            for r, (s, v) in enumerate(zip(shares, values, strict=True))
+        ]  # fmt: skip
 
     results = rows("full", "random", 0, [1.0], [38]) + rows("full", "random", 1, [1.0], [42])  # 95 % of 40: 38
     for seed in range(2):
         results += rows("high", "random", seed, [0.2, 0.4], [28, 38 + 10 * seed])
         results += rows("high", "better", seed, [0.2, 0.4], [28, 48])
         results += rows("high", "worse", seed, [0.2, 0.4], [20, 30])
-    needed = labels_needed(results, "high", "full")
+    high = config.Arm("high", "", ("random", "better", "worse"), "supervised", 2, start=0.2, step=0.2, stop=0.4)
+    needed = labels_needed(results, high, "full")
     assert needed["random"] == (pytest.approx(0.2 + 0.2 * 10 / 15), {0: pytest.approx(0.4), 1: pytest.approx(0.3)})
     assert needed["better"][0] == pytest.approx(0.3)
     assert needed["worse"] == (np.inf, {0: np.inf, 1: np.inf})
@@ -320,7 +323,7 @@ def test_share_where_a_curve_gets_there() -> None:
     assert lines[2].startswith("| better | 30.0 | 2 of 2 | -5.0 ±")
     assert lines[4].startswith("| worse | not reached | 0 of 2 |")
     with pytest.raises(SystemExit, match="run that arm first"):
-        labels_needed(results, "high", "none")
+        labels_needed(results, high, "none")
 
 
 @pytest.mark.parametrize("name", ["supervised", "supervised_search"])
