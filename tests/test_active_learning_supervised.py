@@ -326,7 +326,7 @@ def test_share_where_a_curve_gets_there() -> None:
         labels_needed(results, high, "none")
 
 
-@pytest.mark.parametrize("name", ["supervised", "supervised_search"])
+@pytest.mark.parametrize("name", ["supervised"])
 def test_the_configurations_are_read(name: str) -> None:
     import config
 
