@@ -650,3 +650,13 @@ def test_the_readme_has_every_key() -> None:
     keys = set(re.findall(r"`([a-z_]+)`", " ".join(said)))
     of_classes = {f.name for of in (config.Arm, strategies.Strategy) for f in fields(of)}
     assert keys == of_classes - {"name"}
+
+
+# ---- the configurations that the project carries
+
+
+@pytest.mark.parametrize("path", sorted((PROGRAM / "configs").glob("*.toml")), ids=lambda p: p.stem)
+def test_the_configurations_are_read(path: Path) -> None:
+    experiment = config.read(path)
+    assert {arm.part for arm in experiment.arms} == {"dev" if path.stem in ("search", "smoke") else "test"}
+    assert all("random" in arm.strategies for arm in experiment.arms)

@@ -324,15 +324,3 @@ def test_share_where_a_curve_gets_there() -> None:
     assert lines[4].startswith("| worse | not reached | 0 of 2 |")
     with pytest.raises(SystemExit, match="run that arm first"):
         labels_needed(results, high, "none")
-
-
-@pytest.mark.parametrize("name", ["supervised"])
-def test_the_configurations_are_read(name: str) -> None:
-    import config
-
-    experiment = config.read(FOLDER / "configs" / f"{name}.toml")
-    assert {arm.part for arm in experiment.arms} == {"test" if name == "supervised" else "dev"}
-    for arm in experiment.arms:
-        if arm.name.endswith("full"):
-            assert arm.sizes(1739) == [1739]
-            assert arm.strategies == ("random",)
