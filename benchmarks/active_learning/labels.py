@@ -103,8 +103,8 @@ def _checked(path: Path, pairs: LabeledPairs) -> LabeledPairs:
 def one_hot(labels: Rows | Array) -> Array:
     """(n, n_classes) of 0 and 1. Of class numbers a negative one is no label."""
     if labels.ndim == 2:
-        return (labels > 0).astype(np.float32)
-    return (labels[:, None] == np.arange(labels.max() + 1)).astype(np.float32)
+        return np.asarray(labels > 0, np.float32)
+    return np.asarray(labels[:, None] == np.arange(labels.max() + 1), np.float32)
 
 
 def caption_labels(data: FeatureSet) -> Array:

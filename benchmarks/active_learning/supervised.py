@@ -156,11 +156,8 @@ def classification(model: GaussianHeads, pairs: GaussianPairs, labels: Tensor, m
 
 def prior(pairs: GaussianPairs) -> Tensor:
     """Kullback-Leibler divergence of the Gaussians from N(0, 1), summed over dimensions and sides."""
-    img, txt = (
-        0.5 * (mean.square() + var - 1 - var.log()).sum(dim=1).mean()
-        for mean, var in ((pairs.img_mean, pairs.img_var), (pairs.txt_mean, pairs.txt_var))
-    )
-    return img + txt
+    mean, var = torch.cat([pairs.img_mean, pairs.txt_mean], dim=1), torch.cat([pairs.img_var, pairs.txt_var], dim=1)
+    return 0.5 * (mean.square() + var - 1 - var.log()).sum(dim=1).mean()
 
 
 def matching(model: GaussianHeads, pairs: GaussianPairs, labels: Tensor) -> Tensor:
