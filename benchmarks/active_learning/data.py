@@ -34,14 +34,13 @@ class FeatureSet:
 
 
 def find(name: str) -> Path:
-    """The folder of a data set: a path, or a name under HNSCORE_DATA."""
-    folder = Path(name)
-    if not folder.is_dir() and not folder.is_absolute():
-        folder = Path(os.environ.get("HNSCORE_DATA", ".")) / name
+    """The folder of a data set: a name under HNSCORE_DATA, or else a path."""
+    of_data = Path(os.environ.get("HNSCORE_DATA", ".")) / name
+    folder = of_data if of_data.is_dir() else Path(name)
     if not folder.is_dir():
         raise SystemExit(
             f"data must be a folder or the name of one in HNSCORE_DATA, which is "
-            f"{os.environ.get('HNSCORE_DATA', 'not set')}; got {name!r}, and there is no {folder}; "
+            f"{os.environ.get('HNSCORE_DATA', 'not set')}; got {name!r}, and there is no {of_data}; "
             "set HNSCORE_DATA, or lay the data out as benchmarks/active_learning/README.md says"
         )
     return folder
