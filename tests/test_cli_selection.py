@@ -304,7 +304,7 @@ BAD: list[tuple[str, list[object], str]] = [
     ("select", ["--scores", "scores.npy", "--budget", -1], "budget"),
     ("select", [], "scores"),
     ("select", ["--embeddings", "emb.npy", "--negate"], "--negate is for --scores, which are not given"),
-    ("select", ["--scores", "void.npy", "--negate"], "scores must hold real numbers"),
+    ("select", ["--scores", "void.npy", "--negate"], "which names no number type"),
     (
         "select",
         [*BUDGETED, "--regions", "-1"],
