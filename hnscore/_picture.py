@@ -26,15 +26,24 @@ class Row(NamedTuple):
     mistakes: Sequence[Mistake]
 
 
+class Picks(NamedTuple):
+    """Pool images to annotate next."""
+
+    title: str
+    explanation: str
+    names: Sequence[str]
+    thumbnails: Sequence[bytes]
+
+
 WIDTH, EDGE = 1060, 32
 HEADER, ROW, FOOTER = 172, 124, 10
 CARD_LEFT, CARD_WIDTH, CARD_GAP, CARD_HEIGHT = 330, 226, 10, 104
 BAR_WIDTH, BAR_HEIGHT = CARD_WIDTH - 24, 6
 
 
-def draw(rows: Sequence[Row], title: str, explanation: str, margin: float) -> str:
-    """The whole sheet as SVG text."""
-    height = HEADER + ROW * len(rows) + FOOTER
+def draw(rows: Sequence[Row], picks: Picks, title: str, explanation: str, margin: float) -> str:
+    """The whole sheet as SVG text, the picks below the rows."""
+    height = HEADER + ROW * (len(rows) + 1) + FOOTER
     parts = [
         *opening(WIDTH, height, title, PAGE),
         text(EDGE, 42, title, "title"),
@@ -43,6 +52,7 @@ def draw(rows: Sequence[Row], title: str, explanation: str, margin: float) -> st
     ]
     for number, row in enumerate(rows):
         parts += _row(row, HEADER + number * ROW, margin)
+    parts += _picks(picks, HEADER + len(rows) * ROW)
     return "\n".join([*parts, "</svg>\n"])
 
 
@@ -61,8 +71,24 @@ def _legend(margin: float) -> Iterator[str]:
         x += width + 24 + 7 * len(label)  # 7 is as wide as a character of the widest of the fonts
 
 
+def _line_above(y: int) -> str:
+    return f'<line x1="{EDGE}" x2="{WIDTH - EDGE}" y1="{y - 10}" y2="{y - 10}" stroke="{LINE}"/>'
+
+
+def _picks(picks: Picks, y: int) -> Iterator[str]:
+    yield _line_above(y)
+    yield text(EDGE, y + 30, picks.title, "name")
+    for i, line in enumerate(wrap(picks.explanation, 38, 4)):
+        yield text(EDGE, y + 50 + 17 * i, line, "line")
+    step = (WIDTH - EDGE - CARD_LEFT) // len(picks.names)
+    for i, (name, png) in enumerate(zip(picks.names, picks.thumbnails, strict=True)):
+        x = CARD_LEFT + i * step
+        yield thumbnail(png, x, y + 2, 80, name)
+        yield text(x, y + 98, wrap(name, 20, 1)[0], "small")
+
+
 def _row(row: Row, y: int, margin: float) -> Iterator[str]:
-    yield f'<line x1="{EDGE}" x2="{WIDTH - EDGE}" y1="{y - 10}" y2="{y - 10}" stroke="{LINE}"/>'
+    yield _line_above(y)
     yield thumbnail(row.thumbnail, EDGE, y + 2, 100, row.name)
     x = EDGE + 120
     name = wrap(row.name, 20, 2)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import hnscore
+from hnscore._arrays import point_values
 from hnscore._files import Array, new_file, numbers_of, open_array
 
 _DENSITY_HELP = """\
@@ -17,6 +18,9 @@ The kinds and their rules are explained by: python -c "help('hnscore.density')"
 
 _SELECT_HELP = """\
 Which rows of the pool to annotate next: their indices, best first, one a line, or with -o as an int64 .npy file.
+Without --method: picks that cover the better half of the scores where --embeddings are given, else the best scores.
+High scores are better; for those of `hnscore score`, --negate prefers the images that are the least hard negatives,
+which made the better training set in our runs (docs/active_learning.md).
 The methods and what each needs are explained by: python -c "help('hnscore.select')"
 """
 
@@ -71,6 +75,7 @@ def _add_select(commands: Any) -> None:
     rule = select.add_argument_group("rule")
     rule.add_argument("--budget", type=int, required=True, metavar="N", help="how many rows to pick")
     rule.add_argument("--method", help="auto (default), top, density, budgeted, repulsive, coverage, herding")
+    rule.add_argument("--negate", action="store_true", default=False, help="low scores are the better ones")
     rule.add_argument("--regularization", type=float, metavar="R", help="for budgeted and repulsive (default: 1)")
     rule.add_argument("--density-exponent", type=float, metavar="E", help="for density (default: -1)")
     rule.add_argument("--temperature", type=float, metavar="T", help="of the kernel (default: 0.4 for auto, else 0.1)")
@@ -130,6 +135,10 @@ def _density(args: argparse.Namespace) -> None:
 def _select(args: argparse.Namespace) -> None:
     paths, arrays, options = _arrays_and_options(args, "density", "embeddings", "labeled", "regions", "scores")
     scores, budget = arrays.pop("scores", None), options.pop("budget")
+    if options.pop("negate"):
+        if scores is None:
+            raise ValueError("--negate is for --scores, which are not given; pass both or neither")
+        scores = -point_values("scores", scores)
     _write(lambda: hnscore.select(scores, budget, **arrays, **options), args, paths)
 
 

@@ -119,9 +119,43 @@ def expected_scores(margin: float = 0.2, **options: Any) -> NDArray[Any]:
     return hnscore.score(IMG.numpy()[~lb], TXT.numpy()[lb], margin, reference=IMG.numpy()[lb], **options)
 
 
-def test_ascmr_top_scores() -> None:
+def hardest(**attributes: Any) -> type:
+    """The hardest negatives first, as the paper on them."""
+    return type("Hardest", (HNScoreStrategy,), {"prefer": "hard", "selection": {"method": "top"}, **attributes})
+
+
+def test_ascmr_covers_the_least_hard_half() -> None:
+    lb = labeled_mask()
+    hard = expected_scores()
+    in_better_half = np.zeros(N)
+    in_better_half[~lb] = hard <= np.sort(hard)[(len(hard) - 1) // 2]
+    assert 0 < in_better_half.sum() < len(hard)
+    expected = hnscore.select(
+        in_better_half, 7, embeddings=IMG.numpy(), labeled=np.flatnonzero(lb), method="coverage", temperature=0.4
+    )
+    np.testing.assert_array_equal(ascmr(HNScoreStrategy).query(7)[0], expected)
+
+
+def test_the_easiest_first() -> None:
+    picks = ascmr(type("Mine", (HNScoreStrategy,), {"selection": {"method": "top"}})).query(7)[4]
+    np.testing.assert_array_equal(picks, np.argsort(expected_scores(), kind="stable")[:7])
+    with pytest.raises(ValueError, match="prefer must be one of 'easy', 'hard', got 'hardest'"):
+        ascmr(hardest(prefer="hardest")).query(7)
+
+
+def test_features_of_the_users_own_are_covered() -> None:
+    features = np.random.default_rng(2).standard_normal((N, 3))
+    picks = ascmr(type("Mine", (HNScoreStrategy,), {"selection": {"embeddings": features}})).query(7)[0]
+    scores = np.zeros(N)
+    scores[~labeled_mask()] = -expected_scores()
+    expected = hnscore.select(scores, 7, embeddings=features, labeled=np.flatnonzero(labeled_mask()))
+    np.testing.assert_array_equal(picks, expected)
+    assert set(picks) != set(ascmr(HNScoreStrategy).query(7)[0])
+
+
+def test_ascmr_hardest_first() -> None:
     idxs_lb = labeled_mask()
-    q_idxs, embeddings, preds, probs, u_idxs, candidate_idxs = ascmr(HNScoreStrategy).query(7)
+    q_idxs, embeddings, preds, probs, u_idxs, candidate_idxs = ascmr(hardest()).query(7)
     assert embeddings is preds is probs is candidate_idxs is None
     best = np.argsort(-expected_scores(), kind="stable")[:7]
     np.testing.assert_array_equal(u_idxs, best)
@@ -131,7 +165,7 @@ def test_ascmr_top_scores() -> None:
 
 def test_ascmr_rounds() -> None:
     """The loop of main.py; in the last round nothing is left over."""
-    strategy = ascmr(type("Mine", (HNScoreStrategy,), {"margin": 0.5, "score_options": {"weight": "count"}}))
+    strategy = ascmr(hardest(margin=0.5, score_options={"weight": "count"}))
     idxs_lb = labeled_mask()
     np.testing.assert_array_equal(
         strategy.query(5)[4], np.argsort(-expected_scores(0.5, weight="count"), kind="stable")[:5]
@@ -155,7 +189,7 @@ def test_low_precision_embeddings_keep_their_values() -> None:
         IMG[~labeled_mask()].bfloat16(), TXT[labeled_mask()].bfloat16(), reference=IMG[labeled_mask()].bfloat16()
     )
     best = np.argsort(-scores.numpy(), kind="stable")[:9]
-    np.testing.assert_array_equal(ascmr(HNScoreStrategy, torch.bfloat16).query(9)[4], best)
+    np.testing.assert_array_equal(ascmr(hardest(), torch.bfloat16).query(9)[4], best)
 
 
 @pytest.mark.parametrize("method", ["density", "budgeted", "repulsive", "coverage", "herding"])
@@ -165,7 +199,7 @@ def test_every_selection_goes_to_select_with_what_it_needs(method: str) -> None:
     lb, img = labeled_mask(), IMG.numpy()
     scores = np.zeros(N)
     scores[~lb] = expected_scores()
-    picks = ascmr(type("Mine", (HNScoreStrategy,), {"selection": selection})).query(10)[0]
+    picks = ascmr(hardest(selection=selection)).query(10)[0]
     assert len(set(picks.tolist())) == 10
     assert not lb[picks].any()
     expected = hnscore.select(scores, 10, embeddings=img, labeled=np.flatnonzero(lb), **selection)
@@ -177,12 +211,11 @@ def single(**attributes: Any) -> Any:
     return host(IMG.numpy(), Y, labeled_mask(), None, None, {})
 
 
-def test_badge_covers_without_scores() -> None:
-    picks = single(selection={"method": "coverage"}).query(6)
+@pytest.mark.parametrize("selection", [{}, {"method": "auto"}, {"method": "coverage"}])
+def test_badge_covers_without_scores(selection: dict[str, Any]) -> None:
+    picks = single(selection=selection).query(6)
     known = np.flatnonzero(labeled_mask())
-    np.testing.assert_array_equal(
-        picks, hnscore.select(None, 6, embeddings=IMG.numpy(), labeled=known, method="coverage")
-    )
+    np.testing.assert_array_equal(picks, hnscore.select(None, 6, embeddings=IMG.numpy(), labeled=known, **selection))
 
 
 def test_badge_with_scores_of_the_users_own() -> None:
@@ -191,14 +224,14 @@ def test_badge_with_scores_of_the_users_own() -> None:
         assert set(unlabeled) | set(labeled) == set(range(N))
         return torch.from_numpy(unlabeled % 7)
 
-    picks = single(score_pool=score_pool).query(5)
+    picks = single(score_pool=score_pool, selection={"method": "top"}).query(5)
     unlabeled = np.flatnonzero(~labeled_mask())
     np.testing.assert_array_equal(picks, unlabeled[np.argsort(-(unlabeled % 7), kind="stable")[:5]])
 
 
 def test_one_modality_without_scores_is_refused() -> None:
-    with pytest.raises(NotImplementedError, match=r"score_pool must be overridden .* coverage, herding"):
-        single().query(5)
+    with pytest.raises(NotImplementedError, match=r"score_pool must be overridden .* auto, coverage, herding"):
+        single(selection={"method": "top"}).query(5)
     with pytest.raises(ValueError, match="returns must be one of 'tuple', 'indices', got 'list'"):
         single(returns="list").query(5)
 

@@ -80,6 +80,8 @@ def test_density_is_the_function(folder: Path, args: list[object], keywords: dic
 SELECT: list[tuple[list[object], dict[str, Any]]] = [
     (["--scores", "scores.npy"], {"scores": "scores.npy"}),
     (["--scores", "scores.npy", "--labeled", "labeled.npy"], {"scores": "scores.npy", "labeled": "labeled.npy"}),
+    (["--scores", "scores.npy", "--embeddings", "emb.npy"], {"scores": "scores.npy", "embeddings": "emb.npy"}),
+    (["--embeddings", "emb.npy"], {"scores": None, "embeddings": "emb.npy"}),
     (["--scores", "scores.npy", "--method", "density", "--density", "density.npy", "--density-exponent", -2],
      {"scores": "scores.npy", "method": "density", "density": "density.npy", "density_exponent": -2.0}),
     (["--scores", "scores.npy", "--method", "budgeted", "--density", "density.npy", "--regions", "regions.npy"],
@@ -105,6 +107,17 @@ def test_select_is_the_function(folder: Path, args: list[object], keywords: dict
     for output in ([], ["-o", "-"]):
         done = command("select", "--budget", BUDGET, *output, *args, cwd=folder)
         assert done.stdout == "".join(f"{pick}\n" for pick in picks)
+
+
+def test_negate(folder: Path) -> None:
+    """Also of unsigned integers, whose negatives NumPy wraps."""
+    np.save(folder / "bytes.npy", np.arange(N, dtype=np.uint8) * 37 % N)
+    for name in ("scores.npy", "bytes.npy"):
+        scores = -np.load(folder / name).astype(np.float64)
+        for more, keywords in (([], {}), (["--embeddings", "emb.npy"], {"embeddings": np.load(folder / "emb.npy")})):
+            done = command("select", "--scores", name, "--negate", "--budget", BUDGET, *more, cwd=folder)
+            picks = hnscore.select(scores, BUDGET, **keywords)
+            assert done.stdout.split() == [str(pick) for pick in picks]
 
 
 def test_from_density_to_picks(folder: Path) -> None:
@@ -290,6 +303,8 @@ BAD: list[tuple[str, list[object], str]] = [
     ("select", ["--scores", "scores.npy", "--budget", 91], "budget"),
     ("select", ["--scores", "scores.npy", "--budget", -1], "budget"),
     ("select", [], "scores"),
+    ("select", ["--embeddings", "emb.npy", "--negate"], "--negate is for --scores, which are not given"),
+    ("select", ["--scores", "void.npy", "--negate"], "which names no number type"),
     (
         "select",
         [*BUDGETED, "--regions", "-1"],

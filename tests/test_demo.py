@@ -82,6 +82,21 @@ def test_scores_are_the_float64_ones(data, gap):
     assert (np.abs(scores - expected) <= 2.0**-22 * (gap > 0).sum(1) + 2.0**-24 * expected).all()
 
 
+def default_picks(data, scores, budget):
+    """The definition, slow: each pick is the row that covers most of the half of the pool with the least scores."""
+    emb = data.img_emb.astype(np.float64)
+    emb /= np.linalg.norm(emb, axis=1, keepdims=True)
+    kernel = np.exp((emb @ emb.T - 1) / 0.4)
+    wanted = scores <= np.sort(scores)[(len(scores) - 1) // 2]
+    covered, picks = np.zeros(len(emb)), []
+    for _ in range(budget):
+        gain = np.maximum(kernel - covered, 0) @ wanted
+        gain[picks] = -1
+        picks.append(int(gain.argmax()))
+        covered = np.maximum(covered, kernel[picks[-1]])
+    return picks
+
+
 def test_run_writes_the_picture(tmp_path, capsys, data, gap):
     output = tmp_path / "demo.svg"
     demo.run(output)
@@ -89,13 +104,19 @@ def test_run_writes_the_picture(tmp_path, capsys, data, gap):
     assert str(output) in printed
     assert "pairs/s" in printed
     assert "GFLOP/s" in printed
-    best = np.maximum(gap, 0).sum(1).argmax()
+    assert "docs/active_learning.md" in printed
+    scores = np.maximum(gap, 0).sum(1)
+    best = scores.argmax()
     assert data.names[best] in printed
+    picks = default_picks(data, scores, demo.N_NEXT)
+    assert ", ".join(data.names[i] for i in picks) in printed
 
     root = ElementTree.parse(output).getroot()
     assert root.tag == f"{SVG}svg"
     images = root.findall(f"{SVG}image")
-    assert len(images) == demo.N_ROWS * (1 + demo.N_MISTAKES)
+    assert len(images) == demo.N_ROWS * (1 + demo.N_MISTAKES) + demo.N_NEXT
+    shown = [base64.b64decode(image.attrib["href"].partition(",")[2]) for image in images[-demo.N_NEXT :]]
+    assert shown == [data.thumbnails[i] for i in picks]
     for image in images:
         prefix, _, encoded = image.attrib["href"].partition(",")
         assert prefix == "data:image/png;base64"
@@ -196,9 +217,12 @@ def test_export_makes_the_folder_of_the_picture(tmp_path):
 def test_picture_escapes_text_and_clips_bars():
     mistake = _picture.Mistake("<script>&\"'", similarity=0.1, own_similarity=0.05, thumbnail=PNG_SIGNATURE)
     row = _picture.Row(1, "a < b & c", 1.0, 1, PNG_SIGNATURE, [mistake])
-    root = ElementTree.fromstring(_picture.draw([row], "x & y", "<b>", 0.2))
+    picks = _picture.Picks("'next' & >", "why", ["</text>"], [PNG_SIGNATURE])
+    root = ElementTree.fromstring(_picture.draw([row], picks, "x & y", "<b>", 0.2))
     texts = ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
-    assert {"a < b & c", "<script>&\"'", "x & y", "<b>", "hard negative of 1 text"} <= set(texts)
+    assert {"a < b & c", "<script>&\"'", "x & y", "<b>", "hard negative of 1 text", "'next' & >", "</text>"} <= set(
+        texts
+    )
     assert all(float(rect.attrib["width"]) >= 0 for rect in root.iter(f"{SVG}rect"))
 
 

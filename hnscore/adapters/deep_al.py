@@ -2,10 +2,12 @@
 
     class HardNegatives(HNScoreStrategy, Strategy):  # ASCMR: a pool of images and texts
         margin = 0.1
-        selection = {"method": "repulsive", "regularization": 0.5}
+
+    class HardestFirst(HNScoreStrategy, Strategy):  # as the paper on hard negatives picks
+        prefer = "hard"
+        selection = {"method": "top"}
 
     class Cover(HNScoreStrategy, Strategy):  # BADGE, deep-active-learning: one modality, no scores
-        selection = {"method": "coverage"}
         returns = "indices"
 
 The host constructs it, trains and calls ``query(n)`` as it does with its own strategies.
@@ -22,11 +24,14 @@ from numpy.typing import NDArray
 import hnscore
 from hnscore._arrays import choice, is_tensor
 
-_WITHOUT_SCORES = ("coverage", "herding")
+_WITHOUT_SCORES = ("auto", "coverage", "herding")
 
 
 class HNScoreStrategy:
     """Picks by `hnscore.select`; where the pool has images and texts, from `hnscore.score`.
+
+    The defaults are what made the better training set on real data, picks that cover the images that are the *least*
+    hard negatives; the hardest ones were worse than random picks (docs/active_learning.md).
 
     Attributes
     ----------
@@ -34,8 +39,13 @@ class HNScoreStrategy:
         Of `hnscore.score`.
     score_options : mapping
         Further keywords of `hnscore.score`, for example ``{"weight": "count"}``.
+    prefer : {"easy", "hard"}
+        Whether low or high hard-negative scores are better: "easy" takes the negative of the score. The method
+        "coverage" wants scores of at least 0, and so "hard".
     selection : mapping
-        Keywords of `hnscore.select`: its method and what that needs. Arrays are per row of the pool.
+        Keywords of `hnscore.select`: its method, by default "auto", and what that needs. Arrays are per row of the
+        pool. Give "embeddings" where you have features that no label has shaped: they are the better ones to cover,
+        and without them it is the model's embeddings of this round.
     returns : {"tuple", "indices"}
         What `query` returns: ``(pool indices, None, None, None, positions among the unlabeled, None)`` for ASCMR and
         ALFA-Mix, or the pool indices alone for BADGE and deep-active-learning; best first.
@@ -43,7 +53,8 @@ class HNScoreStrategy:
 
     margin: ClassVar[float] = 0.2
     score_options: ClassVar[Mapping[str, Any]] = {}
-    selection: ClassVar[Mapping[str, Any]] = {"method": "top"}
+    prefer: ClassVar[str] = "easy"
+    selection: ClassVar[Mapping[str, Any]] = {}
     returns: ClassVar[str] = "tuple"
 
     # What the host has; `dataset` and `get_embeddings` are those of deep-active-learning since 2021.
@@ -60,6 +71,7 @@ class HNScoreStrategy:
     def query(self, n: int) -> Any:
         """The next n rows of the pool to label."""
         choice("returns", self.returns, ("tuple", "indices"))
+        choice("prefer", self.prefer, ("easy", "hard"))
         labeled = np.asarray(self.dataset.labeled_idxs if hasattr(self, "dataset") else self.idxs_lb, np.bool_)
         known, unlabeled = np.flatnonzero(labeled), np.flatnonzero(~labeled)
         img_emb, txt_emb = self.embed_pool()
@@ -94,15 +106,17 @@ class HNScoreStrategy:
     ) -> Any:
         """Scores of the unlabeled rows, higher is better, (n_unlabeled,); None for a selection without scores.
 
-        Here, how hard a negative an unlabeled image is for the labeled texts, measured against their own images.
-        Override it for other scores, and always where there is one modality and the selection needs scores.
+        Here, how hard a negative an unlabeled image is for the labeled texts, measured against their own images;
+        the negative of that where `prefer` is "easy". Override it for other scores, and always where there is one
+        modality and the selection needs scores.
         """
         if txt_emb is not None:
             reference = img_emb[labeled]
-            return hnscore.score(
+            hardness = hnscore.score(
                 img_emb[unlabeled], txt_emb[labeled], self.margin, reference=reference, **self.score_options
             )
-        if self.selection.get("method") in _WITHOUT_SCORES:
+            return hardness if self.prefer == "hard" else -hardness
+        if self.selection.get("method", "auto") in _WITHOUT_SCORES:
             return None
         raise NotImplementedError(
             f"{type(self).__name__}.score_pool must be overridden where the pool has one modality, of which there are "
