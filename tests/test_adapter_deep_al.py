@@ -136,6 +136,15 @@ def test_ascmr_covers_the_least_hard_half() -> None:
     np.testing.assert_array_equal(ascmr(HNScoreStrategy).query(7)[0], expected)
 
 
+def test_easy_scores_can_weigh_a_coverage() -> None:
+    lb, hard = labeled_mask(), expected_scores()
+    weights = np.zeros(N)
+    weights[~lb] = hard.max() - hard
+    expected = hnscore.select(weights, 7, embeddings=IMG.numpy(), labeled=np.flatnonzero(lb), method="coverage")
+    picks = ascmr(type("Mine", (HNScoreStrategy,), {"selection": {"method": "coverage"}})).query(7)[0]
+    np.testing.assert_array_equal(picks, expected)
+
+
 def test_the_easiest_first() -> None:
     picks = ascmr(type("Mine", (HNScoreStrategy,), {"selection": {"method": "top"}})).query(7)[4]
     np.testing.assert_array_equal(picks, np.argsort(expected_scores(), kind="stable")[:7])

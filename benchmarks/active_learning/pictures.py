@@ -65,8 +65,8 @@ def layout(features: Array) -> Array:
 def draw_map(arm: Arm, picks: Picks, place: Array, strategies: list[str]) -> Figure:
     """Small multiples of one map of the pool, a strategy each."""
     style = styles(strategies)
-    columns = min(4, len(picks))
-    rows = -(-len(picks) // columns)
+    rows = -(-len(picks) // 4)
+    columns = -(-len(picks) // rows)
     figure = Figure(figsize=(2.7 * columns, 2.85 * rows + 0.3), layout="constrained")
     figure.suptitle(
         f"{arm.name}: picks of the first round (seed {arm.first_seed}) in the pool, t-SNE of its frozen features; "

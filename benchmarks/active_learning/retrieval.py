@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,22 +12,15 @@ from recall import recalls
 from tasks import Array, Rows, Task, Trained, View
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from training import Steps, minimise
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How the dual encoder is trained: chosen on the dev part with random picks, and the same for every strategy.
-
-    At the end of the schedule the dev part is as good as at its best, so nothing is stopped early.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Schedule(Steps):
+    """Of the dual encoder. A batch is of images, with all their labeled texts."""
 
     loss: str = "infonce"  # or "triplet"
     dim: int = 512
-    batch: int = 128  # images, with all their labeled texts
-    epochs: int = 10
-    least_steps: int = 100
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
     dropout: float = 0.5
     temperature: float = 0.07
     margin: float = 0.2
@@ -114,35 +106,19 @@ def fit(encoder: DualEncoder, img: Tensor, txt: Tensor, texts: Rows, owner: Rows
     """Train on the pairs of these texts with their images; in evaluation mode afterwards."""
     images = np.unique(owner[texts])
     texts_of = _texts_of(images, owner[texts])
-    n_batches = max(1, round(len(images) / schedule.batch))
-    epochs = max(schedule.epochs, -(-schedule.least_steps // n_batches))
-    optimizer = torch.optim.AdamW(
-        encoder.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
-    )
-    rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, schedule.learning_rate, total_steps=epochs * n_batches, pct_start=0.1
-    )
-    for batch in _batches(len(images), n_batches, epochs):
-        rows = np.concatenate([texts_of[i] for i in batch])
-        own = torch.from_numpy(np.repeat(np.arange(len(batch)), [len(texts_of[i]) for i in batch]))
-        similarity = (
-            normalize(encoder.img(img[images[batch]]), dim=1) @ normalize(encoder.txt(txt[texts[rows]]), dim=1).T
-        )
-        loss = (
-            infonce(similarity, own, schedule.temperature)
-            if schedule.loss == "infonce"
-            else triplet(similarity, own, schedule.margin)
-        )
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        rate.step()
-    return encoder.eval()
 
+    def loss(batch: Tensor) -> Tensor:
+        of_image = [texts_of[i] for i in batch]
+        own = torch.from_numpy(np.repeat(np.arange(len(batch)), [len(rows) for rows in of_image]))
+        img_emb = normalize(encoder.img(img[images[batch.numpy()]]), dim=1)
+        txt_emb = normalize(encoder.txt(txt[texts[np.concatenate(of_image)]]), dim=1)
+        similarity = img_emb @ txt_emb.T
+        if schedule.loss == "infonce":
+            return infonce(similarity, own, schedule.temperature)
+        return triplet(similarity, own, schedule.margin)
 
-def _batches(n: int, n_batches: int, epochs: int) -> Iterator[Rows]:
-    for _ in range(epochs):
-        yield from (b.numpy() for b in torch.randperm(n).tensor_split(n_batches))
+    minimise(encoder, loss, len(images), schedule)
+    return encoder
 
 
 def infonce(similarity: Tensor, own: Tensor, temperature: float) -> Tensor:

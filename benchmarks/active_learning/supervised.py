@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,26 +12,23 @@ from labels import LabeledPairs, load_pairs
 from tasks import Array, Rows, Task, Trained, View
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, normalize, softplus
+from training import Steps, minimise
 
 import hnscore
 from hnscore.nn import GaussianPairs
 from hnscore.nn.loss import distances
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How the model is trained: chosen on the dev part with random picks, and the same for every strategy.
+@dataclass(frozen=True, kw_only=True)
+class Schedule(Steps):
+    """Of the Gaussian heads. A batch is of pairs."""
 
-    Nothing is stopped early.
-    """
-
-    dim: int = 64
-    hidden: int = 256
     batch: int = 64
     epochs: int = 20
     least_steps: int = 300
     learning_rate: float = 2e-3
-    weight_decay: float = 0.01
+    dim: int = 64
+    hidden: int = 256
     dropout: float = 0.5
     matching_weight: float = 3.0
     prior_weight: float = 0.01
@@ -114,15 +110,8 @@ def fit(
     """
     torch.manual_seed(seed)
     model = GaussianHeads(img.shape[1], txt.shape[1], labels.shape[1], schedule)
-    n_batches = max(1, round(len(labeled) / schedule.batch))
-    epochs = max(schedule.epochs, -(-schedule.least_steps // n_batches))
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
-    )
-    rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, schedule.learning_rate, total_steps=epochs * n_batches, pct_start=0.1
-    )
-    for batch in batches(len(labeled), n_batches, epochs):
+
+    def loss(batch: Tensor) -> Tensor:
         rows = labeled[batch]
         pairs = model(img[rows], txt[rows])
         loss = classification(model, pairs, labels[rows], multi_label) + schedule.prior_weight * prior(pairs)
@@ -130,16 +119,10 @@ def fit(
         if schedule.pair_weight:
             some = torch.randint(len(img), (2 * schedule.batch,))
             loss = loss + schedule.pair_weight * pairing(model(img[some], txt[some]))
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        rate.step()
-    return model.eval()
+        return loss
 
-
-def batches(n: int, n_batches: int, epochs: int) -> Iterator[Tensor]:
-    for _ in range(epochs):
-        yield from torch.randperm(n).tensor_split(n_batches)
+    minimise(model, loss, len(labeled), schedule)
+    return model
 
 
 def classification(model: GaussianHeads, pairs: GaussianPairs, labels: Tensor, multi_label: bool) -> Tensor:

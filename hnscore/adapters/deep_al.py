@@ -40,8 +40,7 @@ class HNScoreStrategy:
     score_options : mapping
         Further keywords of `hnscore.score`, for example ``{"weight": "count"}``.
     prefer : {"easy", "hard"}
-        Whether low or high hard-negative scores are better: "easy" takes the negative of the score. The method
-        "coverage" wants scores of at least 0, and so "hard".
+        Whether low or high hard-negative scores are better: "easy" takes by how much a score is below the highest.
     selection : mapping
         Keywords of `hnscore.select`: its method, by default "auto", and what that needs. Arrays are per row of the
         pool. Give "embeddings" where you have features that no label has shaped: they are the better ones to cover,
@@ -106,16 +105,16 @@ class HNScoreStrategy:
     ) -> Any:
         """Scores of the unlabeled rows, higher is better, (n_unlabeled,); None for a selection without scores.
 
-        Here, how hard a negative an unlabeled image is for the labeled texts, measured against their own images;
-        the negative of that where `prefer` is "easy". Override it for other scores, and always where there is one
-        modality and the selection needs scores.
+        Here, how hard a negative an unlabeled image is for the labeled texts, measured against their own images, or how
+        much less hard than the hardest where `prefer` is "easy". Override it for other scores, and always where there
+        is one modality and the selection needs scores.
         """
         if txt_emb is not None:
             reference = img_emb[labeled]
             hardness = hnscore.score(
                 img_emb[unlabeled], txt_emb[labeled], self.margin, reference=reference, **self.score_options
             )
-            return hardness if self.prefer == "hard" else -hardness
+            return hardness if self.prefer == "hard" else hardness.max(initial=0) - hardness  # at least 0
         if self.selection.get("method", "auto") in _WITHOUT_SCORES:
             return None
         raise NotImplementedError(
