@@ -240,13 +240,13 @@ def full_view(seed: int = 0) -> View:
         return random.normal(size=shape).astype(np.float32)
 
     labeled = random.choice(150, 20, replace=False)
-    logits = normal(150, 5)
+    logits = normal(2, 150, 5)
     return View(
         labeled,
         {"features": normal(150, 12), "joint": normal(150, 8)},
         other_emb=normal(40, 8),
         other_owner=np.repeat(labeled, 2),
-        probabilities=np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True),
+        probabilities=np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True),
         gaussians=(normal(150, 8), np.exp(normal(150, 8)), normal(150, 8), np.exp(normal(150, 8))),
     )
 
@@ -254,7 +254,7 @@ def full_view(seed: int = 0) -> View:
 HARD = {"kind": "hard_negative"}
 KINDS = {
     **{f"score {kind}": ({"kind": kind}, {"method": "top"}) for kind in strategies.SCORES},
-    **{f"select {m}": (HARD, {"method": m}) for m in strategies.SELECTIONS if m not in ("badge", "budgeted")},
+    **{f"select {m}": (HARD, {"method": m}) for m in strategies.SELECTIONS if m != "budgeted"},
     **{f"reference {r}": ({**HARD, "reference": r}, {"method": "top"}) for r in ("pool_max", "hardest")},
     **{
         f"reference {r}": ({**HARD, "reference": r, "reference_k": 3}, {"method": "top"}) for r in ("topk", "minibatch")
