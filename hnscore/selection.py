@@ -156,6 +156,7 @@ def select(
     choice("method", method, _METHODS)
     auto = method == "auto"
     if auto:
+        given_for(method, "scores or embeddings", scores is not None or embeddings is not None)
         method = "top" if embeddings is None else "coverage"
     given_for(method, "scores", scores is not None or method in _WITHOUT_SCORES)
     given_for(method, "embeddings", embeddings is not None or (method not in _COMPARING and scores is not None))
