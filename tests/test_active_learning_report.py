@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -317,3 +318,16 @@ def test_unknown_names_are_told(made, tmp_path, monkeypatch, module, option):
     path, _, store, _ = made
     with pytest.raises(SystemExit, match=f"--{option}: unknown nobody"):
         run(monkeypatch, module, path, "--results", store.folder, "--output", tmp_path, f"--{option}", "nobody")
+
+
+RECORDS = Path(__file__).parents[1] / "benchmarks" / "results" / "active_learning"
+
+
+@pytest.mark.parametrize("folder", sorted(p.parent.name for p in RECORDS.glob("*/results.csv")))
+def test_tables_of_record_are_of_the_results_beside_them(folder, tmp_path):
+    experiment = config.read(RECORDS.parents[1] / "active_learning" / "configs" / f"{folder}.toml")
+    store = Store(tmp_path / folder)
+    shutil.copytree(RECORDS / folder, store.folder)
+    with store.writing(experiment):  # told where the results are of other settings
+        page = (RECORDS / "README.md").read_text(encoding="utf-8")
+        assert report.summary(store.rows(), experiment).replace("## ", "### ") in page
