@@ -175,7 +175,7 @@ def picks(results: Path) -> dict[str, bytes]:
 
 
 def finish(process: "subprocess.Popen[str]") -> None:
-    out, _ = process.communicate(timeout=300)
+    out, _ = process.communicate(timeout=900)
     assert process.returncode == 0, out
     assert "## smoke" in out
 
