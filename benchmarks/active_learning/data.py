@@ -33,6 +33,11 @@ class FeatureSet:
     """(n_txt,) empty where the folder has none."""
 
 
+def normalized(emb: NDArray[Any]) -> Array:
+    """Rows of norm 1."""
+    return np.asarray(emb / np.maximum(np.linalg.norm(emb, axis=1, keepdims=True), 1e-12), np.float32)
+
+
 def find(name: str) -> Path:
     """The folder of a data set: a name under HNSCORE_DATA, or else a path."""
     of_data = Path(os.environ.get("HNSCORE_DATA", ".")) / name

@@ -20,6 +20,7 @@ import data
 import loop
 import numpy as np
 from config import Arm, Experiment
+from data import normalized
 from numpy.typing import NDArray
 from store import Store
 from tasks import Array, Rows, View
@@ -45,10 +46,6 @@ MEASURES = {
     "skewness": "of how often free items are among the 10 nearest of a labeled text",
 }
 """The first three of every round; the others of the first, whose model all strategies share."""
-
-
-def normalized(emb: NDArray[Any]) -> Array:
-    return np.asarray(emb / np.maximum(np.linalg.norm(emb, axis=1, keepdims=True), 1e-12), np.float32)
 
 
 def redundancy(x: Array) -> float:

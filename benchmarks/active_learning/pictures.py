@@ -14,6 +14,7 @@ import config
 import loop
 import numpy as np
 from config import Arm, Experiment
+from data import normalized
 from matplotlib.figure import Figure
 from PIL import Image
 from plots import styles
@@ -55,8 +56,7 @@ def layout(features: Array) -> Array:
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
-    x = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    x = PCA(min(50, *x.shape), random_state=0).fit_transform(x)
+    x = PCA(min(50, *features.shape), random_state=0).fit_transform(normalized(features))
     perplexity = min(30, (len(x) - 1) / 3)
     y = TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(x)
     return np.asarray((y - y.min(axis=0)) / np.ptp(y, axis=0), np.float32)

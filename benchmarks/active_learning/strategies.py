@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from data import normalized
 from numpy.typing import NDArray
 from options import check
 from scipy.special import xlogy
@@ -115,8 +116,8 @@ def _hard_negative(
 def _clusters(emb: NDArray[Any], n_clusters: int, random: np.random.Generator) -> Rows:
     from sklearn.cluster import KMeans
 
-    x = emb / np.linalg.norm(emb, axis=1, keepdims=True)
-    return np.asarray(KMeans(n_clusters, n_init=1, random_state=int(random.integers(2**31))).fit_predict(x), np.int64)
+    model = KMeans(n_clusters, n_init=1, random_state=int(random.integers(2**31)))
+    return np.asarray(model.fit_predict(normalized(emb)), np.int64)
 
 
 def _density(view: View, random: np.random.Generator, *, space: str = "features", **keywords: Any) -> Scores:
@@ -211,7 +212,7 @@ def _goes_to(method: str) -> list[Callable[..., Any]]:
 
 def _typiclust(emb: NDArray[Any], labeled: Rows, budget: int, random: np.random.Generator, *, most: int = 500) -> Rows:
     """TypiClust (Hacohen, Dekel, Weinshall 2022): the most typical item of each of the largest uncovered clusters."""
-    x = emb / np.linalg.norm(emb, axis=1, keepdims=True)
+    x = normalized(emb)
     n_clusters = min(len(labeled) + budget, most)
     cluster = _clusters(emb, n_clusters, random)
     typical = np.empty(len(x))

@@ -1,6 +1,6 @@
 """A query strategy for deep-active-learning repositories, as a mixin that stands before the host's own `Strategy`.
 
-    class HardNegatives(HNScoreStrategy, Strategy):  # ASCMR: a pool of images and texts
+    class CoverPairs(HNScoreStrategy, Strategy):  # ASCMR: a pool of images and texts
         margin = 0.1
 
     class HardestFirst(HNScoreStrategy, Strategy):  # as the paper on hard negatives picks
