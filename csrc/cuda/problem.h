@@ -1,0 +1,103 @@
+// What a kernel receives: plain data in device memory, no owner, no container. One struct for every recipe.
+//
+// Units are those of core/problem.h, but for the scale of packed rows: x'_i = x_i 2^-e_i has a norm in [1, 2) as float,
+// in [2^10, 2^11) as half (so that no value that matters is subnormal there), and is x_i itself where the caller's
+// memory is read. Whatever the scale,
+//     acc = x'_i . t'_j,   s_ij = acc / (m_i m_j),   gap' = acc - m_i tau'_j = m_i m_j (s_ij - tau_j),   tau'_j = tau_j m_j
+// and acc is off by at most  norm_i norm_j (error_i + error_j + error_i error_j + p.rounding):  what packing lost of the
+// two rows, relative to their norms, and what the sum of products lost.
+#pragma once
+
+#include <cstdint>
+
+#include "core/problem.h"
+#include "cuda/gpu.h"
+
+namespace hnscore::gpu {
+
+// Columns are added up in chunks of this many, whatever the grid: the same bits for any split of the work.
+constexpr int64_t kChunkColumns = 8192;
+
+// Stands for the threshold of a column that never counts: times any m it is beyond every acc.
+constexpr float kNever = 0x1p100f;
+
+// Embeddings in device memory. Row i of the call is row pick[i] of the view, or row i.
+struct Rows {
+    View view;
+    const int64_t* pick;
+    int64_t count;
+};
+
+// What is known of a row besides its packed values.
+struct RowFacts {
+    double root;    // s = dot / (root_i root_j), dot of the values that decide: the caller's, or the packed ones
+    float m, m_low;
+    float norm;     // |x'|, not below it; NaN: a bad row, which never counts; inf: pairs are decided one by one
+    float error;    // |x' - packed| / |x'|, not below it
+};
+
+struct ColumnFacts {
+    float tau;     // tau'_j; kNever for the padding
+    float second;  // what float32 leaves of tau'_j; for a top recipe m_j
+    float scale;   // 1 / m_j
+    float norm;    // 0 for the padding
+};
+
+struct TopEntry {
+    double key;
+    int64_t column;
+};
+
+struct Problem {
+    // Rows of this launch and all columns, packed: [row][pitch bytes], `depth` elements of which are in use, 16-byte
+    // aligned. Rows and columns beyond n_rows and n_cols need not exist.
+    const void *row_values, *col_values;
+    int64_t row_pitch, col_pitch;
+    int64_t n_rows, n_cols;
+    int64_t depth;
+    const RowFacts *row_facts, *col_rows;  // [n_rows], [n_cols]
+    const ColumnFacts* col_facts;          // [n_cols rounded up to whole tiles of 256]
+    const float* col_error;                // the largest error_j
+    float rounding;                        // see above
+
+    // The values that decide pairs which acc cannot: row i of this launch is row first_row + i there, and has that
+    // index in the arrays of the rules; likewise columns.
+    Rows rows, cols;
+    int64_t first_row, first_col;
+    bool cosine;
+
+    // Work items: row block b, columns of chunks [i * chunks_per_item, (i + 1) * chunks_per_item).
+    int64_t row_blocks, chunks, chunks_per_item;
+
+    // Which pairs count (cpu/engine.h: Rules), and what they weigh.
+    const double* tau;  // by column
+    const double* max_similarity;
+    bool max_similarity_of_rows;
+    const int64_t *row_group, *col_group;
+    bool negative_groups_differ;  // one side is signed, the other is not: equal bits are then no equal labels
+    const int64_t *row_owner, *col_owner;
+    const double* kth_value;
+    const int64_t* kth_row;
+    Recipe weight;
+    double temperature;
+
+    // Sums: [chunk][row of this launch]. Top recipes: [item of the row][row of this launch][k], kept from launch to
+    // launch.
+    double* partial;
+    TopEntry* top;
+    int64_t k;
+    bool keys_are_gaps;
+
+    // Two kernels are launched where the device is to choose one: this one runs if (*hits > hits_limit) == if_many.
+    const int* hits;
+    int hits_limit;
+    bool if_many;
+
+    int64_t* wide;  // [warp of the grid][kWideLimbs]: room for sums that float64 cannot round
+
+    HNSCORE_BOTH bool filtered() const { return max_similarity || row_group || row_owner || kth_value; }
+    HNSCORE_BOTH int64_t items_per_block() const { return (chunks + chunks_per_item - 1) / chunks_per_item; }
+    HNSCORE_BOTH int64_t items() const { return row_blocks * items_per_block(); }
+};
+
+}  // namespace hnscore::gpu
