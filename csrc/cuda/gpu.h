@@ -1,5 +1,6 @@
 // What a kernel is written in: one name for each thing that a GPU thread can do. On a device they are instructions, in
-// tests with -DHNSCORE_EMULATE functions of an emulator, so that the same kernel source runs on a machine without a GPU.
+// tests with -DHNSCORE_EMULATE functions of an emulator, so that the same kernel source runs on a machine without a
+// GPU.
 #pragma once
 
 namespace hnscore::gpu {

@@ -18,6 +18,9 @@ namespace hnscore::gpu {
 // Columns are added up in chunks of this many, whatever the grid: the same bits for any split of the work.
 constexpr int64_t kChunkColumns = 8192;
 
+// Warps of a block, at most.
+constexpr int kMostWarps = 12;
+
 // Stands for the threshold of a column that never counts: times any m it is beyond every acc.
 constexpr float kNever = 0x1p100f;
 
@@ -93,7 +96,7 @@ struct Problem {
     int hits_limit;
     bool if_many;
 
-    int64_t* wide;  // [warp of the grid][kWideLimbs]: room for sums that float64 cannot round
+    int64_t* wide;  // [block of the grid][kMostWarps][WideSum::kLimbs]: room for sums that float64 cannot round
 
     HNSCORE_BOTH bool filtered() const { return max_similarity || row_group || row_owner || kth_value; }
     HNSCORE_BOTH int64_t items_per_block() const { return (chunks + chunks_per_item - 1) / chunks_per_item; }
