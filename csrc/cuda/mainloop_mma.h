@@ -45,19 +45,23 @@ HNSCORE_DEVICE void copy_step(uint32_t to, const void* values, int64_t pitch, in
 template <int64_t kChunk>
 struct MmaCopies {
     const Problem& p;
+    const Work work;
     int stages, stage = 0, step = 0;
-    int64_t index;
+    uint32_t index;
     Item item;
     int64_t col;
 
-    HNSCORE_DEVICE MmaCopies(const Problem& problem, int n) : p(problem), stages(n), index(block()) {
-        item = item_at(p, index, kChunk);
-        col = item.first_col;
-    }
+    HNSCORE_DEVICE MmaCopies(const Problem& problem, int n)
+        : p(problem),
+          work(problem),
+          stages(n),
+          index(block()),
+          item(work.item(p, index, kChunk)),
+          col(item.first_col) {}
     HNSCORE_DEVICE void next() {
-        if (index < p.items()) {
+        if (index < work.items) {
             const uint32_t rows = shared_address(shared()) + stage * kMmaStageBytes;
-            copy_step(rows, p.row_values, p.row_pitch, p.n_rows, item.row_block * kMmaRows, p.depth, step);
+            copy_step(rows, p.row_values, p.row_pitch, p.n_rows, int64_t{kMmaRows} * item.row_block, p.depth, step);
             copy_step(rows + kMmaRows * 128, p.col_values, p.col_pitch, p.n_cols, col, p.depth, step);
             stage = stage + 1 < stages ? stage + 1 : 0;
             advance();
@@ -71,7 +75,7 @@ struct MmaCopies {
         col += kMmaCols;
         if (col < item.end_col) return;
         index += blocks();
-        item = item_at(p, index, kChunk);
+        item = work.item(p, index, kChunk);
         col = item.first_col;
     }
 };
@@ -111,9 +115,9 @@ mma_kernel(const HNSCORE_GRID_CONSTANT Problem p) {
     MmaCopies<kChunk> copies(p, stages);
     for (int i = 1; i < stages; ++i) copies.next();
     int stage = 0;
-    for (int64_t i = block(); i < p.items(); i += blocks()) {
-        const Item item = item_at(p, i, kChunk);
-        Epilogue epilogue(p, item.part, item.row_block * kMmaRows + warp * 32, scratch);
+    for (uint32_t i = block(); i < copies.work.items; i += blocks()) {
+        const Item item = copies.work.item(p, i, kChunk);
+        Epilogue epilogue(p, item.part, int64_t{kMmaRows} * item.row_block + warp * 32, scratch);
         for (int64_t col = item.first_col; col < item.end_col; col += kMmaCols) {
             float acc[2][kMmaCols / 8][4] = {};
             for (int step = 0; step * int64_t{kMmaStep} < p.depth; ++step) {

@@ -78,15 +78,18 @@ HNSCORE_DEVICE uint64_t matrix_descriptor(uint32_t address) {
 template <int64_t kChunk, class Head>
 HNSCORE_DEVICE void wgmma_bring(const TensorMap& rows, const TensorMap& columns, const Problem& p,
                                 const WgmmaMemory& memory, Head& head) {
-    const int rank = cluster_rank(), clusters = blocks() / 2, half = kWgmmaCols / 2;
+    constexpr int half = kWgmmaCols / 2;
+    const int rank = cluster_rank();
+    const Work work(p);
     Ring ring(memory.stages), before = ring;  // the step to bring, and the same step of the tile before
     bool any_before = false;
-    for (int64_t i = block() / 2; i < p.items(); i += clusters) {
-        const Item item = item_at(p, i, kChunk);
+    for (uint32_t i = block() / 2; i < work.items; i += blocks() / 2) {
+        const Item item = work.item(p, i, kChunk);
         const int row = static_cast<int>(item.row_block * 2 + rank) * kWgmmaRows;
         for (int64_t col = item.first_col; col < item.end_col; col += kWgmmaCols) {
             const bool brings_rows = !memory.resident || col == item.first_col;
             const Ring first_step = ring;
+#pragma unroll 1  // four steps at once need more registers than this warp has
             for (int step = 0; step < memory.steps; ++step, ring.next(), before.next()) {
                 // All warps of both blocks have multiplied what the stage held: each producer writes to both blocks.
                 barrier_wait(&head.empty[ring.stage], ring.parity ^ 1);
@@ -116,9 +119,10 @@ HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, 
         if (lane < 2) barrier_arrive_remote(&head.empty[stage], lane);
     };
     Ring ring(memory.stages);
-    for (int64_t i = block() / 2; i < p.items(); i += blocks() / 2) {
-        const Item item = item_at(p, i, kChunk);
-        const int64_t row = (item.row_block * 2 + cluster_rank()) * kWgmmaRows + warp * 16;
+    const Work work(p);
+    for (uint32_t i = block() / 2; i < work.items; i += blocks() / 2) {
+        const Item item = work.item(p, i, kChunk);
+        const int64_t row = (int64_t{2} * item.row_block + cluster_rank()) * kWgmmaRows + warp * 16;
         Epilogue epilogue(p, item.part, row, head.scratch[warp]);
         for (int64_t col = item.first_col; col < item.end_col; col += kWgmmaCols) {
             float acc[1][kWgmmaCols / 8][4];

@@ -14,15 +14,25 @@ struct Shape {
 };
 
 struct Item {
-    int64_t row_block, part;
+    uint32_t row_block, part;
     int64_t first_col, end_col;
 };
 
-HNSCORE_BOTH Item item_at(const Problem& p, int64_t index, int64_t chunk_columns) {
-    const int64_t part = index % p.items_per_block(), columns = p.chunks_per_item * chunk_columns;
-    const int64_t first = part * columns, end = first + columns < p.n_cols ? first + columns : p.n_cols;
-    return {index / p.items_per_block(), part, first, end};
-}
+// The items of a problem, counted in 32 bits, in which a GPU divides by itself.
+struct Work {
+    uint32_t parts, items;
+
+    HNSCORE_BOTH explicit Work(const Problem& p) {
+        const auto chunks = static_cast<uint32_t>(p.chunks), each = static_cast<uint32_t>(p.chunks_per_item);
+        parts = (chunks + each - 1) / each;
+        items = static_cast<uint32_t>(p.row_blocks) * parts;
+    }
+    HNSCORE_BOTH Item item(const Problem& p, uint32_t index, int64_t chunk_columns) const {
+        const uint32_t part = index % parts;
+        const int64_t columns = p.chunks_per_item * chunk_columns, first = part * columns, end = first + columns;
+        return {index / parts, part, first, end < p.n_cols ? end : p.n_cols};
+    }
+};
 
 // Whether a tile that ends before column `end` is the last of its chunk or of the item.
 HNSCORE_BOTH bool ends_chunk(const Item& item, int64_t end, int64_t chunk_columns) {
