@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <chrono>
+#include <sstream>
 
 #include "core/team.h"
 #include "cpu/dispatch.h"
@@ -21,6 +22,13 @@ std::string compiler() {
 #endif
 }
 
+std::vector<std::string> cuda_archs() {
+    std::istringstream names(HNSCORE_CUDA_ARCHS);
+    std::vector<std::string> archs;
+    for (std::string name; std::getline(names, name, ' ');) archs.push_back(name);
+    return archs;
+}
+
 py::dict config() {
     py::dict d;
     d["version"] = HNSCORE_VERSION;
@@ -30,7 +38,9 @@ py::dict config() {
     d["targets_supported"] = hnscore::supported_targets();
     d["target"] = hnscore::current_target().name;
     d["processors"] = hnscore::available_processors();
-    d["cuda"] = false;
+    const std::vector<std::string> archs = cuda_archs();
+    d["cuda"] = !archs.empty();
+    d["cuda_archs"] = archs;
     d["cuda_reason"] = HNSCORE_CUDA_REASON;
     return d;
 }
