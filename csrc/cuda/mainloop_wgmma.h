@@ -16,45 +16,48 @@
 
 namespace hnscore::gpu {
 
-constexpr int kWgmmaRows = 128, kWgmmaCols = 256, kWgmmaStep = 64;
-constexpr int kSwizzleBytes = 128;  // of a row, a step; rows lie as many bytes apart
-constexpr int kRowsBytes = kWgmmaRows * kSwizzleBytes, kColsBytes = kWgmmaCols * kSwizzleBytes;
-constexpr int kResidentSteps = 8, kMaxStages = 8, kMinStages = 2;
-constexpr int kConsumerWarps = 8;
-constexpr int kHeadBytes = 2048;
+struct WgmmaShape {
+    static constexpr int kRows = 128, kColumns = 256;  // of a block; a cluster has twice the rows
+    static constexpr int kThreads = 384, kConsumerWarps = 8;
+    static constexpr int kStep = 64, kPitch = 2 * kStep;  // values of depth, and their bytes
+    static constexpr int kRowsBytes = kRows * kPitch, kColumnsBytes = kColumns * kPitch;
+    static constexpr int kResidentSteps = 8, kMinStages = 2, kMaxStages = 8;
+    static constexpr int kHeadBytes = 2048;
+
+    // What to ask for, 0 where this depth does not fit: as many stages as there is room for.
+    static int shared_bytes(int64_t depth, int limit);
+};
 
 // Shared memory: the head, rows that stay, stages. Operands begin at multiples of 1024 bytes, as the swizzle demands.
 template <class Scratch>
 struct WgmmaHead {
-    uint64_t full[kMaxStages], empty[kMaxStages];
-    Scratch scratch[kConsumerWarps];
+    uint64_t full[WgmmaShape::kMaxStages], empty[WgmmaShape::kMaxStages];
+    Scratch scratch[WgmmaShape::kConsumerWarps];
 };
 
-struct WgmmaMemory {
+struct WgmmaMemory : WgmmaShape {
     int steps;      // of the depth
     bool resident;  // rows stay for an item
     int stages;
 
-    HNSCORE_BOTH WgmmaMemory(int64_t depth, int limit)
-        : steps(static_cast<int>((depth + kWgmmaStep - 1) / kWgmmaStep)), resident(steps <= kResidentSteps) {
-        const int fit = (limit - kHeadBytes - resident_bytes()) / stage_bytes();
+    HNSCORE_BOTH WgmmaMemory(int64_t depth, int bytes)
+        : steps(static_cast<int>((depth + kStep - 1) / kStep)), resident(steps <= kResidentSteps) {
+        const int fit = (bytes - columns_at(0)) / stage_bytes();
         stages = fit < kMaxStages ? fit : kMaxStages;
     }
-    HNSCORE_BOTH int resident_bytes() const { return resident ? steps * kRowsBytes : 0; }
-    HNSCORE_BOTH int stage_bytes() const { return kColsBytes + (resident ? 0 : kRowsBytes); }
-    HNSCORE_BOTH int cols_at(int stage) const { return kHeadBytes + resident_bytes() + stage * stage_bytes(); }
-    HNSCORE_BOTH int rows_at(int stage, int step) const {
-        return resident ? kHeadBytes + step * kRowsBytes : cols_at(stage) + kColsBytes;
+    HNSCORE_BOTH int stage_bytes() const { return kColumnsBytes + (resident ? 0 : kRowsBytes); }
+    HNSCORE_BOTH int columns_at(int stage) const {
+        return kHeadBytes + (resident ? steps * kRowsBytes : 0) + stage * stage_bytes();
     }
-    HNSCORE_BOTH int bytes() const { return cols_at(stages); }
+    HNSCORE_BOTH int rows_at(int stage, int step) const {
+        return resident ? kHeadBytes + step * kRowsBytes : columns_at(stage) + kColumnsBytes;
+    }
 };
 
-inline int wgmma_shared_bytes(int64_t depth, int limit) {
+inline int WgmmaShape::shared_bytes(int64_t depth, int limit) {
     const WgmmaMemory memory(depth, limit);
-    return memory.stages < kMinStages ? 0 : memory.bytes();
+    return memory.stages < kMinStages ? 0 : memory.columns_at(memory.stages);
 }
-
-constexpr Shape kWgmmaShape{2 * kWgmmaRows, kWgmmaCols, 384, 2, wgmma_shared_bytes};
 
 // A place in the ring: the stage, and the parity of how often it has been used before.
 struct Ring {
@@ -71,22 +74,23 @@ struct Ring {
 // of groups, and the kind of swizzle. 16 values further along the depth the address is 2 units higher.
 HNSCORE_DEVICE uint64_t matrix_descriptor(uint32_t address) {
     return static_cast<uint64_t>((address & 0x3ffff) >> 4) | uint64_t{1} << 16 |
-           uint64_t{8 * kSwizzleBytes >> 4} << 32 | uint64_t{1} << 62;
+           uint64_t{8 * WgmmaShape::kPitch >> 4} << 32 | uint64_t{1} << 62;
 }
 
 // Brings all steps of all items of this cluster, in the order in which they are used.
 template <int64_t kChunk, class Head>
 HNSCORE_DEVICE void wgmma_bring(const TensorMap& rows, const TensorMap& columns, const Problem& p,
                                 const WgmmaMemory& memory, Head& head) {
-    constexpr int half = kWgmmaCols / 2;
+    using Shape = WgmmaShape;
+    constexpr int half = Shape::kColumns / 2;
     const int rank = cluster_rank();
     const Work work(p);
     Ring ring(memory.stages), before = ring;  // the step to bring, and the same step of the tile before
     bool any_before = false;
     for (uint32_t i = block() / 2; i < work.items; i += blocks() / 2) {
         const Item item = work.item(p, i, kChunk);
-        const int row = static_cast<int>(item.row_block * 2 + rank) * kWgmmaRows;
-        for (int64_t col = item.first_col; col < item.end_col; col += kWgmmaCols) {
+        const int row = static_cast<int>(item.row_block * 2 + rank) * Shape::kRows;
+        for (int64_t col = item.first_col; col < item.end_col; col += Shape::kColumns) {
             const bool brings_rows = !memory.resident || col == item.first_col;
             const Ring first_step = ring;
 #pragma unroll 1  // four steps at once need more registers than this warp has
@@ -98,11 +102,11 @@ HNSCORE_DEVICE void wgmma_bring(const TensorMap& rows, const TensorMap& columns,
                     barrier_wait(&head.empty[before.stage], before.parity);
                 uint64_t* full = &head.full[ring.stage];
                 // Announces the other producer's half too, which may come before: then the phase waits for this call.
-                barrier_expect(full, kColsBytes + (brings_rows ? kRowsBytes : 0));
+                barrier_expect(full, Shape::kColumnsBytes + (brings_rows ? Shape::kRowsBytes : 0));
                 if (brings_rows)
-                    tma_load(shared() + memory.rows_at(ring.stage, step), &rows, full, step * kWgmmaStep, row);
-                tma_load_multicast(shared() + memory.cols_at(ring.stage) + rank * half * kSwizzleBytes, &columns, full,
-                                   step * kWgmmaStep, static_cast<int>(col) + rank * half, 0b11);
+                    tma_load(shared() + memory.rows_at(ring.stage, step), &rows, full, step * Shape::kStep, row);
+                tma_load_multicast(shared() + memory.columns_at(ring.stage) + rank * half * Shape::kPitch,
+                                   &columns, full, step * Shape::kStep, static_cast<int>(col) + rank * half, 0b11);
             }
             before = first_step;
             any_before = true;
@@ -112,6 +116,7 @@ HNSCORE_DEVICE void wgmma_bring(const TensorMap& rows, const TensorMap& columns,
 
 template <class T, class Epilogue, int64_t kChunk, class Head>
 HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, Head& head) {
+    using Shape = WgmmaShape;
     const int warp = thread() / 32 - 4, lane = thread() % 32, group = warp / 4;
     const uint32_t base = shared_address(shared());
     // Every warp speaks for itself, to both producers: the end of its products is no end of another warp's.
@@ -122,17 +127,18 @@ HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, 
     const Work work(p);
     for (uint32_t i = block() / 2; i < work.items; i += blocks() / 2) {
         const Item item = work.item(p, i, kChunk);
-        const int64_t row = (int64_t{2} * item.row_block + cluster_rank()) * kWgmmaRows + warp * 16;
+        const int64_t row = (int64_t{2} * item.row_block + cluster_rank()) * Shape::kRows + warp * 16;
         Epilogue epilogue(p, item.part, row, head.scratch[warp]);
-        for (int64_t col = item.first_col; col < item.end_col; col += kWgmmaCols) {
-            float acc[1][kWgmmaCols / 8][4];
+        for (int64_t col = item.first_col; col < item.end_col; col += Shape::kColumns) {
+            float acc[1][Shape::kColumns / 8][4];
             auto& products = reinterpret_cast<float (&)[128]>(acc);
             int previous = 0;
             for (int step = 0; step < memory.steps; ++step, ring.next()) {
                 // The operands of this step have come; rows that stay came with a step of the first tile.
                 barrier_wait(&head.full[ring.stage], ring.parity);
-                const uint64_t a = matrix_descriptor(base + memory.rows_at(ring.stage, step) + group * kRowsBytes / 2);
-                const uint64_t b = matrix_descriptor(base + memory.cols_at(ring.stage));
+                const uint64_t a =
+                    matrix_descriptor(base + memory.rows_at(ring.stage, step) + group * Shape::kRowsBytes / 2);
+                const uint64_t b = matrix_descriptor(base + memory.columns_at(ring.stage));
                 // The epilogue of the tile before has read the accumulators that are now written anew.
                 wgmma_fence();
 #pragma unroll
@@ -151,25 +157,26 @@ HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, 
             for (int k = 0; k < 128; ++k) pin(products[k]);
             release(previous);
             epilogue.tile(acc, col);
-            if (ends_chunk(item, col + kWgmmaCols, kChunk)) epilogue.flush(col / kChunk);
+            if (ends_chunk(item, col + Shape::kColumns, kChunk)) epilogue.flush(col / kChunk);
         }
     }
 }
 
 template <class T, template <int, int> class E, int64_t kChunk = kChunkColumns>
-HNSCORE_KERNEL_CLUSTER2(384)
+HNSCORE_KERNEL_CLUSTER2(WgmmaShape::kThreads)
 wgmma_kernel(const HNSCORE_GRID_CONSTANT TensorMap rows, const HNSCORE_GRID_CONSTANT TensorMap columns,
              const HNSCORE_GRID_CONSTANT Problem p) {
-    using Epilogue = E<1, kWgmmaCols / 8>;
+    using Shape = WgmmaShape;
+    using Epilogue = E<1, Shape::kColumns / 8>;
     using Head = WgmmaHead<typename Epilogue::Scratch>;
-    static_assert(sizeof(Head) <= kHeadBytes && kChunk % kWgmmaCols == 0);
+    static_assert(sizeof(Head) <= Shape::kHeadBytes && kChunk % Shape::kColumns == 0);
     if (!is_chosen(p)) return;
     Head& head = *reinterpret_cast<Head*>(shared());
     const WgmmaMemory memory(p.depth, shared_size());
     if (thread() == 0) {
         for (int i = 0; i < memory.stages; ++i) {
             barrier_init(&head.full[i], 1);
-            barrier_init(&head.empty[i], 2 * kConsumerWarps);
+            barrier_init(&head.empty[i], 2 * Shape::kConsumerWarps);
         }
         fence_barrier_init();
     }

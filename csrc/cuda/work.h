@@ -6,13 +6,6 @@
 
 namespace hnscore::gpu {
 
-// What a tile loop is launched with.
-struct Shape {
-    int rows, cols;  // pairs of a tile; `rows` of all blocks of a cluster together
-    int threads, cluster;
-    int (*shared_bytes)(int64_t depth, int limit);  // 0: does not fit
-};
-
 struct Item {
     uint32_t row_block, part;
     int64_t first_col, end_col;
