@@ -44,10 +44,10 @@ HNSCORE_DEVICE void copy_step(uint32_t to, const void* values, int64_t pitch, in
 }
 
 // Copies all steps of all items of this block, one at a call, in the order in which they are used.
-template <int64_t kChunk>
+template <int64_t kPerChunk>
 struct MmaCopies {
     const Problem& p;
-    const Work work;
+    const Items items;
     int stages, stage = 0, step = 0;
     uint32_t index;
     Item item;
@@ -55,13 +55,13 @@ struct MmaCopies {
 
     HNSCORE_DEVICE MmaCopies(const Problem& problem, int n)
         : p(problem),
-          work(problem),
+          items(problem),
           stages(n),
           index(block()),
-          item(work.item(p, index, kChunk)),
+          item(items.item(p, index, kPerChunk)),
           col(item.first_col) {}
     HNSCORE_DEVICE void next() {
-        if (index < work.items) {
+        if (index < items.count) {
             const uint32_t rows = shared_address(shared()) + stage * MmaShape::kStageBytes;
             copy_step(rows, p.row_values, p.row_pitch, p.n_rows, int64_t{MmaShape::kRows} * item.row_block, p.depth,
                       step);
@@ -78,7 +78,7 @@ struct MmaCopies {
         col += MmaShape::kColumns;
         if (col < item.end_col) return;
         index += blocks();
-        item = work.item(p, index, kChunk);
+        item = items.item(p, index, kPerChunk);
         col = item.first_col;
     }
 };
@@ -105,23 +105,23 @@ HNSCORE_DEVICE void mma_step(float (&acc)[2][MmaShape::kColumns / 8][4], uint32_
     }
 }
 
-template <class T, template <int, int> class E, int64_t kChunk = kChunkColumns>
+template <class T, template <int, int> class E, int64_t kPerChunk = kChunkColumns>
 HNSCORE_KERNEL(MmaShape::kThreads)
 mma_kernel(const HNSCORE_GRID_CONSTANT Problem p) {
     using Shape = MmaShape;
     using Epilogue = E<2, Shape::kColumns / 8>;
     static_assert(Shape::kWarps * sizeof(typename Epilogue::Scratch) <= Shape::kScratchBytes &&
-                  kChunk % Shape::kColumns == 0);
+                  kPerChunk % Shape::kColumns == 0);
     if (!is_chosen(p)) return;
     const int stages = Shape::stages(shared_size()), warp = thread() / 32;
     auto& scratch = reinterpret_cast<typename Epilogue::Scratch*>(shared() + stages * Shape::kStageBytes)[warp];
     const uint32_t base = shared_address(shared());
 
-    MmaCopies<kChunk> copies(p, stages);
+    MmaCopies<kPerChunk> copies(p, stages);
     for (int i = 1; i < stages; ++i) copies.next();
     int stage = 0;
-    for (uint32_t i = block(); i < copies.work.items; i += blocks()) {
-        const Item item = copies.work.item(p, i, kChunk);
+    for (uint32_t i = block(); i < copies.items.count; i += blocks()) {
+        const Item item = copies.items.item(p, i, kPerChunk);
         Epilogue epilogue(p, item.part, int64_t{Shape::kRows} * item.row_block + warp * 32, scratch);
         for (int64_t col = item.first_col; col < item.end_col; col += Shape::kColumns) {
             float acc[2][Shape::kColumns / 8][4] = {};
@@ -139,7 +139,7 @@ mma_kernel(const HNSCORE_GRID_CONSTANT Problem p) {
                 stage = stage + 1 < stages ? stage + 1 : 0;
             }
             epilogue.tile(acc, col);
-            if (ends_chunk(item, col + Shape::kColumns, kChunk)) epilogue.flush(col / kChunk);
+            if (ends_chunk(item, col + Shape::kColumns, kPerChunk)) epilogue.flush(col / kPerChunk);
         }
     }
 }

@@ -78,17 +78,17 @@ HNSCORE_DEVICE uint64_t matrix_descriptor(uint32_t address) {
 }
 
 // Brings all steps of all items of this cluster, in the order in which they are used.
-template <int64_t kChunk, class Head>
+template <int64_t kPerChunk, class Head>
 HNSCORE_DEVICE void wgmma_bring(const TensorMap& rows, const TensorMap& columns, const Problem& p,
                                 const WgmmaMemory& memory, Head& head) {
     using Shape = WgmmaShape;
     constexpr int half = Shape::kColumns / 2;
     const int rank = cluster_rank();
-    const Work work(p);
+    const Items items(p);
     Ring ring(memory.stages), before = ring;  // the step to bring, and the same step of the tile before
     bool any_before = false;
-    for (uint32_t i = block() / 2; i < work.items; i += blocks() / 2) {
-        const Item item = work.item(p, i, kChunk);
+    for (uint32_t i = block() / 2; i < items.count; i += blocks() / 2) {
+        const Item item = items.item(p, i, kPerChunk);
         const int row = static_cast<int>(item.row_block * 2 + rank) * Shape::kRows;
         for (int64_t col = item.first_col; col < item.end_col; col += Shape::kColumns) {
             const bool brings_rows = !memory.resident || col == item.first_col;
@@ -114,7 +114,7 @@ HNSCORE_DEVICE void wgmma_bring(const TensorMap& rows, const TensorMap& columns,
     }
 }
 
-template <class T, class Epilogue, int64_t kChunk, class Head>
+template <class T, class Epilogue, int64_t kPerChunk, class Head>
 HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, Head& head) {
     using Shape = WgmmaShape;
     const int warp = thread() / 32 - 4, lane = thread() % 32, group = warp / 4;
@@ -124,9 +124,9 @@ HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, 
         if (lane < 2) barrier_arrive_remote(&head.empty[stage], lane);
     };
     Ring ring(memory.stages);
-    const Work work(p);
-    for (uint32_t i = block() / 2; i < work.items; i += blocks() / 2) {
-        const Item item = work.item(p, i, kChunk);
+    const Items items(p);
+    for (uint32_t i = block() / 2; i < items.count; i += blocks() / 2) {
+        const Item item = items.item(p, i, kPerChunk);
         const int64_t row = (int64_t{2} * item.row_block + cluster_rank()) * Shape::kRows + warp * 16;
         Epilogue epilogue(p, item.part, row, head.scratch[warp]);
         for (int64_t col = item.first_col; col < item.end_col; col += Shape::kColumns) {
@@ -157,19 +157,19 @@ HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, 
             for (int k = 0; k < 128; ++k) pin(products[k]);
             release(previous);
             epilogue.tile(acc, col);
-            if (ends_chunk(item, col + Shape::kColumns, kChunk)) epilogue.flush(col / kChunk);
+            if (ends_chunk(item, col + Shape::kColumns, kPerChunk)) epilogue.flush(col / kPerChunk);
         }
     }
 }
 
-template <class T, template <int, int> class E, int64_t kChunk = kChunkColumns>
+template <class T, template <int, int> class E, int64_t kPerChunk = kChunkColumns>
 HNSCORE_KERNEL_CLUSTER2(WgmmaShape::kThreads)
 wgmma_kernel(const HNSCORE_GRID_CONSTANT TensorMap rows, const HNSCORE_GRID_CONSTANT TensorMap columns,
              const HNSCORE_GRID_CONSTANT Problem p) {
     using Shape = WgmmaShape;
     using Epilogue = E<1, Shape::kColumns / 8>;
     using Head = WgmmaHead<typename Epilogue::Scratch>;
-    static_assert(sizeof(Head) <= Shape::kHeadBytes && kChunk % Shape::kColumns == 0);
+    static_assert(sizeof(Head) <= Shape::kHeadBytes && kPerChunk % Shape::kColumns == 0);
     if (!is_chosen(p)) return;
     Head& head = *reinterpret_cast<Head*>(shared());
     const WgmmaMemory memory(p.depth, shared_size());
@@ -184,10 +184,10 @@ wgmma_kernel(const HNSCORE_GRID_CONSTANT TensorMap rows, const HNSCORE_GRID_CONS
     cluster_sync();
     if (thread() < 128) {
         registers_down<40>();
-        if (thread() == 0) wgmma_bring<kChunk>(rows, columns, p, memory, head);
+        if (thread() == 0) wgmma_bring<kPerChunk>(rows, columns, p, memory, head);
     } else {
         registers_up<232>();
-        wgmma_multiply<T, Epilogue, kChunk>(p, memory, head);
+        wgmma_multiply<T, Epilogue, kPerChunk>(p, memory, head);
     }
     // The other block may still write to this one's memory, or arrive at its barriers.
     cluster_sync();

@@ -12,13 +12,13 @@ struct Item {
 };
 
 // The items of a problem, counted in 32 bits, in which a GPU divides by itself.
-struct Work {
-    uint32_t parts, items;
+struct Items {
+    uint32_t parts, count;
 
-    HNSCORE_BOTH explicit Work(const Problem& p) {
+    HNSCORE_BOTH explicit Items(const Problem& p) {
         const auto chunks = static_cast<uint32_t>(p.chunks), each = static_cast<uint32_t>(p.chunks_per_item);
         parts = (chunks + each - 1) / each;
-        items = static_cast<uint32_t>(p.row_blocks) * parts;
+        count = static_cast<uint32_t>(p.row_blocks) * parts;
     }
     HNSCORE_BOTH Item item(const Problem& p, uint32_t index, int64_t chunk_columns) const {
         const uint32_t part = index % parts;
