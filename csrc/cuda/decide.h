@@ -12,8 +12,6 @@ namespace hnscore::gpu {
 HNSCORE_DEVICE int own_row(int r, int e) { return 16 * r + lane() / 4 + 8 * (e / 2); }
 HNSCORE_DEVICE int own_column(int n, int e) { return 8 * n + 2 * (lane() % 4) + e % 2; }
 
-HNSCORE_DEVICE int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
-
 HNSCORE_DEVICE int lowest_bit(uint32_t bits) {
 #ifdef __CUDA_ARCH__
     return __ffs(static_cast<int>(bits)) - 1;
@@ -54,8 +52,8 @@ struct Decision {
 HNSCORE_DEVICE Decision decide(const Problem& p, int64_t row, int64_t column, bool wanted, bool exact) {
     const RowFacts x = p.row_facts[wanted ? row : 0], t = p.col_rows[wanted ? column : 0];
     wanted = wanted && !std::isnan(x.norm) && !std::isnan(t.norm);
-    const char* values = row_address(p.rows, p.first_row + (wanted ? row : 0));
-    const char* others = row_address(p.cols, p.first_col + (wanted ? column : 0));
+    const char* values = row_address(p.rows, p.first_value_row + (wanted ? row : 0));
+    const char* others = row_address(p.cols, p.first_value_col + (wanted ? column : 0));
     const double roots = x.root * t.root;
     const double tau = wanted && p.tau ? p.tau[column] : -HUGE_VAL;
     double s = plain_dot(p.rows.view, values, p.cols.view, others, wanted) / roots;

@@ -8,61 +8,61 @@
 #pragma once
 
 #include "cuda/epilogue.h"
+#include "cuda/work.h"
 
 namespace hnscore::gpu {
 
-struct SimtShape {
-    static constexpr int kWarps = 4, kThreads = 32 * kWarps, kRows = 64, kColumns = 64, kSlices = 8;
-    static constexpr int kDepth = 32, kPitch = kDepth + 4;  // floats; lanes of a quad then fall into different banks
-    static constexpr int kTileBytes = (kRows + kColumns) * kPitch * 4;
-    template <class Scratch>
-    static constexpr int shared_bytes() {
-        return kTileBytes + kWarps * static_cast<int>(sizeof(Scratch));
-    }
-};
+constexpr int kSimtRows = 64, kSimtCols = 64, kSimtWarps = 4, kSimtThreads = 32 * kSimtWarps, kSimtSlices = 8;
+constexpr int kSimtStep = 32, kSimtPitch = kSimtStep + 4;  // floats; lanes of a quad then fall into different banks
+constexpr int kSimtTileBytes = (kSimtRows + kSimtCols) * kSimtPitch * 4;
+constexpr int kSimtScratchBytes = 1024;
+
+inline int simt_shared_bytes(int64_t, int) { return kSimtTileBytes + kSimtScratchBytes; }
+
+constexpr Shape kSimtShape{kSimtRows, kSimtCols, kSimtThreads, 1, simt_shared_bytes};
 
 // 64 rows of 32 values into shared memory; zeros beyond the last row and the depth.
 HNSCORE_DEVICE void load_simt_tile(const void* values, int64_t pitch, int64_t first, int64_t count, int64_t depth,
                                    int64_t k, float* tile) {
-    for (int at = thread(); at < SimtShape::kRows * SimtShape::kDepth; at += SimtShape::kThreads) {
-        const int r = at / SimtShape::kDepth, d = at % SimtShape::kDepth;
+    for (int at = thread(); at < kSimtRows * kSimtStep; at += kSimtThreads) {
+        const int r = at / kSimtStep, d = at % kSimtStep;
         float value = 0;
         if (first + r < count && k + d < depth)
             value = reinterpret_cast<const float*>(static_cast<const char*>(values) + (first + r) * pitch)[k + d];
-        tile[r * SimtShape::kPitch + d] = value;
+        tile[r * kSimtPitch + d] = value;
     }
 }
 
-template <template <int, int> class Epilogue>
-HNSCORE_KERNEL(SimtShape::kThreads) simt_kernel(const HNSCORE_GRID_CONSTANT Problem p) {
-    using Shape = SimtShape;
-    using E = Epilogue<1, Shape::kSlices>;
-    using Scratch = typename E::Scratch;
-    if (p.hits && (*p.hits > p.hits_limit) != p.if_many) return;
+template <template <int, int> class E, int64_t kChunk = kChunkColumns>
+HNSCORE_KERNEL(kSimtThreads)
+simt_kernel(const HNSCORE_GRID_CONSTANT Problem p) {
+    using Epilogue = E<1, kSimtSlices>;
+    using Scratch = typename Epilogue::Scratch;
+    static_assert(kSimtWarps * sizeof(Scratch) <= kSimtScratchBytes && kChunk % kSimtCols == 0);
+    if (!is_chosen(p)) return;
     float* rows = reinterpret_cast<float*>(shared());
-    float* columns = rows + Shape::kRows * Shape::kPitch;
+    float* columns = rows + kSimtRows * kSimtPitch;
     const int warp = thread() / 32;
-    Scratch& scratch = reinterpret_cast<Scratch*>(shared() + Shape::kTileBytes)[warp];
-    for (int64_t item = block(); item < p.items(); item += blocks()) {
-        const int64_t part = item % p.items_per_block(), first_row = item / p.items_per_block() * Shape::kRows;
-        const int64_t first = part * p.chunks_per_item * kChunkColumns;
-        const int64_t end = min_of(p.n_cols, first + p.chunks_per_item * kChunkColumns);
-        E epilogue(p, part, first_row + 16 * warp, scratch);
-        for (int64_t column = first; column < end; column += Shape::kColumns) {
-            float acc[1][Shape::kSlices][4] = {}, lost[Shape::kSlices][4] = {};
-            for (int64_t k = 0; k < p.depth; k += Shape::kDepth) {
-                sync();
+    Scratch& scratch = reinterpret_cast<Scratch*>(shared() + kSimtTileBytes)[warp];
+    for (int64_t i = block(); i < p.items(); i += blocks()) {
+        const Item item = item_at(p, i, kChunk);
+        const int64_t first_row = item.row_block * kSimtRows;
+        Epilogue epilogue(p, item.part, first_row + 16 * warp, scratch);
+        for (int64_t col = item.first_col; col < item.end_col; col += kSimtCols) {
+            float acc[1][kSimtSlices][4] = {}, lost[kSimtSlices][4] = {};
+            for (int64_t k = 0; k < p.depth; k += kSimtStep) {
+                sync();  // all warps are done with the step before
                 load_simt_tile(p.row_values, p.row_pitch, first_row, p.n_rows, p.depth, k, rows);
-                load_simt_tile(p.col_values, p.col_pitch, column, p.n_cols, p.depth, k, columns);
-                sync();
-                float chunk[Shape::kSlices][4] = {};
-                for (int d = 0; d < Shape::kDepth; d += 4) {
+                load_simt_tile(p.col_values, p.col_pitch, col, p.n_cols, p.depth, k, columns);
+                sync();  // and this one has been stored by all
+                float chunk[kSimtSlices][4] = {};
+                for (int d = 0; d < kSimtStep; d += 4) {
                     const auto at = [&](const float* tile, int r) {
-                        return *reinterpret_cast<const Float4*>(tile + r * Shape::kPitch + d);
+                        return *reinterpret_cast<const Float4*>(tile + r * kSimtPitch + d);
                     };
                     const Float4 x[2] = {at(rows, 16 * warp + own_row(0, 0)), at(rows, 16 * warp + own_row(0, 2))};
 #pragma unroll
-                    for (int n = 0; n < Shape::kSlices; ++n) {
+                    for (int n = 0; n < kSimtSlices; ++n) {
                         const Float4 t[2] = {at(columns, own_column(n, 0)), at(columns, own_column(n, 1))};
 #pragma unroll
                         for (int e = 0; e < 4; ++e) {
@@ -75,7 +75,7 @@ HNSCORE_KERNEL(SimtShape::kThreads) simt_kernel(const HNSCORE_GRID_CONSTANT Prob
                     }
                 }
 #pragma unroll
-                for (int n = 0; n < Shape::kSlices; ++n)
+                for (int n = 0; n < kSimtSlices; ++n)
 #pragma unroll
                     for (int e = 0; e < 4; ++e) {
                         const float value = chunk[n][e] - lost[n][e], sum = acc[0][n][e] + value;
@@ -83,9 +83,8 @@ HNSCORE_KERNEL(SimtShape::kThreads) simt_kernel(const HNSCORE_GRID_CONSTANT Prob
                         acc[0][n][e] = sum;
                     }
             }
-            epilogue.tile(acc, column);
-            const int64_t next = column + Shape::kColumns;
-            if (next % kChunkColumns == 0 || next >= end) epilogue.flush(column / kChunkColumns);
+            epilogue.tile(acc, col);
+            if (ends_chunk(item, col + kSimtCols, kChunk)) epilogue.flush(col / kChunk);
         }
     }
 }

@@ -63,9 +63,10 @@ struct Problem {
     const float* col_error;                // the largest error_j
     float rounding;                        // see above
 
-    // The values that decide pairs which acc cannot: row i of this launch is row first_row + i there, and has that
-    // index in the arrays of the rules; likewise columns.
+    // The values that decide pairs which acc cannot: row i of this launch is row first_value_row + i there, and row
+    // first_row + i in the arrays of the rules; likewise columns.
     Rows rows, cols;
+    int64_t first_value_row, first_value_col;
     int64_t first_row, first_col;
     bool cosine;
 
@@ -73,7 +74,7 @@ struct Problem {
     int64_t row_blocks, chunks, chunks_per_item;
 
     // Which pairs count (cpu/engine.h: Rules), and what they weigh.
-    const double* tau;  // by column
+    const double* tau;  // by column of this launch
     const double* max_similarity;
     bool max_similarity_of_rows;
     const int64_t *row_group, *col_group;

@@ -22,8 +22,8 @@ struct Packing {
     int64_t first, count;  // these rows of the call
     bool cosine;
     bool decided_by_values;  // pairs are decided by the caller's values, else by the packed ones
-    Operand operand;
-    void* packed;  // [row][pitch bytes]; null: the tiles read the caller's memory
+    Operand operand, rounded;  // stored as operand, after rounding to `rounded`
+    void* packed;              // [row][pitch bytes]; null: the tiles read the caller's memory
     int64_t pitch;
     RowFacts* facts;
     float* largest_error;  // kept up to date, for columns; else null
@@ -91,14 +91,15 @@ HNSCORE_DEVICE RowNorm norm_of(const View& view, const char* row, bool wanted, b
 }
 
 HNSCORE_DEVICE double store_packed(const Packing& p, char* row, int64_t k, double value) {
-    const auto single = static_cast<float>(value);
-    if (p.operand == Operand::single) {
+    auto single = static_cast<float>(value);
+    uint16_t bits = 0;
+    if (p.rounded == Operand::half) single = from_half(bits = to_half(single));
+    if (p.rounded == Operand::bf16) single = from_bf16(bits = to_bf16(single));
+    if (p.operand == Operand::single)
         reinterpret_cast<float*>(row)[k] = single;
-        return static_cast<double>(single);
-    }
-    const uint16_t bits = p.operand == Operand::half ? to_half(single) : to_bf16(single);
-    reinterpret_cast<uint16_t*>(row)[k] = bits;
-    return static_cast<double>(p.operand == Operand::half ? from_half(bits) : from_bf16(bits));
+    else
+        reinterpret_cast<uint16_t*>(row)[k] = bits;
+    return static_cast<double>(single);
 }
 
 HNSCORE_KERNEL(kPackThreads) pack_kernel(const HNSCORE_GRID_CONSTANT Packing p) {
@@ -115,7 +116,7 @@ HNSCORE_KERNEL(kPackThreads) pack_kernel(const HNSCORE_GRID_CONSTANT Packing p) 
         RowNorm norm = norm_of(view, row, wanted, p.cosine);
         const bool direct = p.packed == nullptr, plain = std::abs(norm.exponent) <= kPlainExponent;
         if (norm.bad == kGood && !plain && !p.decided_by_values && (direct || !p.cosine)) norm.bad = kOutOfRange;
-        const int exponent = direct ? 0 : norm.exponent - norm_exponent(p.operand);  // x' = x 2^-exponent
+        const int exponent = direct ? 0 : norm.exponent - norm_exponent(p.rounded);  // x' = x 2^-exponent
         double root = two_to(0);
         if (p.cosine && p.decided_by_values) {
             root = std::sqrt(exact_dot(view, row, view, row, wanted && norm.bad == kGood, wide));
