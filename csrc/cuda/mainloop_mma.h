@@ -12,31 +12,31 @@
 
 namespace hnscore::gpu {
 
-struct MmaShape {
-    static constexpr int kRows = 128, kColumns = 128, kWarps = 4, kThreads = 32 * kWarps;
-    static constexpr int kStep = 64, kPitch = 2 * kStep;  // values of depth, and their bytes
-    static constexpr int kRowsBytes = kRows * kPitch, kStageBytes = kRowsBytes + kColumns * kPitch;
-    static constexpr int kScratchBytes = 1536;
+constexpr int kMmaRows = 128, kMmaCols = 128, kMmaStep = 64;
+constexpr int kMmaWarps = 4, kMmaThreads = 32 * kMmaWarps;
+constexpr int kMmaStageBytes = (kMmaRows + kMmaCols) * kMmaStep * 2;
+constexpr int kMmaScratchBytes = 1536;
 
-    HNSCORE_BOTH static int stages(int bytes) { return bytes < kScratchBytes + 3 * kStageBytes ? 2 : 3; }
+HNSCORE_BOTH int mma_stages(int bytes) { return bytes < kMmaScratchBytes + 3 * kMmaStageBytes ? 2 : 3; }
 
-    // What to ask for, 0 where it does not fit. For two blocks on a processor the limit is half of its memory.
-    static int shared_bytes(int64_t, int limit) {
-        const int bytes = kScratchBytes + stages(limit) * kStageBytes;
-        return bytes <= limit ? bytes : 0;
-    }
-};
+// Where two blocks should share a processor, the limit is half of its memory.
+inline int mma_shared_bytes(int64_t, int limit) {
+    const int bytes = kMmaScratchBytes + mma_stages(limit) * kMmaStageBytes;
+    return bytes <= limit ? bytes : 0;
+}
 
-HNSCORE_DEVICE uint32_t piece_at(int row, int piece) { return row * MmaShape::kPitch + ((piece ^ (row & 7)) << 4); }
+constexpr Shape kMmaShape{kMmaRows, kMmaCols, kMmaThreads, 1, mma_shared_bytes};
+
+HNSCORE_DEVICE uint32_t piece_at(int row, int piece) { return row * 128 + ((piece ^ (row & 7)) << 4); }
 
 // Copies one step of 128 rows from `first` on; zeros beyond the last row and beyond the depth.
 HNSCORE_DEVICE void copy_step(uint32_t to, const void* values, int64_t pitch, int64_t count, int64_t first,
                               int64_t depth, int step) {
     const int piece = thread() % 8;
-    const int64_t offset = step * MmaShape::kPitch + piece * 16, left = 2 * depth - offset;
+    const int64_t offset = step * 128 + piece * 16, left = 2 * depth - offset;
     const int bytes = left < 0 ? 0 : left < 16 ? static_cast<int>(left) : 16;
 #pragma unroll
-    for (int row = thread() / 8; row < MmaShape::kRows; row += MmaShape::kThreads / 8) {
+    for (int row = thread() / 8; row < 128; row += kMmaThreads / 8) {
         const bool exists = first + row < count && bytes > 0;
         const char* from = static_cast<const char*>(values) + (exists ? (first + row) * pitch + offset : 0);
         copy_async16(to + piece_at(row, piece), from, exists ? bytes : 0);
@@ -44,28 +44,21 @@ HNSCORE_DEVICE void copy_step(uint32_t to, const void* values, int64_t pitch, in
 }
 
 // Copies all steps of all items of this block, one at a call, in the order in which they are used.
-template <int64_t kPerChunk>
+template <int64_t kChunk>
 struct MmaCopies {
     const Problem& p;
-    const Items items;
     int stages, stage = 0, step = 0;
     uint32_t index;
     Item item;
     int64_t col;
 
     HNSCORE_DEVICE MmaCopies(const Problem& problem, int n)
-        : p(problem),
-          items(problem),
-          stages(n),
-          index(block()),
-          item(items.item(p, index, kPerChunk)),
-          col(item.first_col) {}
+        : p(problem), stages(n), index(block()), item(item_at(p, index, kChunk)), col(item.first_col) {}
     HNSCORE_DEVICE void next() {
-        if (index < items.count) {
-            const uint32_t rows = shared_address(shared()) + stage * MmaShape::kStageBytes;
-            copy_step(rows, p.row_values, p.row_pitch, p.n_rows, int64_t{MmaShape::kRows} * item.row_block, p.depth,
-                      step);
-            copy_step(rows + MmaShape::kRowsBytes, p.col_values, p.col_pitch, p.n_cols, col, p.depth, step);
+        if (index < item_count(p)) {
+            const uint32_t rows = shared_address(shared()) + stage * kMmaStageBytes;
+            copy_step(rows, p.row_values, p.row_pitch, p.n_rows, item.row_block * kMmaRows, p.depth, step);
+            copy_step(rows + kMmaRows * 128, p.col_values, p.col_pitch, p.n_cols, col, p.depth, step);
             stage = stage + 1 < stages ? stage + 1 : 0;
             advance();
         }
@@ -73,27 +66,27 @@ struct MmaCopies {
         copy_async_commit();
     }
     HNSCORE_DEVICE void advance() {
-        if (++step * int64_t{MmaShape::kStep} < p.depth) return;
+        if (++step * int64_t{kMmaStep} < p.depth) return;
         step = 0;
-        col += MmaShape::kColumns;
+        col += kMmaCols;
         if (col < item.end_col) return;
         index += blocks();
-        item = items.item(p, index, kPerChunk);
+        item = item_at(p, index, kChunk);
         col = item.first_col;
     }
 };
 
 // acc += the products of one step. Lane l names the address of row l % 8 of matrix l / 8.
 template <class T>
-HNSCORE_DEVICE void mma_step(float (&acc)[2][MmaShape::kColumns / 8][4], uint32_t rows, uint32_t cols) {
+HNSCORE_DEVICE void mma_step(float (&acc)[2][kMmaCols / 8][4], uint32_t rows, uint32_t cols) {
     const int lane = thread() % 32;
 #pragma unroll
-    for (int k = 0; k < MmaShape::kStep / 16; ++k) {
+    for (int k = 0; k < kMmaStep / 16; ++k) {
         uint32_t a[2][4];
 #pragma unroll
         for (int r = 0; r < 2; ++r) load_matrix4(a[r], rows + piece_at(16 * r + lane % 16, 2 * k + lane / 16));
 #pragma unroll
-        for (int n = 0; n < MmaShape::kColumns / 8; n += 2) {
+        for (int n = 0; n < kMmaCols / 8; n += 2) {
             uint32_t b[4];
             load_matrix4(b, cols + piece_at(8 * n + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
 #pragma unroll
@@ -105,27 +98,25 @@ HNSCORE_DEVICE void mma_step(float (&acc)[2][MmaShape::kColumns / 8][4], uint32_
     }
 }
 
-template <class T, template <int, int> class E, int64_t kPerChunk = kChunkColumns>
-HNSCORE_KERNEL(MmaShape::kThreads)
+template <class T, template <int, int> class E, int64_t kChunk = kChunkColumns>
+HNSCORE_KERNEL(kMmaThreads)
 mma_kernel(const HNSCORE_GRID_CONSTANT Problem p) {
-    using Shape = MmaShape;
-    using Epilogue = E<2, Shape::kColumns / 8>;
-    static_assert(Shape::kWarps * sizeof(typename Epilogue::Scratch) <= Shape::kScratchBytes &&
-                  kPerChunk % Shape::kColumns == 0);
+    using Epilogue = E<2, kMmaCols / 8>;
+    static_assert(kMmaWarps * sizeof(typename Epilogue::Scratch) <= kMmaScratchBytes && kChunk % kMmaCols == 0);
     if (!is_chosen(p)) return;
-    const int stages = Shape::stages(shared_size()), warp = thread() / 32;
-    auto& scratch = reinterpret_cast<typename Epilogue::Scratch*>(shared() + stages * Shape::kStageBytes)[warp];
+    const int stages = mma_stages(shared_size()), warp = thread() / 32;
+    auto& scratch = reinterpret_cast<typename Epilogue::Scratch*>(shared() + stages * kMmaStageBytes)[warp];
     const uint32_t base = shared_address(shared());
 
-    MmaCopies<kPerChunk> copies(p, stages);
+    MmaCopies<kChunk> copies(p, stages);
     for (int i = 1; i < stages; ++i) copies.next();
     int stage = 0;
-    for (uint32_t i = block(); i < copies.items.count; i += blocks()) {
-        const Item item = copies.items.item(p, i, kPerChunk);
-        Epilogue epilogue(p, item.part, int64_t{Shape::kRows} * item.row_block + warp * 32, scratch);
-        for (int64_t col = item.first_col; col < item.end_col; col += Shape::kColumns) {
-            float acc[2][Shape::kColumns / 8][4] = {};
-            for (int step = 0; step * int64_t{Shape::kStep} < p.depth; ++step) {
+    for (uint32_t i = block(); i < item_count(p); i += blocks()) {
+        const Item item = item_at(p, i, kChunk);
+        Epilogue epilogue(p, item.part, item.row_block * kMmaRows + warp * 32, scratch);
+        for (int64_t col = item.first_col; col < item.end_col; col += kMmaCols) {
+            float acc[2][kMmaCols / 8][4] = {};
+            for (int step = 0; step * int64_t{kMmaStep} < p.depth; ++step) {
                 // What this thread copied for the step has come.
                 if (stages == 2)
                     copy_async_wait<0>();
@@ -134,12 +125,12 @@ mma_kernel(const HNSCORE_GRID_CONSTANT Problem p) {
                 // What the others copied, too; and all warps are done with the stage that the next copies go to.
                 sync();
                 copies.next();
-                const uint32_t rows = base + stage * Shape::kStageBytes;
-                mma_step<T>(acc, rows + warp * 32 * Shape::kPitch, rows + Shape::kRowsBytes);
+                const uint32_t rows = base + stage * kMmaStageBytes;
+                mma_step<T>(acc, rows + warp * 32 * 128, rows + kMmaRows * 128);
                 stage = stage + 1 < stages ? stage + 1 : 0;
             }
             epilogue.tile(acc, col);
-            if (ends_chunk(item, col + Shape::kColumns, kPerChunk)) epilogue.flush(col / kPerChunk);
+            if (ends_chunk(item, col + kMmaCols, kChunk)) epilogue.flush(col / kChunk);
         }
     }
 }

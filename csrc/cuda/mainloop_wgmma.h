@@ -16,48 +16,45 @@
 
 namespace hnscore::gpu {
 
-struct WgmmaShape {
-    static constexpr int kRows = 128, kColumns = 256;  // of a block; a cluster has twice the rows
-    static constexpr int kThreads = 384, kConsumerWarps = 8;
-    static constexpr int kStep = 64, kPitch = 2 * kStep;  // values of depth, and their bytes
-    static constexpr int kRowsBytes = kRows * kPitch, kColumnsBytes = kColumns * kPitch;
-    static constexpr int kResidentSteps = 8, kMinStages = 2, kMaxStages = 8;
-    static constexpr int kHeadBytes = 2048;
-
-    // What to ask for, 0 where this depth does not fit: as many stages as there is room for.
-    static int shared_bytes(int64_t depth, int limit);
-};
+constexpr int kWgmmaRows = 128, kWgmmaCols = 256, kWgmmaStep = 64;
+constexpr int kSwizzleBytes = 128;  // of a row, a step; rows lie as many bytes apart
+constexpr int kRowsBytes = kWgmmaRows * kSwizzleBytes, kColsBytes = kWgmmaCols * kSwizzleBytes;
+constexpr int kResidentSteps = 8, kMaxStages = 8, kMinStages = 2;
+constexpr int kWgmmaThreads = 384, kConsumerWarps = 8;
+constexpr int kHeadBytes = 2048;
 
 // Shared memory: the head, rows that stay, stages. Operands begin at multiples of 1024 bytes, as the swizzle demands.
 template <class Scratch>
 struct WgmmaHead {
-    uint64_t full[WgmmaShape::kMaxStages], empty[WgmmaShape::kMaxStages];
-    Scratch scratch[WgmmaShape::kConsumerWarps];
+    uint64_t full[kMaxStages], empty[kMaxStages];
+    Scratch scratch[kConsumerWarps];
 };
 
-struct WgmmaMemory : WgmmaShape {
+struct WgmmaMemory {
     int steps;      // of the depth
     bool resident;  // rows stay for an item
-    int stages;
+    int stages;     // as many as there is room for
 
     HNSCORE_BOTH WgmmaMemory(int64_t depth, int bytes)
-        : steps(static_cast<int>((depth + kStep - 1) / kStep)), resident(steps <= kResidentSteps) {
-        const int fit = (bytes - columns_at(0)) / stage_bytes();
+        : steps(static_cast<int>((depth + kWgmmaStep - 1) / kWgmmaStep)), resident(steps <= kResidentSteps) {
+        const int fit = (bytes - cols_at(0)) / stage_bytes();
         stages = fit < kMaxStages ? fit : kMaxStages;
     }
-    HNSCORE_BOTH int stage_bytes() const { return kColumnsBytes + (resident ? 0 : kRowsBytes); }
-    HNSCORE_BOTH int columns_at(int stage) const {
+    HNSCORE_BOTH int stage_bytes() const { return kColsBytes + (resident ? 0 : kRowsBytes); }
+    HNSCORE_BOTH int cols_at(int stage) const {
         return kHeadBytes + (resident ? steps * kRowsBytes : 0) + stage * stage_bytes();
     }
     HNSCORE_BOTH int rows_at(int stage, int step) const {
-        return resident ? kHeadBytes + step * kRowsBytes : columns_at(stage) + kColumnsBytes;
+        return resident ? kHeadBytes + step * kRowsBytes : cols_at(stage) + kColsBytes;
     }
 };
 
-inline int WgmmaShape::shared_bytes(int64_t depth, int limit) {
+inline int wgmma_shared_bytes(int64_t depth, int limit) {
     const WgmmaMemory memory(depth, limit);
-    return memory.stages < kMinStages ? 0 : memory.columns_at(memory.stages);
+    return memory.stages < kMinStages ? 0 : memory.cols_at(memory.stages);
 }
+
+constexpr Shape kWgmmaShape{2 * kWgmmaRows, kWgmmaCols, kWgmmaThreads, 2, wgmma_shared_bytes};
 
 // A place in the ring: the stage, and the parity of how often it has been used before.
 struct Ring {
@@ -74,23 +71,21 @@ struct Ring {
 // of groups, and the kind of swizzle. 16 values further along the depth the address is 2 units higher.
 HNSCORE_DEVICE uint64_t matrix_descriptor(uint32_t address) {
     return static_cast<uint64_t>((address & 0x3ffff) >> 4) | uint64_t{1} << 16 |
-           uint64_t{8 * WgmmaShape::kPitch >> 4} << 32 | uint64_t{1} << 62;
+           uint64_t{8 * kSwizzleBytes >> 4} << 32 | uint64_t{1} << 62;
 }
 
 // Brings all steps of all items of this cluster, in the order in which they are used.
-template <int64_t kPerChunk, class Head>
+template <int64_t kChunk, class Head>
 HNSCORE_DEVICE void wgmma_bring(const TensorMap& rows, const TensorMap& columns, const Problem& p,
                                 const WgmmaMemory& memory, Head& head) {
-    using Shape = WgmmaShape;
-    constexpr int half = Shape::kColumns / 2;
+    constexpr int half = kWgmmaCols / 2;
     const int rank = cluster_rank();
-    const Items items(p);
     Ring ring(memory.stages), before = ring;  // the step to bring, and the same step of the tile before
     bool any_before = false;
-    for (uint32_t i = block() / 2; i < items.count; i += blocks() / 2) {
-        const Item item = items.item(p, i, kPerChunk);
-        const int row = static_cast<int>(item.row_block * 2 + rank) * Shape::kRows;
-        for (int64_t col = item.first_col; col < item.end_col; col += Shape::kColumns) {
+    for (uint32_t i = block() / 2; i < item_count(p); i += blocks() / 2) {
+        const Item item = item_at(p, i, kChunk);
+        const int row = static_cast<int>(item.row_block * 2 + rank) * kWgmmaRows;
+        for (int64_t col = item.first_col; col < item.end_col; col += kWgmmaCols) {
             const bool brings_rows = !memory.resident || col == item.first_col;
             const Ring first_step = ring;
 #pragma unroll 1  // four steps at once need more registers than this warp has
@@ -102,11 +97,11 @@ HNSCORE_DEVICE void wgmma_bring(const TensorMap& rows, const TensorMap& columns,
                     barrier_wait(&head.empty[before.stage], before.parity);
                 uint64_t* full = &head.full[ring.stage];
                 // Announces the other producer's half too, which may come before: then the phase waits for this call.
-                barrier_expect(full, Shape::kColumnsBytes + (brings_rows ? Shape::kRowsBytes : 0));
+                barrier_expect(full, kColsBytes + (brings_rows ? kRowsBytes : 0));
                 if (brings_rows)
-                    tma_load(shared() + memory.rows_at(ring.stage, step), &rows, full, step * Shape::kStep, row);
-                tma_load_multicast(shared() + memory.columns_at(ring.stage) + rank * half * Shape::kPitch,
-                                   &columns, full, step * Shape::kStep, static_cast<int>(col) + rank * half, 0b11);
+                    tma_load(shared() + memory.rows_at(ring.stage, step), &rows, full, step * kWgmmaStep, row);
+                tma_load_multicast(shared() + memory.cols_at(ring.stage) + rank * half * kSwizzleBytes, &columns, full,
+                                   step * kWgmmaStep, static_cast<int>(col) + rank * half, 0b11);
             }
             before = first_step;
             any_before = true;
@@ -114,9 +109,8 @@ HNSCORE_DEVICE void wgmma_bring(const TensorMap& rows, const TensorMap& columns,
     }
 }
 
-template <class T, class Epilogue, int64_t kPerChunk, class Head>
+template <class T, class Epilogue, int64_t kChunk, class Head>
 HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, Head& head) {
-    using Shape = WgmmaShape;
     const int warp = thread() / 32 - 4, lane = thread() % 32, group = warp / 4;
     const uint32_t base = shared_address(shared());
     // Every warp speaks for itself, to both producers: the end of its products is no end of another warp's.
@@ -124,21 +118,19 @@ HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, 
         if (lane < 2) barrier_arrive_remote(&head.empty[stage], lane);
     };
     Ring ring(memory.stages);
-    const Items items(p);
-    for (uint32_t i = block() / 2; i < items.count; i += blocks() / 2) {
-        const Item item = items.item(p, i, kPerChunk);
-        const int64_t row = (int64_t{2} * item.row_block + cluster_rank()) * Shape::kRows + warp * 16;
+    for (uint32_t i = block() / 2; i < item_count(p); i += blocks() / 2) {
+        const Item item = item_at(p, i, kChunk);
+        const int64_t row = (item.row_block * 2 + cluster_rank()) * kWgmmaRows + warp * 16;
         Epilogue epilogue(p, item.part, row, head.scratch[warp]);
-        for (int64_t col = item.first_col; col < item.end_col; col += Shape::kColumns) {
-            float acc[1][Shape::kColumns / 8][4];
+        for (int64_t col = item.first_col; col < item.end_col; col += kWgmmaCols) {
+            float acc[1][kWgmmaCols / 8][4];
             auto& products = reinterpret_cast<float (&)[128]>(acc);
             int previous = 0;
             for (int step = 0; step < memory.steps; ++step, ring.next()) {
                 // The operands of this step have come; rows that stay came with a step of the first tile.
                 barrier_wait(&head.full[ring.stage], ring.parity);
-                const uint64_t a =
-                    matrix_descriptor(base + memory.rows_at(ring.stage, step) + group * Shape::kRowsBytes / 2);
-                const uint64_t b = matrix_descriptor(base + memory.columns_at(ring.stage));
+                const uint64_t a = matrix_descriptor(base + memory.rows_at(ring.stage, step) + group * kRowsBytes / 2);
+                const uint64_t b = matrix_descriptor(base + memory.cols_at(ring.stage));
                 // The epilogue of the tile before has read the accumulators that are now written anew.
                 wgmma_fence();
 #pragma unroll
@@ -157,26 +149,25 @@ HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, 
             for (int k = 0; k < 128; ++k) pin(products[k]);
             release(previous);
             epilogue.tile(acc, col);
-            if (ends_chunk(item, col + Shape::kColumns, kPerChunk)) epilogue.flush(col / kPerChunk);
+            if (ends_chunk(item, col + kWgmmaCols, kChunk)) epilogue.flush(col / kChunk);
         }
     }
 }
 
-template <class T, template <int, int> class E, int64_t kPerChunk = kChunkColumns>
-HNSCORE_KERNEL_CLUSTER2(WgmmaShape::kThreads)
+template <class T, template <int, int> class E, int64_t kChunk = kChunkColumns>
+HNSCORE_KERNEL_CLUSTER2(kWgmmaThreads)
 wgmma_kernel(const HNSCORE_GRID_CONSTANT TensorMap rows, const HNSCORE_GRID_CONSTANT TensorMap columns,
              const HNSCORE_GRID_CONSTANT Problem p) {
-    using Shape = WgmmaShape;
-    using Epilogue = E<1, Shape::kColumns / 8>;
+    using Epilogue = E<1, kWgmmaCols / 8>;
     using Head = WgmmaHead<typename Epilogue::Scratch>;
-    static_assert(sizeof(Head) <= Shape::kHeadBytes && kPerChunk % Shape::kColumns == 0);
+    static_assert(sizeof(Head) <= kHeadBytes && kChunk % kWgmmaCols == 0);
     if (!is_chosen(p)) return;
     Head& head = *reinterpret_cast<Head*>(shared());
     const WgmmaMemory memory(p.depth, shared_size());
     if (thread() == 0) {
         for (int i = 0; i < memory.stages; ++i) {
             barrier_init(&head.full[i], 1);
-            barrier_init(&head.empty[i], 2 * Shape::kConsumerWarps);
+            barrier_init(&head.empty[i], 2 * kConsumerWarps);
         }
         fence_barrier_init();
     }
@@ -184,10 +175,10 @@ wgmma_kernel(const HNSCORE_GRID_CONSTANT TensorMap rows, const HNSCORE_GRID_CONS
     cluster_sync();
     if (thread() < 128) {
         registers_down<40>();
-        if (thread() == 0) wgmma_bring<kPerChunk>(rows, columns, p, memory, head);
+        if (thread() == 0) wgmma_bring<kChunk>(rows, columns, p, memory, head);
     } else {
         registers_up<232>();
-        wgmma_multiply<T, Epilogue, kPerChunk>(p, memory, head);
+        wgmma_multiply<T, Epilogue, kChunk>(p, memory, head);
     }
     // The other block may still write to this one's memory, or arrive at its barriers.
     cluster_sync();

@@ -101,12 +101,11 @@ struct Case {
                std::to_string(chunks_per_item) + " chunks an item, " + std::to_string(clusters) + " clusters, " +
                (tight ? "few stages, " : "") + (bf16 ? "bf16" : "half");
     }
-    template <class Shape>
-    int shared_bytes() const {
+    int shared_bytes(const Shape& shape) const {
         constexpr int most = 232448;
         for (int limit = 0; tight && limit < most; limit += 1024)
-            if (const int bytes = Shape::shared_bytes(depth, limit)) return bytes;
-        return Shape::shared_bytes(depth, most);
+            if (const int bytes = shape.shared_bytes(depth, limit)) return bytes;
+        return shape.shared_bytes(depth, most);
     }
 };
 
@@ -146,20 +145,22 @@ struct Data {
     }
 };
 
+const Shape& shape_of(bool wgmma) { return wgmma ? kWgmmaShape : kMmaShape; }
+
 template <class T>
 void start(bool wgmma, const Data& data, const Problem& p) {
     const Case& c = data.c;
+    const Shape& shape = shape_of(wgmma);
     const DType type = c.bf16 ? DType::bf16 : DType::f16;
     if (wgmma) {
-        using Shape = WgmmaShape;
         emulator::set_capability(9, 0, 2 * c.clusters);
-        const TensorMap rows = tensor_map(p.row_values, p.n_rows, p.row_pitch, p.depth, Shape::kRows, type);
-        const TensorMap columns = tensor_map(p.col_values, p.n_cols, p.col_pitch, p.depth, Shape::kColumns / 2, type);
-        launch(Launch{2 * c.clusters, Shape::kThreads, c.shared_bytes<Shape>(), 2, nullptr},
+        const TensorMap rows = tensor_map(p.row_values, p.n_rows, p.row_pitch, p.depth, kWgmmaRows, type);
+        const TensorMap columns = tensor_map(p.col_values, p.n_cols, p.col_pitch, p.depth, kWgmmaCols / 2, type);
+        launch(Launch{2 * c.clusters, shape.threads, c.shared_bytes(shape), shape.cluster, nullptr},
                wgmma_kernel<T, Keep, kFewColumns>, rows, columns, p);
     } else {
         emulator::set_capability(8, 0, c.clusters);
-        launch(Launch{c.clusters, MmaShape::kThreads, c.shared_bytes<MmaShape>(), 1, nullptr},
+        launch(Launch{c.clusters, shape.threads, c.shared_bytes(shape), shape.cluster, nullptr},
                mma_kernel<T, Keep, kFewColumns>, p);
     }
 }
@@ -175,7 +176,7 @@ std::string run(bool wgmma, const Data& data, unsigned seed, const int* hits = n
     p.n_rows = c.rows;
     p.n_cols = c.cols;
     p.depth = c.depth;
-    const int64_t block_rows = wgmma ? 2 * WgmmaShape::kRows : MmaShape::kRows;
+    const int64_t block_rows = shape_of(wgmma).rows;
     p.row_blocks = (c.rows + block_rows - 1) / block_rows;
     p.chunks = (c.cols + kFewColumns - 1) / kFewColumns;
     p.chunks_per_item = c.chunks_per_item;
