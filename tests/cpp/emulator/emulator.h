@@ -66,6 +66,7 @@ inline int block() { return static_cast<int>(emulator::self().block->index); }
 inline int blocks() { return static_cast<int>(emulator::machine.schedule.blocks); }
 inline int cluster_rank() { return emulator::self().block->rank; }
 inline uint8_t* shared() { return emulator::self().block->shared; }
+inline int shared_size() { return emulator::machine.schedule.shared_bytes; }
 inline uint32_t shared_address(const void* p, Site site = Site::current()) {
     return emulator::address_of(*emulator::self().block, p, {"shared_address", site});
 }
