@@ -19,6 +19,12 @@ namespace hnscore {
 
 enum class Precision : int { exact, fp32, bf16 };
 
+enum BadRow : int { kGood = 0, kNonFinite = 1, kZero = 2, kOutOfRange = 3, kNegative = 4 };
+
+// Norms within 2^30 of 1, and thresholds as far, keep every weight of the epilogue within float32, gap^2 included.
+// Beyond, under dot, pairs are decided one by one in float64.
+constexpr int kPlainExponent = 30;
+
 // The depth is summed in chunks, chunks in groups, and groups: three short chains of float32 additions instead of one
 // long one, since a chain's error grows with its length. Emulated, worst of 20,000 pairs with similarity 0.96 at dim
 // 512, in units of 2^-24: one chain 19.7; chunks of 64 in one group 3.9; chunks of 16 in groups of 8 2.8.

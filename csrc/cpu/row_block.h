@@ -9,6 +9,7 @@
 #include "cpu/screened_rows.h"
 #include "cpu/top.h"
 #include "stages/aggregate.h"
+#include "stages/pair.h"
 
 namespace hnscore {
 
@@ -17,28 +18,6 @@ constexpr int kStates[] = {
 #define HNSCORE_RECIPE(name, ...) __VA_ARGS__::kStates,
 #include "stages/recipes.def"
 };
-
-// w = g(gap) of one pair.
-inline double weight_of(Recipe weight, double s, double gap, double temperature) {
-    const auto value = [&] {
-        switch (weight) {
-            case count:
-                return 1.0;
-            case hinge:
-                return gap;
-            case squared_hinge:
-                return gap * gap;
-            case exp:
-                return std::exp(gap / temperature);
-            case kernel:
-                return std::exp((s - 1) / temperature);
-            default:
-                return s;
-        }
-    }();
-    return std::isinf(static_cast<float>(value)) ? std::copysign(HUGE_VAL, value)
-                                                 : value;  // float32 has no such weight
-}
 
 inline int row_power(Recipe weight) {
     switch (weight) {

@@ -12,8 +12,6 @@
 
 namespace hnscore {
 
-enum BadRow : int { kGood = 0, kNonFinite = 1, kZero = 2, kOutOfRange = 3, kNegative = 4 };
-
 // What is known of a row besides its packed values; core/problem.h has the units.
 struct RowFacts {
     double m = 1;       // s_ij = acc / (m_i m_j)
@@ -22,10 +20,6 @@ struct RowFacts {
     bool plain = true;  // false: too large or small for float32 arithmetic on thresholds, pairs are decided one by one
     BadRow bad = kGood;
 };
-
-// Norms within 2^30 of 1, and thresholds as far, keep every weight of the epilogue within float32, gap^2 included.
-// Beyond, under dot, pairs are decided one by one in float64.
-constexpr int kPlainExponent = 30;
 
 // The rules by which rows are read; the same for both sides of a call.
 struct Format {

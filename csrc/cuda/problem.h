@@ -18,6 +18,9 @@ namespace hnscore::gpu {
 // Columns are added up in chunks of this many, whatever the grid: the same bits for any split of the work.
 constexpr int64_t kChunkColumns = 8192;
 
+// Warps of a block, at most.
+constexpr int kMostWarps = 12;
+
 // Stands for the threshold of a column that never counts: times any m it is beyond every acc.
 constexpr float kNever = 0x1p100f;
 
@@ -60,9 +63,10 @@ struct Problem {
     const float* col_error;                // the largest error_j
     float rounding;                        // see above
 
-    // The values that decide pairs which acc cannot: row i of this launch is row first_row + i there, and has that
-    // index in the arrays of the rules; likewise columns.
+    // The values that decide pairs which acc cannot: row i of this launch is row first_value_row + i there, and row
+    // first_row + i in the arrays of the rules; likewise columns.
     Rows rows, cols;
+    int64_t first_value_row, first_value_col;
     int64_t first_row, first_col;
     bool cosine;
 
@@ -70,7 +74,7 @@ struct Problem {
     int64_t row_blocks, chunks, chunks_per_item;
 
     // Which pairs count (cpu/engine.h: Rules), and what they weigh.
-    const double* tau;  // by column
+    const double* tau;  // by column of this launch
     const double* max_similarity;
     bool max_similarity_of_rows;
     const int64_t *row_group, *col_group;
@@ -93,7 +97,7 @@ struct Problem {
     int hits_limit;
     bool if_many;
 
-    int64_t* wide;  // [warp of the grid][kWideLimbs]: room for sums that float64 cannot round
+    int64_t* wide;  // [block of the grid][kMostWarps][WideSum::kLimbs]: room for sums that float64 cannot round
 
     HNSCORE_BOTH bool filtered() const { return max_similarity || row_group || row_owner || kth_value; }
     HNSCORE_BOTH int64_t items_per_block() const { return (chunks + chunks_per_item - 1) / chunks_per_item; }

@@ -2,6 +2,7 @@
 // core/problem.h. A sum over columns still lacks the factor m_i^-kRowPower of its row, applied once at the end.
 #pragma once
 
+#include "core/both.h"
 #include "stages/functions.h"
 
 namespace hnscore {
@@ -16,7 +17,7 @@ struct Pairs {
 struct Count {
     static constexpr int kRowPower = 0;
     template <class S>
-    static inline typename S::F32 term(const Pairs<S>&) {
+    static HNSCORE_BOTH typename S::F32 term(const Pairs<S>&) {
         return S::set1(1.0f);
     }
 };
@@ -25,7 +26,7 @@ struct Count {
 struct Hinge {
     static constexpr int kRowPower = 1;
     template <class S>
-    static inline typename S::F32 term(const Pairs<S>& p) {
+    static HNSCORE_BOTH typename S::F32 term(const Pairs<S>& p) {
         return S::mul(p.gap, p.scale);
     }
 };
@@ -34,7 +35,7 @@ struct Hinge {
 struct SquaredHinge {
     static constexpr int kRowPower = 2;
     template <class S>
-    static inline typename S::F32 term(const Pairs<S>& p) {
+    static HNSCORE_BOTH typename S::F32 term(const Pairs<S>& p) {
         const typename S::F32 g = S::mul(p.gap, p.scale);
         return S::mul(g, g);
     }
@@ -44,7 +45,7 @@ struct SquaredHinge {
 struct Similarity {
     static constexpr int kRowPower = 1;
     template <class S>
-    static inline typename S::F32 term(const Pairs<S>& p) {
+    static HNSCORE_BOTH typename S::F32 term(const Pairs<S>& p) {
         return S::mul(p.acc, p.scale);
     }
 };
@@ -53,7 +54,7 @@ struct Similarity {
 struct Exp {
     static constexpr int kRowPower = 0;
     template <class S>
-    static inline typename S::F32 term(const Pairs<S>& p) {
+    static HNSCORE_BOTH typename S::F32 term(const Pairs<S>& p) {
         return exp_of<S>(S::mul(S::mul(p.gap, p.scale), p.factor));
     }
 };
@@ -62,7 +63,7 @@ struct Exp {
 struct Kernel {
     static constexpr int kRowPower = 0;
     template <class S>
-    static inline typename S::F32 term(const Pairs<S>& p) {
+    static HNSCORE_BOTH typename S::F32 term(const Pairs<S>& p) {
         const typename S::F32 minus_rate = S::sub(S::zero(), p.rate);
         const typename S::F32 x = S::fma(S::mul(p.acc, p.scale), p.factor, minus_rate);
         return S::add(exp_of<S>(S::min(x, S::zero())), p.shift);  // s is at most 1, but for rounding
@@ -74,7 +75,7 @@ struct Kernel {
 struct Overlap {
     static constexpr int kRowPower = 0;
     template <class S>
-    static inline typename S::F32 term(const Pairs<S>& p) {
+    static HNSCORE_BOTH typename S::F32 term(const Pairs<S>& p) {
         const typename S::F32 s = S::mul(S::mul(p.acc, p.scale), p.factor);
         const typename S::F32 distance2 = S::max(S::sub(p.square, S::add(s, s)), S::zero());
         const typename S::F32 e = S::fnma(p.half_dim, log_of<S>(p.variance), p.shift);

@@ -1,10 +1,26 @@
-// Placeholder.
-#include "placeholder.h"
+// Kernels of sm_80 and later for bfloat16 operands.
+#include "cuda/kernels.h"
+#include "cuda/mainloop_mma.h"
 
 namespace hnscore::gpu {
-__global__ void mma_bf16(float* x) { *x = 2 * *x + 1; }
-int placeholder_mma_bf16() {
-    void (*volatile kernel)(float*) = &mma_bf16;
-    return kernel != nullptr;
-}
+
+namespace {
+
+struct Table {
+    const Launch& launch_;
+    const Problem& p;
+
+    template <class Weight>
+    void rounded() const {
+        launch(launch_, mma_kernel<Bf16, Rounded<Weight>::template Epilogue>, p);
+    }
+    void exact_count() const { throw GpuError("exact counts have float16 operands"); }
+    void screen() const { launch(launch_, mma_kernel<Bf16, Screen>, p); }
+    void top() const { launch(launch_, mma_kernel<Bf16, Top>, p); }
+};
+
+}  // namespace
+
+void start_mma_bf16(Kind kind, const Launch& l, const Problem& p) { start_by_kind(kind, Table{l, p}); }
+
 }  // namespace hnscore::gpu

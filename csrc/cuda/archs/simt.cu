@@ -1,10 +1,29 @@
-// Placeholder.
-#include "placeholder.h"
+// Kernels of every GPU: float32 products.
+#include "cuda/kernels.h"
+#include "cuda/mainloop_simt.h"
 
 namespace hnscore::gpu {
-__global__ void simt(float* x) { *x = 2 * *x + 1; }
-int placeholder_simt() {
-    void (*volatile kernel)(float*) = &simt;
-    return kernel != nullptr;
-}
+
+const Shape kSimt = kSimtShape;
+
+namespace {
+
+struct Table {
+    const Launch& launch_;
+    const Problem& p;
+
+    // Rounded operands have no band, and their thresholds in two parts do no harm: one kernel serves both.
+    template <class Weight>
+    void rounded() const {
+        launch(launch_, simt_kernel<Accurate<Weight>::template Epilogue>, p);
+    }
+    void exact_count() const { launch(launch_, simt_kernel<Accurate<Count>::Epilogue>, p); }
+    void screen() const { launch(launch_, simt_kernel<Screen>, p); }
+    void top() const { launch(launch_, simt_kernel<Top>, p); }
+};
+
+}  // namespace
+
+void start_simt(Kind kind, const Launch& l, const Problem& p) { start_by_kind(kind, Table{l, p}); }
+
 }  // namespace hnscore::gpu

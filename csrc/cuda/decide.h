@@ -1,0 +1,118 @@
+// Pairs that a tile hands on: found as bits in the registers of its warp, decided by the warp at once, in float64 from
+// the values that decide. Nothing is listed and nothing is added atomically, so that one order of decisions, and of
+// additions to a row, holds whatever runs beside.
+#pragma once
+
+#include "cuda/exact.h"
+#include "stages/pair.h"
+
+namespace hnscore::gpu {
+
+// A warp's share of a tile: acc[r][n][e] is the pair of these rows and columns of it (the layout of mma m16n8).
+HNSCORE_DEVICE int own_row(int r, int e) { return 16 * r + lane() / 4 + 8 * (e / 2); }
+HNSCORE_DEVICE int own_column(int n, int e) { return 8 * n + 2 * (lane() % 4) + e % 2; }
+
+HNSCORE_DEVICE int lowest_bit(uint32_t bits) {
+#ifdef __CUDA_ARCH__
+    return __ffs(static_cast<int>(bits)) - 1;
+#else
+    return __builtin_ctz(bits);
+#endif
+}
+
+// Whether the rules beside the threshold leave a pair, from a similarity known within `error`.
+enum class Verdict { excluded, counts, open };
+
+HNSCORE_DEVICE Verdict filters(const Problem& p, int64_t row, int64_t column, double s, double error) {
+    const int64_t i = p.first_row + row, j = p.first_col + column;
+    if (p.row_group && p.row_group[i] == p.col_group[j] && !(p.negative_groups_differ && p.row_group[i] < 0))
+        return Verdict::excluded;
+    if (p.row_owner && p.row_owner[i] == p.col_owner[j]) return Verdict::excluded;
+    if (p.max_similarity) {
+        const double most = p.max_similarity[p.max_similarity_of_rows ? i : j];
+        if (s - error > most) return Verdict::excluded;
+        if (!(s + error <= most)) return Verdict::open;
+    }
+    if (p.kth_value) {
+        const double least = p.kth_value[j];
+        if (s + error < least) return Verdict::excluded;
+        if (s - error > least) return Verdict::counts;
+        if (error > 0 || std::isnan(s)) return Verdict::open;
+        return i <= p.kth_row[j] ? Verdict::counts : Verdict::excluded;
+    }
+    return Verdict::counts;
+}
+
+struct Decision {
+    bool counts;
+    double s, gap;
+};
+
+// The contract's own words for one pair a group. `exact`: the similarity itself is wanted to the last bit.
+HNSCORE_DEVICE Decision decide(const Problem& p, int64_t row, int64_t column, bool wanted, bool exact) {
+    const RowFacts x = p.row_facts[wanted ? row : 0], t = p.col_rows[wanted ? column : 0];
+    wanted = wanted && !std::isnan(x.norm) && !std::isnan(t.norm);
+    const char* values = row_address(p.rows, p.first_value_row + (wanted ? row : 0));
+    const char* others = row_address(p.cols, p.first_value_col + (wanted ? column : 0));
+    const double roots = x.root * t.root;
+    const double tau = wanted && p.tau ? p.tau[column] : -HUGE_VAL;
+    double s = plain_dot(p.rows.view, values, p.cols.view, others, wanted) / roots;
+    double error = static_cast<double>(p.rows.view.dim + 24) * 0x1p-52;
+    if (!p.cosine)  // norms are packed ones
+        error = error * (static_cast<double>(x.norm) / static_cast<double>(x.m)) *
+                    (static_cast<double>(t.norm) / static_cast<double>(t.m)) +
+                static_cast<double>(p.rows.view.dim) * 0x1p-1074;
+    const bool sure = std::fabs(s - tau) > error && filters(p, row, column, s, error) != Verdict::open;
+    if (ballot(wanted && (exact || !sure)) != 0) {
+        int64_t* wide = p.wide + (static_cast<int64_t>(block()) * kMostWarps + thread() / 32) * WideSum::kLimbs;
+        const double dot = exact_dot(p.rows.view, values, p.cols.view, others, wanted, wide);
+        if (exact || !sure) s = dot / roots;
+    }
+    return {wanted && s - tau > 0 && filters(p, row, column, s, 0) == Verdict::counts, s, s - tau};
+}
+
+// The pairs of a warp's share of a tile that are to be decided.
+template <int RM, int NB>
+class Hits {
+  public:
+    HNSCORE_DEVICE void add(int r, int n, int e, bool hit) {
+        if (hit) words_[r * (NB / 8) + n / 8] |= 1u << (n % 8 * 4 + e);
+    }
+    // Drops those of rows that do not count: bit 2 r + h of `rows` is for row own_row(r, 2 h).
+    HNSCORE_DEVICE void keep(uint32_t rows) {
+        for (int r = 0; r < RM; ++r) {
+            const uint32_t both = rows >> (2 * r);
+            for (int w = 0; w < NB / 8; ++w)
+                words_[r * (NB / 8) + w] &= (both & 1 ? 0x33333333u : 0u) | (both & 2 ? 0xccccccccu : 0u);
+        }
+    }
+    // Calls take(row, column, wanted) with one pair for each group of 8 lanes, in the order of word, lane, bit: for any
+    // one row an order that does not depend on other rows. All lanes of the warp call together.
+    template <class Take>
+    HNSCORE_DEVICE void each(Take take) const {
+#pragma unroll 1
+        for (int w = 0; w < kWords; ++w) {
+            uint32_t mine = 0;
+#pragma unroll
+            for (int v = 0; v < kWords; ++v) mine = v == w ? words_[v] : mine;
+            while (ballot(mine != 0) != 0) {
+                int source = -1, bit = 0;
+                for (int g = 0; g < kGroups; ++g) {
+                    const uint32_t lanes = ballot(mine != 0);
+                    if (lanes == 0) break;
+                    const int from = lowest_bit(lanes), first = lowest_bit(shfl(mine, from));
+                    if (lane() == from) mine &= mine - 1;
+                    if (lane() / kGroupLanes == g) source = from, bit = first;
+                }
+                const int r = w / (NB / 8), n = w % (NB / 8) * 8 + bit / 4, e = bit % 4;
+                take(16 * r + source / 4 + 8 * (e / 2), 8 * n + 2 * (source % 4) + e % 2, source >= 0);
+            }
+        }
+    }
+
+  private:
+    static constexpr int kWords = RM * NB / 8;
+    uint32_t words_[kWords] = {};
+};
+
+}  // namespace hnscore::gpu

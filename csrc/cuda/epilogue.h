@@ -1,0 +1,354 @@
+// What becomes of the products of a tile, while they are still on the registers of its warp.
+//
+//   Sum<Weight>     w = g(gap) of the pairs inside, added to the row. With a band: pairs too close to call are decided.
+//   Screen          every pair that may be inside is decided, and weighs what its decided similarity says.
+//   Top             pairs that may be among the k largest of their row are decided and join its list.
+//
+// Budget: the tensor cores of an SM take depth / 2048 cycles for a pair, in which its four schedulers issue depth / 16
+// instructions for a lane: 32 a pair at depth 512. A Sum needs 3 to 7 (tests/test_cuda_compile.py counts them), beside
+// half a load of the column's facts.
+#pragma once
+
+#include "cuda/decide.h"
+#include "cuda/lane.h"
+#include "stages/weight.h"
+
+namespace hnscore::gpu {
+
+// What an epilogue knows of the rows of its lane.
+template <int RM>
+struct OwnRows {
+    float m[RM][2], m_low[RM][2], band[RM][2];
+    uint32_t real;  // bit 2 r + h
+
+    HNSCORE_DEVICE OwnRows(const Problem& p, int64_t first_row) : real(0) {
+        const float lost = *p.col_error;
+        for (int r = 0; r < RM; ++r)
+            for (int h = 0; h < 2; ++h) {
+                const int64_t row = first_row + own_row(r, 2 * h);
+                RowFacts f{};
+                f.m = f.norm = NAN;
+                if (row < p.n_rows) f = p.row_facts[row];
+                m[r][h] = f.m;
+                m_low[r][h] = f.m_low;
+                band[r][h] = f.norm * (f.error + lost + f.error * lost + p.rounding) * (1 + 0x1p-20f);
+                if (!std::isnan(f.norm)) real |= 1u << (2 * r + h);
+            }
+    }
+};
+
+// The facts of the two adjacent columns of slice n that a lane has.
+struct OwnColumns {
+    ColumnFacts c[2];
+    HNSCORE_DEVICE OwnColumns(const Problem& p, int64_t first_column, int n) {
+        const ColumnFacts* at = p.col_facts + first_column + own_column(n, 0);
+        for (int e = 0; e < 2; ++e) {
+            const Float4 f = load4(reinterpret_cast<const Float4*>(at + e));
+            c[e] = {f.x, f.y, f.z, f.w};
+        }
+    }
+};
+
+// The sums of the rows of one warp over decided pairs.
+template <int RM>
+struct DecidedSums {
+    double sum[16 * RM];
+
+    HNSCORE_DEVICE void clear() {
+        for (int i = lane(); i < 16 * RM; i += 32) sum[i] = 0;
+        sync_warp();
+    }
+    // One pair a group, added in the order of the groups.
+    HNSCORE_DEVICE void add(int row, double value, bool counts) {
+        for (int g = 0; g < kGroups; ++g) {
+            const int leader = g * kGroupLanes;
+            const double v = shfl(value, leader);
+            const int r = shfl(row, leader);
+            if (shfl(static_cast<int>(counts), leader) != 0 && lane() == 0) sum[r] += v;
+        }
+        sync_warp();
+    }
+};
+
+// kBand: acc does not settle which pairs are inside; those within the band are decided.
+// kTwoParts: thresholds in two float32 parts, since one rounding of them would cost as much as all products.
+template <class Weight, bool kBand, bool kTwoParts, int RM, int NB>
+class Sum {
+  public:
+    using Scratch = DecidedSums<RM>;
+
+    HNSCORE_DEVICE Sum(const Problem& p, int64_t, int64_t first_row, Scratch& decided)
+        : p_(p), first_row_(first_row), own_(p, first_row), decided_(decided) {
+        for (int r = 0; r < RM; ++r)
+            for (int h = 0; h < 2; ++h) {
+                total_[r][h] = 0;
+                factor_[r][h] = 1 / (own_.m[r][h] * static_cast<float>(p.temperature));
+            }
+        if (kBand) decided_.clear();
+    }
+
+    HNSCORE_DEVICE void tile(const float (&acc)[RM][NB][4], int64_t first_column) {
+        float sum[RM][2] = {};
+        Hits<RM, NB> hits;
+        const bool filtered = p_.filtered();
+#pragma unroll
+        for (int n = 0; n < NB; ++n) {
+            const OwnColumns columns(p_, first_column, n);
+#pragma unroll
+            for (int r = 0; r < RM; ++r)
+#pragma unroll
+                for (int e = 0; e < 4; ++e) {
+                    const ColumnFacts& c = columns.c[e % 2];
+                    const float a = acc[r][n][e], m = own_.m[r][e / 2];
+                    float gap = std::fma(-m, c.tau, a);
+                    if (kTwoParts) gap = std::fma(-own_.m_low[r][e / 2], c.tau, std::fma(-m, c.second, gap));
+                    bool inside = gap > 0;
+                    if (kBand) {
+                        const float band = own_.band[r][e / 2];
+                        inside = std::fma(-band, c.norm, gap) > 0;
+                        hits.add(r, n, e, !inside && !(std::fma(band, c.norm, gap) < 0));
+                    }
+                    if (filtered && inside) {
+                        const Verdict v = filter(r, e, first_column + own_column(n, e), a, c);
+                        if (kBand) hits.add(r, n, e, v == Verdict::open);
+                        inside = v == Verdict::counts;
+                    }
+                    const Pairs<Lane> pair{.gap = gap, .acc = a, .scale = c.scale, .factor = factor_[r][e / 2]};
+                    if (inside) sum[r][e / 2] += Weight::template term<Lane>(pair);
+                }
+        }
+        for (int r = 0; r < RM; ++r)
+            for (int h = 0; h < 2; ++h) total_[r][h] += static_cast<double>(sum[r][h]);
+        if constexpr (kBand) {
+            hits.keep(own_.real);
+            hits.each([&](int row, int column, bool wanted) {
+                const int64_t j = first_column + column;
+                const Decision d = decide(p_, first_row_ + row, j, wanted && j < p_.n_cols, false);
+                decided_.add(row, weight_of(p_.weight, d.s, d.gap, p_.temperature), d.counts);
+            });
+        }
+    }
+
+    HNSCORE_DEVICE void flush(int64_t chunk) {
+        for (int r = 0; r < RM; ++r)
+            for (int h = 0; h < 2; ++h) {
+                double sum = total_[r][h];
+                sum += shfl_xor(sum, 1);
+                sum += shfl_xor(sum, 2);
+                total_[r][h] = 0;
+                const int64_t row = first_row_ + own_row(r, 2 * h);
+                if (lane() % 4 != 0 || row >= p_.n_rows) continue;
+                const double m = static_cast<double>(own_.m[r][h]) + static_cast<double>(own_.m_low[r][h]);
+                for (int power = 0; power < Weight::kRowPower; ++power) sum /= m;
+                if (own_.band[r][h] == HUGE_VALF) sum = 0;  // all its pairs are decided
+                p_.partial[chunk * p_.n_rows + row] = kBand ? sum + decided_.sum[own_row(r, 2 * h)] : sum;
+            }
+        if (!kBand) return;
+        sync_warp();
+        decided_.clear();
+    }
+
+  private:
+    HNSCORE_DEVICE Verdict filter(int r, int e, int64_t column, float acc, const ColumnFacts& c) const {
+        const double scale = static_cast<double>(c.scale) / static_cast<double>(own_.m[r][e / 2]);
+        const double error = kBand ? static_cast<double>(own_.band[r][e / 2] * c.norm) * scale : 0;
+        return filters(p_, first_row_ + own_row(r, e), column, static_cast<double>(acc) * scale, error);
+    }
+
+    const Problem& p_;
+    const int64_t first_row_;
+    const OwnRows<RM> own_;
+    float factor_[RM][2];
+    double total_[RM][2];
+    Scratch& decided_;
+};
+
+template <int RM, int NB>
+class Screen {
+  public:
+    using Scratch = DecidedSums<RM>;
+
+    HNSCORE_DEVICE Screen(const Problem& p, int64_t, int64_t first_row, Scratch& decided)
+        : p_(p), first_row_(first_row), own_(p, first_row), decided_(decided) {
+        decided_.clear();
+    }
+
+    HNSCORE_DEVICE void tile(const float (&acc)[RM][NB][4], int64_t first_column) {
+        Hits<RM, NB> hits;
+#pragma unroll
+        for (int n = 0; n < NB; ++n) {
+            const OwnColumns columns(p_, first_column, n);
+#pragma unroll
+            for (int r = 0; r < RM; ++r)
+#pragma unroll
+                for (int e = 0; e < 4; ++e) {
+                    const ColumnFacts& c = columns.c[e % 2];
+                    const float gap = std::fma(-own_.m[r][e / 2], c.tau, acc[r][n][e]);
+                    hits.add(r, n, e, !(std::fma(own_.band[r][e / 2], c.norm, gap) < 0));  // NaN survives
+                }
+        }
+        hits.keep(own_.real);
+        hits.each([&](int row, int column, bool wanted) {
+            const int64_t j = first_column + column;
+            const Decision d = decide(p_, first_row_ + row, j, wanted && j < p_.n_cols, false);
+            decided_.add(row, weight_of(p_.weight, d.s, d.gap, p_.temperature), d.counts);
+        });
+    }
+
+    HNSCORE_DEVICE void flush(int64_t chunk) {
+        for (int i = lane(); i < 16 * RM; i += 32)
+            if (first_row_ + i < p_.n_rows) p_.partial[chunk * p_.n_rows + first_row_ + i] = decided_.sum[i];
+        sync_warp();
+        decided_.clear();
+    }
+
+  private:
+    const Problem& p_;
+    const int64_t first_row_;
+    const OwnRows<RM> own_;
+    Scratch& decided_;
+};
+
+// No entry: after every column.
+constexpr int64_t kNoColumn = INT64_MAX;
+
+// Whether entry a comes before entry b in a ranking: larger key, ties to the lower column.
+HNSCORE_DEVICE bool ranks_before(const TopEntry& a, const TopEntry& b) {
+    return a.key > b.key || (a.key == b.key && a.column < b.column);
+}
+
+template <int RM, int NB>
+class Top {
+  public:
+    struct Scratch {
+        float least[16 * RM];  // what a key must reach, in row units: m_i times it, or a little less
+    };
+
+    HNSCORE_DEVICE Top(const Problem& p, int64_t part, int64_t first_row, Scratch& scratch)
+        : p_(p), part_(part), first_row_(first_row), own_(p, first_row), scratch_(scratch) {
+        for (int i = 0; i < 16 * RM; ++i) {
+            const bool real = first_row + i < p.n_rows;
+            if (real) update_least(i, worst(i).entry.key);
+            if (!real && lane() == 0) scratch_.least[i] = HUGE_VALF;
+        }
+        sync_warp();
+        seeded_ = p.filtered() || p.k > kSeeds;
+    }
+
+    HNSCORE_DEVICE void tile(const float (&acc)[RM][NB][4], int64_t first_column) {
+        float least[RM][2];
+        for (int r = 0; r < RM; ++r)
+            for (int h = 0; h < 2; ++h) least[r][h] = scratch_.least[own_row(r, 2 * h)];
+        if (!seeded_) seed(acc, first_column, least);
+        seeded_ = true;
+        Hits<RM, NB> hits;
+#pragma unroll
+        for (int n = 0; n < NB; ++n) {
+            const OwnColumns columns(p_, first_column, n);
+#pragma unroll
+            for (int r = 0; r < RM; ++r)
+#pragma unroll
+                for (int e = 0; e < 4; ++e) {
+                    const ColumnFacts& c = columns.c[e % 2];
+                    const float most = std::fma(own_.band[r][e / 2], c.norm, acc[r][n][e]);
+                    const float gap = std::fma(-own_.m[r][e / 2], c.tau, most);
+                    const float key = std::fma(-least[r][e / 2], c.second, p_.keys_are_gaps ? gap : most);
+                    hits.add(r, n, e, !(gap < 0) && !(key < 0));  // NaN survives
+                }
+        }
+        hits.keep(own_.real);
+        hits.each([&](int row, int column, bool wanted) {
+            const int64_t j = first_column + column;
+            const Decision d = decide(p_, first_row_ + row, j, wanted && j < p_.n_cols, true);
+            for (int g = 0; g < kGroups; ++g) {
+                const int leader = g * kGroupLanes;
+                if (shfl(static_cast<int>(d.counts), leader) == 0) continue;
+                insert(shfl(row, leader), {shfl(p_.keys_are_gaps ? d.gap : d.s, leader), shfl(p_.first_col + j, leader)});
+            }
+        });
+    }
+
+    HNSCORE_DEVICE void flush(int64_t) {}
+
+  private:
+    static constexpr int kSeeds = 16;  // a lane's four quarters of the columns, in the four lanes that share a row
+
+    struct Place {
+        TopEntry entry;
+        int64_t slot;
+    };
+
+    HNSCORE_DEVICE TopEntry* list(int row) const { return p_.top + (part_ * p_.n_rows + first_row_ + row) * p_.k; }
+
+    // The last entry of a row's list. All lanes get it.
+    HNSCORE_DEVICE Place worst(int row) const {
+        const TopEntry* entries = list(row);
+        Place w{{HUGE_VAL, -1}, -1};
+        for (int64_t i = lane(); i < p_.k; i += 32)
+            if (w.slot < 0 || ranks_before(w.entry, entries[i])) w = {entries[i], i};
+        for (int mask = 1; mask < 32; mask *= 2) {
+            const Place o{{shfl_xor(w.entry.key, mask), shfl_xor(w.entry.column, mask)}, shfl_xor(w.slot, mask)};
+            const bool later = o.slot >= 0 && (w.slot < 0 || ranks_before(w.entry, o.entry) ||
+                                               (!ranks_before(o.entry, w.entry) && o.slot < w.slot));
+            if (later) w = o;
+        }
+        return w;
+    }
+    HNSCORE_DEVICE void update_least(int row, double key) {
+        if (lane() != 0) return;
+        const RowFacts f = p_.row_facts[first_row_ + row];
+        const double least = key * (static_cast<double>(f.m) + static_cast<double>(f.m_low));
+        scratch_.least[row] = static_cast<float>(least - std::fabs(least) * 0x1p-20 - 0x1p-120);
+    }
+    HNSCORE_DEVICE void insert(int row, const TopEntry& entry) {
+        const Place last = worst(row);
+        if (!ranks_before(entry, last.entry)) return;
+        if (lane() == 0) list(row)[last.slot] = entry;
+        sync_warp();
+        update_least(row, worst(row).entry.key);
+        sync_warp();
+    }
+
+    // A first bound from the tile itself: 16 disjoint parts of a row's pairs each hold one that surely counts and whose
+    // key is surely at least the part's maximum of lower bounds, so at least 16 keys reach the least of these.
+    HNSCORE_DEVICE void seed(const float (&acc)[RM][NB][4], int64_t first_column, float (&least)[RM][2]) {
+#pragma unroll
+        for (int r = 0; r < RM; ++r) {
+            float bound[2] = {p_.k == 1 ? -HUGE_VALF : HUGE_VALF, p_.k == 1 ? -HUGE_VALF : HUGE_VALF};
+#pragma unroll
+            for (int quarter = 0; quarter < 4; ++quarter) {
+                float largest[2] = {-HUGE_VALF, -HUGE_VALF};
+#pragma unroll
+                for (int n = quarter * NB / 4; n < (quarter + 1) * NB / 4; ++n) {
+                    const OwnColumns columns(p_, first_column, n);
+#pragma unroll
+                    for (int e = 0; e < 4; ++e) {
+                        const ColumnFacts& c = columns.c[e % 2];
+                        const float low = std::fma(-own_.band[r][e / 2], c.norm, acc[r][n][e]);
+                        const float gap = std::fma(-own_.m[r][e / 2], c.tau, low);
+                        const float key = (p_.keys_are_gaps ? gap : low) * c.scale;
+                        if (gap > 0 && key > largest[e / 2]) largest[e / 2] = key;
+                    }
+                }
+                for (int h = 0; h < 2; ++h)
+                    bound[h] = p_.k == 1 ? Lane::max(bound[h], largest[h]) : Lane::min(bound[h], largest[h]);
+            }
+            for (int h = 0; h < 2; ++h) {
+                float b = bound[h];
+                for (int mask = 1; mask < 4; mask *= 2) {
+                    const float o = shfl_xor(b, mask);
+                    b = p_.k == 1 ? Lane::max(b, o) : Lane::min(b, o);
+                }
+                least[r][h] = Lane::max(least[r][h], b - std::fabs(b) * 0x1p-20f - 0x1p-120f);
+            }
+        }
+    }
+
+    const Problem& p_;
+    const int64_t part_, first_row_;
+    const OwnRows<RM> own_;
+    Scratch& scratch_;
+    bool seeded_;
+};
+
+}  // namespace hnscore::gpu

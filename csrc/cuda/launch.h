@@ -1,0 +1,26 @@
+// Starts kernels on CUDA. Included by runtime.h.
+#pragma once
+
+#include <tuple>
+#include <utility>
+
+#include "cuda/runtime.h"
+
+namespace hnscore::gpu {
+
+void launch_kernel(const Launch& how, const void* kernel, void** arguments);
+
+// Arguments are converted to the kernel's parameters. The cluster is part of the kernel (HNSCORE_KERNEL_CLUSTER2).
+template <class... P, class... A>
+void launch(const Launch& how, void (*kernel)(P...), A&&... arguments) {
+    static_assert(sizeof...(P) == sizeof...(A) && sizeof...(P) > 0);
+    std::tuple<P...> values{std::forward<A>(arguments)...};
+    std::apply(
+        [&](P&... value) {
+            void* pointers[] = {&value...};
+            launch_kernel(how, reinterpret_cast<const void*>(kernel), pointers);
+        },
+        values);
+}
+
+}  // namespace hnscore::gpu

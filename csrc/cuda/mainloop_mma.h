@@ -1,0 +1,142 @@
+// The tile loop of sm_80 and later: products by warps, operands by asynchronous copies.
+//
+// A block of 4 warps takes 128 rows and walks over the columns of its item in tiles of 128; each warp multiplies 32
+// rows by all 128 columns. One step is 64 of the depth: 128 bytes of each row. Steps travel through a ring of 2 or 3
+// stages that goes on over tiles and items, so that copies are under way while a tile's epilogue runs.
+//
+// In shared memory the 16-byte piece q of row r lies at piece q ^ (r % 8) of that row: both the copies and the loads of
+// 8 rows at once then touch every bank once.
+#pragma once
+
+#include "cuda/work.h"
+
+namespace hnscore::gpu {
+
+constexpr int kMmaRows = 128, kMmaCols = 128, kMmaStep = 64;
+constexpr int kMmaWarps = 4, kMmaThreads = 32 * kMmaWarps;
+constexpr int kMmaStageBytes = (kMmaRows + kMmaCols) * kMmaStep * 2;
+constexpr int kMmaScratchBytes = 1536;
+
+// Where two blocks should share a processor, the limit is half of its memory.
+inline int mma_shared_bytes(int64_t, int limit) {
+    const int stages = (limit - kMmaScratchBytes) / kMmaStageBytes;
+    return stages < 2 ? 0 : (stages < 3 ? 2 : 3) * kMmaStageBytes + kMmaScratchBytes;
+}
+
+constexpr Shape kMmaShape{kMmaRows, kMmaCols, kMmaThreads, 1, mma_shared_bytes};
+
+HNSCORE_DEVICE uint32_t piece_at(int row, int piece) { return row * 128 + ((piece ^ (row & 7)) << 4); }
+
+// Copies one step of 128 rows from `first` on; zeros beyond the last row and beyond the depth.
+HNSCORE_DEVICE void copy_step(uint32_t to, const void* values, int64_t pitch, int64_t count, int64_t first,
+                              int64_t depth, int step) {
+    const int piece = thread() % 8;
+    const int64_t offset = step * 128 + piece * 16, left = 2 * depth - offset;
+    const int bytes = left < 0 ? 0 : left < 16 ? static_cast<int>(left) : 16;
+#pragma unroll
+    for (int row = thread() / 8; row < 128; row += kMmaThreads / 8) {
+        const bool exists = first + row < count && bytes > 0;
+        const char* from = static_cast<const char*>(values) + (exists ? (first + row) * pitch + offset : 0);
+        copy_async16(to + piece_at(row, piece), from, exists ? bytes : 0);
+    }
+}
+
+// Copies all steps of all items of this block, one at a call, in the order in which they are used.
+template <int64_t kChunk>
+struct MmaCopies {
+    const Problem& p;
+    const Work work;
+    int stages, stage = 0, step = 0;
+    uint32_t index;
+    Item item;
+    int64_t col;
+
+    HNSCORE_DEVICE MmaCopies(const Problem& problem, int n)
+        : p(problem),
+          work(problem),
+          stages(n),
+          index(block()),
+          item(work.item(p, index, kChunk)),
+          col(item.first_col) {}
+    HNSCORE_DEVICE void next() {
+        if (index < work.items) {
+            const uint32_t rows = shared_address(shared()) + stage * kMmaStageBytes;
+            copy_step(rows, p.row_values, p.row_pitch, p.n_rows, int64_t{kMmaRows} * item.row_block, p.depth, step);
+            copy_step(rows + kMmaRows * 128, p.col_values, p.col_pitch, p.n_cols, col, p.depth, step);
+            stage = stage + 1 < stages ? stage + 1 : 0;
+            advance();
+        }
+        // Also where nothing is left: then groups still count steps.
+        copy_async_commit();
+    }
+    HNSCORE_DEVICE void advance() {
+        if (++step * int64_t{kMmaStep} < p.depth) return;
+        step = 0;
+        col += kMmaCols;
+        if (col < item.end_col) return;
+        index += blocks();
+        item = work.item(p, index, kChunk);
+        col = item.first_col;
+    }
+};
+
+// acc += the products of one step. Lane l names the address of row l % 8 of matrix l / 8.
+template <class T>
+HNSCORE_DEVICE void mma_step(float (&acc)[2][kMmaCols / 8][4], uint32_t rows, uint32_t cols) {
+    const int lane = thread() % 32;
+#pragma unroll
+    for (int k = 0; k < kMmaStep / 16; ++k) {
+        uint32_t a[2][4];
+#pragma unroll
+        for (int r = 0; r < 2; ++r) load_matrix4(a[r], rows + piece_at(16 * r + lane % 16, 2 * k + lane / 16));
+#pragma unroll
+        for (int n = 0; n < kMmaCols / 8; n += 2) {
+            uint32_t b[4];
+            load_matrix4(b, cols + piece_at(8 * n + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
+#pragma unroll
+            for (int r = 0; r < 2; ++r) {
+                mma<T>(acc[r][n], a[r], b[0], b[1]);
+                mma<T>(acc[r][n + 1], a[r], b[2], b[3]);
+            }
+        }
+    }
+}
+
+template <class T, template <int, int> class E, int64_t kChunk = kChunkColumns>
+HNSCORE_KERNEL(kMmaThreads)
+mma_kernel(const HNSCORE_GRID_CONSTANT Problem p) {
+    using Epilogue = E<2, kMmaCols / 8>;
+    static_assert(kMmaWarps * sizeof(typename Epilogue::Scratch) <= kMmaScratchBytes && kChunk % kMmaCols == 0);
+    if (!is_chosen(p)) return;
+    const int stages = (shared_size() - kMmaScratchBytes) / kMmaStageBytes, warp = thread() / 32;
+    auto& scratch = reinterpret_cast<typename Epilogue::Scratch*>(shared() + stages * kMmaStageBytes)[warp];
+    const uint32_t base = shared_address(shared());
+
+    MmaCopies<kChunk> copies(p, stages);
+    for (int i = 1; i < stages; ++i) copies.next();
+    int stage = 0;
+    for (uint32_t i = block(); i < copies.work.items; i += blocks()) {
+        const Item item = copies.work.item(p, i, kChunk);
+        Epilogue epilogue(p, item.part, int64_t{kMmaRows} * item.row_block + warp * 32, scratch);
+        for (int64_t col = item.first_col; col < item.end_col; col += kMmaCols) {
+            float acc[2][kMmaCols / 8][4] = {};
+            for (int step = 0; step * int64_t{kMmaStep} < p.depth; ++step) {
+                // What this thread copied for the step has come.
+                if (stages == 2)
+                    copy_async_wait<0>();
+                else
+                    copy_async_wait<1>();
+                // What the others copied, too; and all warps are done with the stage that the next copies go to.
+                sync();
+                copies.next();
+                const uint32_t rows = base + stage * kMmaStageBytes;
+                mma_step<T>(acc, rows + warp * 32 * 128, rows + kMmaRows * 128);
+                stage = stage + 1 < stages ? stage + 1 : 0;
+            }
+            epilogue.tile(acc, col);
+            if (ends_chunk(item, col + kMmaCols, kChunk)) epilogue.flush(col / kChunk);
+        }
+    }
+}
+
+}  // namespace hnscore::gpu

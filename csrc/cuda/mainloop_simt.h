@@ -1,0 +1,92 @@
+// The tile loop with float32 multiply-adds, for every GPU: what is left to a float32 product where many pairs count,
+// and all there is before sm_80.
+//
+// A block of 4 warps has 64 x 64 pairs, a warp 16 x 64. For 4 values of depth a lane loads 2 rows and 16 columns, 16
+// bytes each, for 128 multiply-adds: 18 loads of 64 or 128 distinct bytes a warp against 128 cycles of its scheduler.
+// The depth is summed in chunks of 32, whose sums are added with their rounding errors kept (Kahan): what is left is the
+// error of a chunk, a few units of 2^-24 of a 32nd part of the depth each.
+#pragma once
+
+#include "cuda/epilogue.h"
+#include "cuda/work.h"
+
+namespace hnscore::gpu {
+
+constexpr int kSimtRows = 64, kSimtCols = 64, kSimtWarps = 4, kSimtThreads = 32 * kSimtWarps, kSimtSlices = 8;
+constexpr int kSimtStep = 32, kSimtPitch = kSimtStep + 4;  // floats; lanes of a quad then fall into different banks
+constexpr int kSimtTileBytes = (kSimtRows + kSimtCols) * kSimtPitch * 4;
+constexpr int kSimtScratchBytes = 1024;
+
+inline int simt_shared_bytes(int64_t, int) { return kSimtTileBytes + kSimtScratchBytes; }
+
+constexpr Shape kSimtShape{kSimtRows, kSimtCols, kSimtThreads, 1, simt_shared_bytes};
+
+// 64 rows of 32 values into shared memory; zeros beyond the last row and the depth.
+HNSCORE_DEVICE void load_simt_tile(const void* values, int64_t pitch, int64_t first, int64_t count, int64_t depth,
+                                   int64_t k, float* tile) {
+    for (int at = thread(); at < kSimtRows * kSimtStep; at += kSimtThreads) {
+        const int r = at / kSimtStep, d = at % kSimtStep;
+        float value = 0;
+        if (first + r < count && k + d < depth)
+            value = reinterpret_cast<const float*>(static_cast<const char*>(values) + (first + r) * pitch)[k + d];
+        tile[r * kSimtPitch + d] = value;
+    }
+}
+
+template <template <int, int> class E, int64_t kChunk = kChunkColumns>
+HNSCORE_KERNEL(kSimtThreads)
+simt_kernel(const HNSCORE_GRID_CONSTANT Problem p) {
+    using Epilogue = E<1, kSimtSlices>;
+    using Scratch = typename Epilogue::Scratch;
+    static_assert(kSimtWarps * sizeof(Scratch) <= kSimtScratchBytes && kChunk % kSimtCols == 0);
+    if (!is_chosen(p)) return;
+    float* rows = reinterpret_cast<float*>(shared());
+    float* columns = rows + kSimtRows * kSimtPitch;
+    const int warp = thread() / 32;
+    Scratch& scratch = reinterpret_cast<Scratch*>(shared() + kSimtTileBytes)[warp];
+    for (int64_t i = block(); i < p.items(); i += blocks()) {
+        const Item item = item_at(p, i, kChunk);
+        const int64_t first_row = item.row_block * kSimtRows;
+        Epilogue epilogue(p, item.part, first_row + 16 * warp, scratch);
+        for (int64_t col = item.first_col; col < item.end_col; col += kSimtCols) {
+            float acc[1][kSimtSlices][4] = {}, lost[kSimtSlices][4] = {};
+            for (int64_t k = 0; k < p.depth; k += kSimtStep) {
+                sync();  // all warps are done with the step before
+                load_simt_tile(p.row_values, p.row_pitch, first_row, p.n_rows, p.depth, k, rows);
+                load_simt_tile(p.col_values, p.col_pitch, col, p.n_cols, p.depth, k, columns);
+                sync();  // and this one has been stored by all
+                float chunk[kSimtSlices][4] = {};
+                for (int d = 0; d < kSimtStep; d += 4) {
+                    const auto at = [&](const float* tile, int r) {
+                        return *reinterpret_cast<const Float4*>(tile + r * kSimtPitch + d);
+                    };
+                    const Float4 x[2] = {at(rows, 16 * warp + own_row(0, 0)), at(rows, 16 * warp + own_row(0, 2))};
+#pragma unroll
+                    for (int n = 0; n < kSimtSlices; ++n) {
+                        const Float4 t[2] = {at(columns, own_column(n, 0)), at(columns, own_column(n, 1))};
+#pragma unroll
+                        for (int e = 0; e < 4; ++e) {
+                            const Float4 &a = x[e / 2], &b = t[e % 2];
+                            chunk[n][e] = std::fma(a.x, b.x, chunk[n][e]);
+                            chunk[n][e] = std::fma(a.y, b.y, chunk[n][e]);
+                            chunk[n][e] = std::fma(a.z, b.z, chunk[n][e]);
+                            chunk[n][e] = std::fma(a.w, b.w, chunk[n][e]);
+                        }
+                    }
+                }
+#pragma unroll
+                for (int n = 0; n < kSimtSlices; ++n)
+#pragma unroll
+                    for (int e = 0; e < 4; ++e) {
+                        const float value = chunk[n][e] - lost[n][e], sum = acc[0][n][e] + value;
+                        lost[n][e] = (sum - acc[0][n][e]) - value;
+                        acc[0][n][e] = sum;
+                    }
+            }
+            epilogue.tile(acc, col);
+            if (ends_chunk(item, col + kSimtCols, kChunk)) epilogue.flush(col / kChunk);
+        }
+    }
+}
+
+}  // namespace hnscore::gpu

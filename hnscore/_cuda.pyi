@@ -1,0 +1,147 @@
+# The second extension: hnscore on NVIDIA GPUs. Pointers are device addresses as ints, 0 for none; nothing waits for the
+# device unless it says so.
+from collections.abc import Callable
+
+ARCHS: tuple[str, ...]
+SIDES: int  # sides that bad rows can be reported for: 0 to SIDES - 1
+EMULATED: bool  # device memory is host memory, for tests
+
+class GpuError(RuntimeError): ...
+
+class Device:
+    @property
+    def name(self) -> str: ...
+    @property
+    def capability(self) -> tuple[int, int]: ...
+    @property
+    def processors(self) -> int: ...
+    @property
+    def memory(self) -> int: ...
+    @property
+    def arch(self) -> str: ...  # of ARCHS, that this device runs; "" where none does
+
+def device_count() -> int: ...
+def device(index: int) -> Device: ...
+def capturing(device: int, stream: int) -> bool: ...
+def synchronize(device: int, stream: int) -> None: ...
+def copy_to_device(device: int, stream: int, to: int, from_: int, n_bytes: int) -> None: ...
+def copy_to_host(device: int, stream: int, to: int, from_: int, n_bytes: int) -> None: ...
+def bad_rows(device: int) -> list[tuple[int, int, int]]:  # (side, first bad row seen, kind as in _core); forgets them
+    ...
+
+# Memory of libraries that bring no allocator of their own; freed in stream order when the object goes.
+class Memory:
+    def __init__(self, device: int, stream: int, n_bytes: int) -> None: ...
+    @property
+    def pointer(self) -> int: ...
+
+# What a DLPack capsule describes; keeps it alive.
+class External:
+    def __init__(self, capsule: object) -> None: ...
+    @property
+    def pointer(self) -> int: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def strides(self) -> tuple[int, ...]: ...  # bytes
+    @property
+    def dtype(self) -> int: ...  # code of _core.DTYPES, -1 for others
+    @property
+    def device(self) -> int: ...
+
+def to_dlpack(memory: Memory, shape: tuple[int, ...], dtype: int) -> object: ...  # a capsule that keeps the memory alive
+
+# Pinned host memory, for copies beside the computation.
+class PinnedMemory:
+    def __init__(self, n_bytes: int) -> None: ...
+    @property
+    def pointer(self) -> int: ...
+
+class CopyStream:  # a stream of its own
+    def __init__(self, device: int) -> None: ...
+    @property
+    def stream(self) -> int: ...
+    def record(self) -> int: ...  # an event after what was queued here; a number
+    def wait_for(self, stream: int) -> None: ...  # what is queued here from now on runs after what `stream` has now
+    def make_wait(self, stream: int) -> None: ...  # what is queued on `stream` from now on runs after what was queued here
+    def synchronize(self) -> None: ...
+
+class Rows:
+    def __init__(
+        self,
+        pointer: int,
+        rows: int,
+        dim: int,
+        row_stride: int,  # bytes, as col_stride
+        col_stride: int,
+        dtype: int,
+        side: int,  # that bad rows are reported for
+        pick: int = 0,  # int64[count]: row i of the call is row pick[i]
+        count: int = -1,
+    ) -> None: ...
+    @property
+    def count(self) -> int: ...
+
+class Context:
+    # allocate(n_bytes) gives memory that lives until the caller's next call, in the order of the stream.
+    def __init__(self, device: int, stream: int, allocate: Callable[[int], int]) -> None: ...
+
+# The side that is packed once. `allocate` of this context: memory that lives as long as the Columns.
+class Columns:
+    def __init__(self, context: Context, rows: Rows, similarity: str, precision: str, method: str) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
+
+# out[j] float64: similarity of row j of a with row j of b.
+def pair_similarity(context: Context, a: Rows, b: Rows, similarity: str, out: int) -> None: ...
+
+# out[i]: what the weights of row i add up to, over divisor and at most cap (0: no cap); float32, or int64 where
+# `integer`. Where a row or a column is bad: NaN, or -1. Recipes as in _core; tau_j = reference[j] - margin, all float64.
+def reduce(
+    context: Context,
+    rows: Rows,
+    columns: Columns,
+    recipe: str,
+    out: int,
+    *,
+    reference: int = 0,
+    margin: float = 0.0,
+    max_similarity: int = 0,  # float64 by column
+    row_groups: int = 0,  # int64, as all labels and owners
+    col_groups: int = 0,
+    negative_groups_differ: bool = False,
+    row_owners: int = 0,
+    col_owners: int = 0,
+    kth_value: int = 0,
+    kth_row: int = 0,
+    weight: str = "similarity",  # of an entry of a top recipe
+    temperature: float = 1.0,
+    k: int = 1,
+    divisor: float = 1.0,
+    cap: int = 0,
+    integer: bool = False,
+    choice: int = 0,  # int32[2], zeros at first: what "auto" chose, kept for the next chunks
+) -> None: ...
+
+# The k largest similarities of each row over a pool that is packed slab by slab. Descending, ties to the lowest pool
+# row; -inf and -1 where fewer count. Each output may be 0.
+def top(
+    context: Context,
+    rows: Rows,
+    pool: Rows,
+    similarity: str,
+    precision: str,
+    k: int,
+    *,
+    max_similarity: int = 0,  # float64 by row
+    row_groups: int = 0,
+    col_groups: int = 0,
+    negative_groups_differ: bool = False,
+    row_owners: int = 0,  # pool row that does not count for this row
+    values: int = 0,  # float64 (n, k)
+    indices: int = 0,  # int64 (n, k)
+    kth_value: int = 0,  # float64 (n,)
+    kth_row: int = 0,  # int64 (n,), the largest int64 where fewer count
+    rank_weights: int = 0,  # float64 (k,): sums[i] = sum_r rank_weights[r] values[i, r]
+    sums: int = 0,  # float64 (n,)
+) -> None: ...
