@@ -137,7 +137,7 @@ inline uint64_t atomic_min_system(uint64_t* p, uint64_t value) {
     if (value < old) *p = value;
     return old;
 }
-inline float atomic_max(float* p, float value) { return std::exchange(*p, value > *p ? value : *p); }
+inline void atomic_max(float* p, float value) { *p = *p < value ? value : *p; }
 inline int atomic_add(int* p, int value) { return std::exchange(*p, *p + value); }
 inline unsigned long long atomic_add(unsigned long long* p, unsigned long long value) {
     return std::exchange(*p, *p + value);
