@@ -320,7 +320,8 @@ class Top {
             for (int quarter = 0; quarter < 4; ++quarter) {
                 float largest[2] = {-HUGE_VALF, -HUGE_VALF};
 #pragma unroll
-                for (int n = quarter * NB / 4; n < (quarter + 1) * NB / 4; ++n) {
+                for (int i = 0; i < NB / 4; ++i) {
+                    const int n = quarter * NB / 4 + i;
                     const OwnColumns columns(p_, first_column, n);
 #pragma unroll
                     for (int e = 0; e < 4; ++e) {
