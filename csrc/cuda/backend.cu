@@ -64,11 +64,11 @@ Engine engine_for(const Device& d, Operand operand, int64_t depth) {
     const int limit = static_cast<int>(d.shared_per_block);
     if (operand == Operand::single) return {operand, kSimt, start_simt, kSimt.shared_bytes(depth, limit), 4};
     const bool half = operand == Operand::half;
-#ifdef HNSCORE_WGMMA
+#ifdef HNSCORE_HAS_WGMMA
     if (has_wgmma(d))
         return {operand, kWgmma, half ? start_wgmma_half : start_wgmma_bf16, kWgmma.shared_bytes(depth, limit), 1};
 #endif
-#ifdef HNSCORE_MMA
+#ifdef HNSCORE_HAS_MMA
     // A processor has 1 KiB more than a block can ask for, and keeps 1 KiB of each block for itself.
     const int shared = kMma.shared_bytes(depth, limit / 2 - 512);
     const Start start = half ? start_mma_half : start_mma_bf16;
