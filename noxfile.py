@@ -1,6 +1,8 @@
 """The habits of this project, one session each: `nox -l` lists them, CONTRIBUTING.md has each as a plain command."""
 
 import shutil
+import time
+from pathlib import Path
 
 import nox
 
@@ -8,6 +10,7 @@ nox.options.sessions = ["lint", "typecheck", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
 CPP = ["csrc", "tests/cpp"]
+WITHOUT_CUDA = ["-Ccmake.define.HNSCORE_CUDA=OFF"]  # where it would only cost minutes
 EXTRAS = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]
 
 
@@ -18,14 +21,14 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     files = session.run("git", "ls-files", *CPP, external=True, silent=True)
-    sources = [f for f in str(files).split() if f.endswith((".h", ".cpp"))]
+    sources = [f for f in str(files).split() if f.endswith((".h", ".cpp", ".cu", ".cuh"))]
     session.run("clang-format", "--dry-run", "--Werror", *sources)
 
 
 @nox.session
 def typecheck(session: nox.Session) -> None:
     """mypy --strict, and the stubs of the core against the compiled module."""
-    session.install(".[test,lint]")
+    session.install(".[test,lint]", *WITHOUT_CUDA)
     session.run("mypy")
     with session.chdir(session.create_tmp()):  # away from the source tree, which has no compiled module
         session.run("python", "-m", "mypy.stubtest", "hnscore._core")
@@ -47,7 +50,7 @@ def sanitize(session: nox.Session) -> None:
 @nox.session
 def tests_debug(session: nox.Session) -> None:
     """The numeric tests on a sanitized debug build of the extension."""
-    session.install("-e", ".[test]", "-Ccmake.build-type=Debug", "-Ccmake.define.HNSCORE_SANITIZE=ON")
+    session.install("-e", ".[test]", "-Ccmake.build-type=Debug", "-Ccmake.define.HNSCORE_SANITIZE=ON", *WITHOUT_CUDA)
     libraries = [
         session.run("gcc", f"-print-file-name=lib{n}.so", external=True, silent=True) for n in ("asan", "ubsan")
     ]
@@ -55,6 +58,36 @@ def tests_debug(session: nox.Session) -> None:
     session.run(
         "pytest", "tests/test_exactness.py", "tests/test_errors.py", "tests/test_api.py", *session.posargs, env=env
     )
+
+
+@nox.session
+def cuda_compile(session: nox.Session) -> None:
+    """The CUDA backend for every architecture, and what its compiler made of it; skipped where there is no nvcc.
+
+    After `--`, another list of architectures.
+    """
+    if not shutil.which("nvcc"):
+        session.skip("needs nvcc of CUDA 12.8 or later")
+    archs = ",".join(session.posargs) or "all"
+    requires = nox.project.load_toml("pyproject.toml")["build-system"]["requires"]
+    session.install("cmake", "ninja", *requires, *EXTRAS["test"], *EXTRAS["lint"])
+    wheels = Path(session.create_tmp()) / "wheels"
+    shutil.rmtree(wheels, ignore_errors=True)
+    defines = {"HNSCORE_CUDA": "ON", "HNSCORE_CUDA_ARCHS": archs, "HNSCORE_WERROR": "ON"}
+    options = [f"-Ccmake.define.{name}={value}" for name, value in defines.items()]
+    # In its own folder and with the tools of this session, so that a second run builds what changed.
+    options += ["--no-build-isolation", "-Cbuild-dir=build/cuda_compile"]
+    start = time.monotonic()
+    session.run("pip", "wheel", "-v", "--no-deps", "-w", str(wheels), ".", *options)
+    seconds = time.monotonic() - start
+    (wheel,) = wheels.iterdir()
+    session.run("pip", "install", "--force-reinstall", "--no-deps", str(wheel))
+    print_size = "import hnscore._cuda as m, os; print(f'{os.path.getsize(m.__file__) / 1e6:.1f} MB:', m.__file__)"
+    with session.chdir(session.create_tmp()):  # away from the source tree, which has no compiled module
+        session.run("python", "-c", print_size)
+        session.run("python", "-m", "mypy.stubtest", "hnscore._cuda")
+    session.log(f"{archs}: wheel of {wheel.stat().st_size / 1e6:.1f} MB, built in {seconds:.0f} s")
+    session.run("pytest", "tests/test_cuda_compile.py")
 
 
 @nox.session

@@ -1,10 +1,285 @@
-// Placeholder.
+// The Python face of the GPU backend: hnscore/_cuda.pyi. Pointers travel as integers.
+#include <pybind11/functional.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
-namespace hnscore::gpu {
-int placeholder_backend();
+#include <sstream>
+
+#include "cuda/backend.h"
+#include "cuda/dlpack.h"
+
+namespace py = pybind11;
+namespace gpu = hnscore::gpu;
+using hnscore::Recipe;
+
+namespace {
+
+using Address = uintptr_t;
+
+template <class T>
+T* at(Address address) {
+    return reinterpret_cast<T*>(address);
+}
+gpu::Stream stream_at(Address address) { return reinterpret_cast<gpu::Stream>(address); }
+
+constexpr const char* kRecipes[] = {
+#define HNSCORE_RECIPE(name, ...) #name,
+#include "stages/recipes.def"
+};
+
+template <size_t n>
+int index_of(const char* const (&names)[n], const std::string& name, const char* what) {
+    for (size_t i = 0; i < n; ++i)
+        if (name == names[i]) return static_cast<int>(i);
+    throw std::invalid_argument("unknown " + std::string(what) + " " + name);
 }
 
-PYBIND11_MODULE(HNSCORE_MODULE, m, pybind11::mod_gil_not_used()) {
-    m.def("kernels", &hnscore::gpu::placeholder_backend);
+bool is_cosine(const std::string& similarity) {
+    constexpr const char* kNames[] = {"dot", "cosine"};
+    return index_of(kNames, similarity, "similarity") == 1;
+}
+gpu::GpuPrecision precision_of(const std::string& name) {
+    constexpr const char* kNames[] = {"exact", "fp32", "bf16", "fp16"};
+    return static_cast<gpu::GpuPrecision>(index_of(kNames, name, "precision"));
+}
+gpu::Method method_of(const std::string& name) {
+    constexpr const char* kNames[] = {"auto", "dense", "cascade"};
+    return static_cast<gpu::Method>(index_of(kNames, name, "method"));
+}
+
+struct CallContext {
+    int device;
+    Address stream;
+    std::function<Address(size_t)> allocate;
+
+    gpu::Context get() const {
+        const gpu::Device d = gpu::device(device);
+        if (gpu::arch_of(d).empty())
+            throw gpu::GpuError("GPU " + std::to_string(device) + ", " + d.name + ", has compute capability " +
+                                std::to_string(d.major) + "." + std::to_string(d.minor) +
+                                ", and this build has kernels for " HNSCORE_CUDA_ARCHS);
+        return {d, stream_at(stream), [this](size_t bytes) { return at<void>(allocate(bytes)); }};
+    }
+};
+
+gpu::Input rows(Address pointer, int64_t n, int64_t dim, int64_t row_stride, int64_t col_stride, int dtype, int side,
+                Address pick, int64_t count) {
+    const auto type = static_cast<hnscore::DType>(dtype);
+    const int64_t bytes = hnscore::element_bytes(type);
+    if (side < 0 || side >= gpu::kSides) throw std::invalid_argument("no such side");
+    if (static_cast<int64_t>(pointer) % bytes != 0 || row_stride % bytes != 0 || col_stride % bytes != 0)
+        throw std::invalid_argument("rows must be aligned to their elements on a GPU");
+    return {{{at<const char>(pointer), n, dim, row_stride, col_stride, type, false}, at<const int64_t>(pick),
+             pick && count >= 0 ? count : n},
+            side};
+}
+
+void check_dims(const gpu::Input& a, const gpu::Input& b) {
+    if (a.rows.view.dim != b.rows.view.dim) throw std::invalid_argument("rows and columns differ in dim");
+}
+
+gpu::Kind kind_of(Recipe recipe) {
+    switch (recipe) {
+        case hnscore::count:
+            return gpu::Kind::count;
+        case hnscore::hinge:
+            return gpu::Kind::hinge;
+        case hnscore::squared_hinge:
+            return gpu::Kind::squared_hinge;
+        case hnscore::similarity:
+            return gpu::Kind::similarity;
+        case hnscore::exp:
+            return gpu::Kind::exp;
+        case hnscore::top_gap:
+        case hnscore::top_similarity:
+            return gpu::Kind::top;
+        default:
+            throw std::invalid_argument("a GPU has no such recipe");
+    }
+}
+
+void reduce(const CallContext& context, const gpu::Input& input, const gpu::PackedColumns& columns,
+            const std::string& recipe_name, Address out, Address reference, double margin, Address max_similarity,
+            Address row_groups, Address col_groups, bool negative_groups_differ, Address row_owners, Address col_owners,
+            Address kth_value, Address kth_row, const std::string& weight, double temperature, int64_t k,
+            double divisor, int64_t cap, bool integer, Address choice) {
+    check_dims(input, columns.input);
+    const auto recipe = static_cast<Recipe>(index_of(kRecipes, recipe_name, "recipe"));
+    gpu::ReduceJob job{};
+    job.kind = kind_of(recipe);
+    job.keys_are_gaps = recipe == hnscore::top_gap;
+    job.weight = job.kind == gpu::Kind::top ? static_cast<Recipe>(index_of(kRecipes, weight, "weight")) : recipe;
+    job.temperature = temperature;
+    job.k = k;
+    job.reference = at<const double>(reference);
+    job.margin = margin;
+    job.max_similarity = at<const double>(max_similarity);
+    job.row_group = at<const int64_t>(row_groups);
+    job.col_group = at<const int64_t>(col_groups);
+    job.negative_groups_differ = negative_groups_differ;
+    job.row_owner = at<const int64_t>(row_owners);
+    job.col_owner = at<const int64_t>(col_owners);
+    job.kth_value = at<const double>(kth_value);
+    job.kth_row = at<const int64_t>(kth_row);
+    job.scores = {divisor, cap, integer, at<void>(out), nullptr};
+    job.choice = at<int>(choice);
+    gpu::reduce(context.get(), input, columns, job);
+}
+
+void top(const CallContext& context, const gpu::Input& input, const gpu::Input& pool, const std::string& similarity,
+         const std::string& precision, int64_t k, Address max_similarity, Address row_groups, Address col_groups,
+         bool negative_groups_differ, Address row_owners, Address values, Address indices, Address kth_value,
+         Address kth_row, Address rank_weights, Address sums) {
+    check_dims(input, pool);
+    const gpu::TopJob job{k,
+                          at<const double>(max_similarity),
+                          at<const int64_t>(row_groups),
+                          at<const int64_t>(col_groups),
+                          negative_groups_differ,
+                          at<const int64_t>(row_owners),
+                          at<double>(values),
+                          at<int64_t>(indices),
+                          at<double>(kth_value),
+                          at<int64_t>(kth_row),
+                          at<const double>(rank_weights),
+                          at<double>(sums)};
+    gpu::top(context.get(), input, pool, is_cosine(similarity), precision_of(precision), job);
+}
+
+std::vector<std::tuple<int, int64_t, int>> bad_rows(int device) {
+    std::vector<std::tuple<int, int64_t, int>> out;
+    const std::vector<uint64_t> words = gpu::take_reports(device);
+    for (size_t side = 0; side < words.size(); ++side)
+        if (words[side] != gpu::kNoBadRow)
+            out.emplace_back(static_cast<int>(side), static_cast<int64_t>(words[side] >> 3),
+                             static_cast<int>(words[side] & 7));
+    return out;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
+    py::register_exception<gpu::GpuError>(m, "GpuError", PyExc_RuntimeError);
+    py::list archs;
+    std::istringstream words(HNSCORE_CUDA_ARCHS);
+    for (std::string word; words >> word;) archs.append(word);
+    m.attr("ARCHS") = py::tuple(archs);
+    m.attr("SIDES") = gpu::kSides;
+    m.attr("REFERENCE_SIDE") = gpu::kReferenceSide;
+#ifdef HNSCORE_EMULATE
+    m.attr("EMULATED") = true;
+    m.def("seed", &gpu::emulator::seed);
+    m.def("set_capability", &gpu::emulator::set_capability);
+#else
+    m.attr("EMULATED") = false;
+#endif
+
+    py::class_<gpu::Device>(m, "Device")
+        .def_readonly("name", &gpu::Device::name)
+        .def_property_readonly("capability", [](const gpu::Device& d) { return py::make_tuple(d.major, d.minor); })
+        .def_readonly("processors", &gpu::Device::processors)
+        .def_readonly("memory", &gpu::Device::memory)
+        .def_property_readonly("arch", &gpu::arch_of);
+    m.def("device_count", &gpu::device_count);
+    m.def("device", &gpu::device, py::arg("index"));
+    m.def(
+        "capturing",
+        [](int device, Address stream) {
+            const gpu::DeviceGuard guard(device);
+            return gpu::capturing(stream_at(stream));
+        },
+        py::arg("device"), py::arg("stream"));
+    m.def(
+        "synchronize",
+        [](int device, Address stream) {
+            const py::gil_scoped_release release;
+            const gpu::DeviceGuard guard(device);
+            gpu::wait_for(stream_at(stream));
+        },
+        py::arg("device"), py::arg("stream"));
+    m.def(
+        "copy_to_device",
+        [](int device, Address stream, Address to, Address from, size_t n_bytes) {
+            const py::gil_scoped_release release;
+            const gpu::DeviceGuard guard(device);
+            gpu::copy_to_device(at<void>(to), at<const void>(from), n_bytes, stream_at(stream));
+        },
+        py::arg("device"), py::arg("stream"), py::arg("to"), py::arg("from_"), py::arg("n_bytes"));
+    m.def(
+        "copy_to_host",
+        [](int device, Address stream, Address to, Address from, size_t n_bytes) {
+            const py::gil_scoped_release release;
+            const gpu::DeviceGuard guard(device);
+            gpu::copy_to_host(at<void>(to), at<const void>(from), n_bytes, stream_at(stream));
+        },
+        py::arg("device"), py::arg("stream"), py::arg("to"), py::arg("from_"), py::arg("n_bytes"));
+    m.def("bad_rows", &bad_rows, py::arg("device"));
+
+    py::class_<gpu::DeviceMemory, std::shared_ptr<gpu::DeviceMemory>>(m, "Memory")
+        .def(py::init([](int device, Address stream, size_t n_bytes) {
+                 return std::make_shared<gpu::DeviceMemory>(device, stream_at(stream), n_bytes);
+             }),
+             py::arg("device"), py::arg("stream"), py::arg("n_bytes"))
+        .def_property_readonly("device", &gpu::DeviceMemory::device)
+        .def_property_readonly("pointer",
+                               [](const gpu::DeviceMemory& x) { return reinterpret_cast<Address>(x.data()); });
+    py::class_<gpu::External>(m, "External")
+        .def(py::init<const py::object&>(), py::arg("capsule"))
+        .def_property_readonly("pointer", &gpu::External::pointer)
+        .def_property_readonly("shape", &gpu::External::shape)
+        .def_property_readonly("strides", &gpu::External::strides)
+        .def_property_readonly("dtype", &gpu::External::dtype)
+        .def_property_readonly("device", &gpu::External::device);
+    m.def("to_dlpack", &gpu::to_dlpack, py::arg("memory"), py::arg("shape"), py::arg("dtype"));
+    py::class_<gpu::PinnedMemory>(m, "PinnedMemory")
+        .def(py::init<size_t>(), py::arg("n_bytes"))
+        .def_property_readonly("pointer",
+                               [](const gpu::PinnedMemory& x) { return reinterpret_cast<Address>(x.data()); });
+    py::class_<gpu::CopyStream>(m, "CopyStream")
+        .def(py::init<int>(), py::arg("device"))
+        .def_property_readonly("stream",
+                               [](const gpu::CopyStream& x) { return reinterpret_cast<Address>(x.stream()); })
+        .def(
+            "wait_for", [](gpu::CopyStream& x, Address stream) { x.wait_for(stream_at(stream)); }, py::arg("stream"))
+        .def(
+            "make_wait", [](gpu::CopyStream& x, Address stream) { x.make_wait(stream_at(stream)); }, py::arg("stream"))
+        .def("synchronize", &gpu::CopyStream::synchronize, py::call_guard<py::gil_scoped_release>());
+
+    py::class_<gpu::Input>(m, "Rows")
+        .def(py::init(&rows), py::arg("pointer"), py::arg("rows"), py::arg("dim"), py::arg("row_stride"),
+             py::arg("col_stride"), py::arg("dtype"), py::arg("side"), py::arg("pick") = 0, py::arg("count") = -1)
+        .def_property_readonly("count", [](const gpu::Input& x) { return x.rows.count; });
+    py::class_<CallContext>(m, "Context")
+        .def(py::init([](int device, Address stream, const std::function<Address(size_t)>& allocate) {
+                 return CallContext{device, stream, allocate};
+             }),
+             py::arg("device"), py::arg("stream"), py::arg("allocate"));
+    py::class_<gpu::PackedColumns>(m, "Columns")
+        .def(py::init([](const CallContext& context, const gpu::Input& input, const std::string& similarity,
+                         const std::string& precision, const std::string& method) {
+                 return gpu::PackedColumns(context.get(), input, is_cosine(similarity), precision_of(precision),
+                                           method_of(method));
+             }),
+             py::arg("context"), py::arg("rows"), py::arg("similarity"), py::arg("precision"), py::arg("method"))
+        .def_readonly("nbytes", &gpu::PackedColumns::bytes);
+
+    m.def(
+        "pair_similarity",
+        [](const CallContext& context, const gpu::Input& a, const gpu::Input& b, const std::string& similarity,
+           Address out) {
+            check_dims(a, b);
+            gpu::pair_similarity(context.get(), a, b, is_cosine(similarity), at<double>(out));
+        },
+        py::arg("context"), py::arg("a"), py::arg("b"), py::arg("similarity"), py::arg("out"));
+    m.def("reduce", &reduce, py::arg("context"), py::arg("rows"), py::arg("columns"), py::arg("recipe"), py::arg("out"),
+          py::kw_only(), py::arg("reference") = 0, py::arg("margin") = 0.0, py::arg("max_similarity") = 0,
+          py::arg("row_groups") = 0, py::arg("col_groups") = 0, py::arg("negative_groups_differ") = false,
+          py::arg("row_owners") = 0, py::arg("col_owners") = 0, py::arg("kth_value") = 0, py::arg("kth_row") = 0,
+          py::arg("weight") = "similarity", py::arg("temperature") = 1.0, py::arg("k") = 1, py::arg("divisor") = 1.0,
+          py::arg("cap") = 0, py::arg("integer") = false, py::arg("choice") = 0);
+    m.def("top", &top, py::arg("context"), py::arg("rows"), py::arg("pool"), py::arg("similarity"),
+          py::arg("precision"), py::arg("k"), py::kw_only(), py::arg("max_similarity") = 0, py::arg("row_groups") = 0,
+          py::arg("col_groups") = 0, py::arg("negative_groups_differ") = false, py::arg("row_owners") = 0,
+          py::arg("values") = 0, py::arg("indices") = 0, py::arg("kth_value") = 0, py::arg("kth_row") = 0,
+          py::arg("rank_weights") = 0, py::arg("sums") = 0);
 }

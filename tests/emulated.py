@@ -32,7 +32,8 @@ def emulated_module() -> ModuleType:
         _build(folder)
     path = folder / "tests" / "cpp" / f"{MODULE}{sysconfig.get_config_var('EXT_SUFFIX')}"
     spec = importlib.util.spec_from_file_location(MODULE, path)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -1,19 +1,517 @@
-// Placeholder.
-#include "archs/placeholder.h"
+#include "cuda/backend.h"
+
+#include <algorithm>
+#include <iterator>
+#include <limits>
+#include <mutex>
+#include <sstream>
+
+#include "cuda/sample.h"
 
 namespace hnscore::gpu {
-int placeholder_backend() {
-    int found = placeholder_simt();
-#ifdef HNSCORE_MMA
-    found += placeholder_mma_half() + placeholder_mma_bf16();
-#endif
+namespace {
+
+// Rows are packed, and their sums kept, for so much memory at a time.
+constexpr int64_t kSlabBytes = int64_t{64} << 20;
+constexpr int64_t kPaddedColumns = 256;
+constexpr int64_t kMostRows = std::numeric_limits<int32_t>::max() - 1024;  // coordinates of the copy engine
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
+
+// What a device runs for one operand.
+struct Engine {
+    Operand operand;
+    Shape shape;
+    Start start;
+    int shared_bytes, blocks_per_processor;
+};
+
+// The machine code of this build, a word each: sm_80, sm_90a, compute_80.
+std::vector<std::string> archs() {
+    std::istringstream words(HNSCORE_CUDA_ARCHS);
+    return {std::istream_iterator<std::string>(words), {}};
+}
+
+// Whether a device runs an arch: its own major version and no later a minor one; PTX of any earlier version.
+bool runs(const Device& d, const std::string& arch) {
+    const bool ptx = arch.rfind("compute_", 0) == 0;
+    const int version = std::stoi(arch.substr(arch.find('_') + 1)), major = version / 10, minor = version % 10;
+    if (arch.back() == 'a') return d.major == major && d.minor == minor;
+    return ptx ? 10 * d.major + d.minor >= version : d.major == major && d.minor >= minor;
+}
+
+bool runs_one(const Device& d, bool (*serves)(const std::string& arch)) {
+    const std::vector<std::string> all = archs();
+    return std::any_of(all.begin(), all.end(), [&](const std::string& arch) { return serves(arch) && runs(d, arch); });
+}
+bool has_wgmma(const Device& d) {
+    return runs_one(d, [](const std::string& arch) { return arch == "sm_90a"; });
+}
+bool has_mma(const Device& d) {
+    return runs_one(d, [](const std::string& arch) { return arch != "sm_75" && arch != "sm_90a"; });
+}
+
+// The operand of a device for values rounded to `rounded`: float32 where there are no tensor cores for them.
+Operand operand_for(const Device& d, Operand rounded) {
+    return has_wgmma(d) || has_mma(d) ? rounded : Operand::single;
+}
+
+Engine engine_for(const Device& d, Operand operand, int64_t depth) {
+    const int limit = static_cast<int>(d.shared_per_block);
+    if (operand == Operand::single) return {operand, kSimt, start_simt, kSimt.shared_bytes(depth, limit), 4};
+    const bool half = operand == Operand::half;
 #ifdef HNSCORE_WGMMA
-    found += placeholder_wgmma_half() + placeholder_wgmma_bf16();
+    if (has_wgmma(d))
+        return {operand, kWgmma, half ? start_wgmma_half : start_wgmma_bf16, kWgmma.shared_bytes(depth, limit), 1};
 #endif
-#ifndef HNSCORE_EMULATE
-    int devices = 0;
-    (void)cudaGetDeviceCount(&devices);
+#ifdef HNSCORE_MMA
+    // A processor has 1 KiB more than a block can ask for, and keeps 1 KiB of each block for itself.
+    const int shared = kMma.shared_bytes(depth, limit / 2 - 512);
+    const Start start = half ? start_mma_half : start_mma_bf16;
+    if (shared > 0) return {operand, kMma, start, shared, 2};
+    return {operand, kMma, start, kMma.shared_bytes(depth, limit), 1};
 #endif
+    throw GpuError("this build has no tensor-core kernels for GPU " + d.name);
+}
+
+bool is_rounded(GpuPrecision p) { return p == GpuPrecision::bf16 || p == GpuPrecision::fp16; }
+Operand rounding_of(GpuPrecision p) { return p == GpuPrecision::bf16 ? Operand::bf16 : Operand::half; }
+
+DType dtype_of(Operand o) {
+    return o == Operand::half ? DType::f16 : o == Operand::bf16 ? DType::bf16 : DType::f32;
+}
+
+// Memory of one call, and what several of its launches share.
+class Call {
+  public:
+    explicit Call(const Context& context) : context_(context), guard_(context.device.index) {}
+
+    template <class T>
+    T* array(int64_t n) const {
+        return static_cast<T*>(context_.allocate(static_cast<size_t>(std::max<int64_t>(n, 1)) * sizeof(T)));
+    }
+    template <class T>
+    T* zeros(int64_t n) const {
+        T* memory = array<T>(n);
+        zero(memory, static_cast<size_t>(n) * sizeof(T), context_.stream);
+        return memory;
+    }
+    int64_t* wide(int64_t blocks) {
+        if (blocks > wide_blocks_) {
+            wide_ = array<int64_t>(blocks * kMostWarps * WideSum::kLimbs);
+            wide_blocks_ = blocks;
+        }
+        return wide_;
+    }
+    const Context& context() const { return context_; }
+    const Device& device() const { return context_.device; }
+    Stream stream() const { return context_.stream; }
+    Launch threads(int64_t n, int per_block) const { return {divide_up(n, per_block), per_block, 0, 1, stream()}; }
+    // Blocks for kernels whose warps walk over groups of rows.
+    int64_t row_blocks(int64_t rows) const {
+        return std::min<int64_t>(divide_up(rows, kGroups * kPackThreads / 32), 8 * device().processors);
+    }
+
+  private:
+    const Context& context_;
+    const DeviceGuard guard_;
+    int64_t* wide_ = nullptr;
+    int64_t wide_blocks_ = 0;
+};
+
+uint64_t* reports_of(int device);
+
+void check_rows(const Input& input) {
+    if (input.rows.count > kMostRows)
+        throw std::invalid_argument("one side has " + std::to_string(input.rows.count) + " rows, at most " +
+                                    std::to_string(kMostRows) + " are possible on a GPU; score the pool in chunks");
+}
+
+// Whether the tiles can read the caller's rows where they lie.
+bool is_direct(const Rows& rows, Operand operand) {
+    const View& v = rows.view;
+    return rows.pick == nullptr && v.dtype == dtype_of(operand) && v.col_stride == operand_bytes(operand) &&
+           v.row_stride >= v.dim * v.col_stride && v.row_stride % 16 == 0 && reinterpret_cast<uintptr_t>(v.data) % 16 == 0;
+}
+
+struct Packer {
+    Operand operand, rounded;
+    bool cosine, decided_by_values, direct;
+    int64_t pitch;
+
+    Packer(const Device& d, const Rows& rows, Operand to, bool is_cosine, bool by_values)
+        : operand(to == Operand::single ? to : operand_for(d, to)),
+          rounded(to),
+          cosine(is_cosine),
+          decided_by_values(by_values),
+          direct(operand == rounded && is_direct(rows, operand)),
+          pitch(direct ? rows.view.row_stride : round_up(rows.view.dim * operand_bytes(operand), 128)) {}
+    int64_t bytes_a_row() const { return (direct ? 0 : pitch) + static_cast<int64_t>(sizeof(RowFacts)); }
+
+    // Memory for `count` rows.
+    PackedRows room(const Call& call, int64_t count) const {
+        return {operand, direct ? nullptr : call.array<char>(count * pitch), pitch, call.array<RowFacts>(count)};
+    }
+    // Packs rows [first, first + count) into `to`; in direct mode the values are the caller's.
+    PackedRows pack(Call& call, const Input& input, int64_t first, int64_t count, PackedRows to, float* largest_error) const {
+        Packing p{};
+        p.rows = input.rows;
+        p.first = first;
+        p.count = count;
+        p.cosine = cosine;
+        p.decided_by_values = decided_by_values;
+        p.operand = operand;
+        p.rounded = rounded;
+        p.packed = const_cast<void*>(to.values);
+        p.pitch = pitch;
+        p.facts = to.facts;
+        p.largest_error = largest_error;
+        p.report = reports_of(call.device().index) + input.side;
+        const int64_t blocks = call.row_blocks(count);
+        p.wide = call.wide(blocks);
+        if (count > 0) launch({blocks, kPackThreads, 0, 1, call.stream()}, pack_kernel, p);
+        if (direct) to.values = input.rows.view.data + first * input.rows.view.row_stride;
+        return to;
+    }
+};
+
+// What is lost by the sum of `depth` products, relative to the norms, and by the threshold's own roundings.
+// Tensor cores align the addends of a step of 16 to the largest and cut them off below 24 bits: at most 17 units of
+// 2^-23 of a value that Cauchy-Schwarz bounds, a step; twice that is claimed. float32 chains: core/problem.h.
+float rounding_of_sums(Operand operand, int64_t depth) {
+    const double units = operand == Operand::single ? 2.0 * 32 + 16 : 4.0 * static_cast<double>(depth) + 32;
+    return static_cast<float>(units * kUnit);
+}
+
+// What one launch needs beside the rules.
+struct Plan {
+    Engine engine;
+    int64_t clusters;  // that run at a time
+
+    Plan(const Device& d, Operand operand, int64_t depth) : engine(engine_for(d, operand, depth)) {
+        if (engine.shared_bytes == 0)
+            throw GpuError("GPU " + d.name + " has too little shared memory for these kernels");
+        clusters = std::max<int64_t>(1, d.processors * engine.blocks_per_processor / engine.shape.cluster);
+    }
+    // Rows of a slab: whole waves of the device where there are that many.
+    int64_t slab(int64_t bytes_a_row, int64_t rows) const {
+        const int64_t wave = clusters * engine.shape.rows, fit = kSlabBytes / bytes_a_row;
+        const int64_t whole = fit >= wave ? fit / wave * wave : std::max(fit / engine.shape.rows, int64_t{1}) * engine.shape.rows;
+        return std::min(rows, whole);
+    }
+    // Parts that the columns are split into where there are few rows.
+    int64_t chunks_per_item(int64_t rows, int64_t chunks) const {
+        const int64_t parts = std::min(chunks, divide_up(clusters, divide_up(rows, engine.shape.rows)));
+        return divide_up(chunks, parts);
+    }
+    void run(Call& call, Kind kind, Problem& p) const {
+        p.row_blocks = divide_up(p.n_rows, engine.shape.rows);
+        const int64_t blocks = std::min(p.items(), clusters) * engine.shape.cluster;
+        p.wide = call.wide(blocks);
+        engine.start(kind, {blocks, engine.shape.threads, engine.shared_bytes, engine.shape.cluster, call.stream()}, p);
+    }
+};
+
+View packed_view(const PackedRows& rows, int64_t count, int64_t dim) {
+    return {static_cast<const char*>(rows.values), count, dim, rows.pitch, operand_bytes(rows.operand),
+            dtype_of(rows.operand), false};
+}
+
+// The rows of a launch: packed rows [first, first + count) of the input.
+void set_rows(Problem& p, const Input& input, const PackedRows& packed, int64_t first, int64_t count, bool by_values) {
+    p.row_values = packed.values;
+    p.row_pitch = packed.pitch;
+    p.row_facts = packed.facts;
+    p.n_rows = count;
+    p.first_row = first;
+    p.rows = by_values ? input.rows : Rows{packed_view(packed, count, input.rows.view.dim), nullptr, count};
+    p.first_value_row = by_values ? first : 0;
+}
+
+void set_columns(Problem& p, const Input& input, const PackedRows& packed, int64_t first, int64_t count,
+                 const ColumnFacts* facts, const float* largest_error, bool by_values) {
+    p.col_values = packed.values;
+    p.col_pitch = packed.pitch;
+    p.col_rows = packed.facts;
+    p.col_facts = facts;
+    p.col_error = largest_error;
+    p.n_cols = count;
+    p.first_col = first;
+    p.cols = by_values ? input.rows : Rows{packed_view(packed, count, input.rows.view.dim), nullptr, count};
+    p.first_value_col = by_values ? first : 0;
+    p.depth = input.rows.view.dim;
+    p.rounding = rounding_of_sums(packed.operand, p.depth);
+    p.chunks = divide_up(count, kChunkColumns);
+}
+
+std::mutex reports_guard;
+uint64_t* reports[64] = {};
+
+uint64_t* reports_of(int device) {
+    const std::lock_guard<std::mutex> lock(reports_guard);
+    if (device < 0 || device >= 64) throw GpuError("no more than 64 GPUs");
+    if (reports[device] == nullptr) {
+        auto* words = static_cast<uint64_t*>(mapped_memory(kSides * sizeof(uint64_t)));
+        std::fill_n(words, kSides, kNoBadRow);
+        reports[device] = words;
+    }
+    return reports[device];
+}
+
+}  // namespace
+
+std::string arch_of(const Device& d) {
+    std::string found;  // "compute_" comes before "sm_", and sm_90 before sm_90a
+    for (const std::string& arch : archs())
+        if (runs(d, arch)) found = std::max(found, arch);
     return found;
 }
+
+std::vector<uint64_t> take_reports(int device) {
+    uint64_t* words = reports_of(device);
+    std::vector<uint64_t> out(words, words + kSides);
+    std::fill_n(words, kSides, kNoBadRow);
+    return out;
+}
+
+PackedColumns::PackedColumns(const Context& context, const Input& in, bool is_cosine, GpuPrecision how, Method way)
+    : input(in), cosine(is_cosine), precision(how), method(way), bytes(0) {
+    check_rows(input);
+    Allocate counted = [&](size_t n) {
+        bytes += n;
+        return context.allocate(n);
+    };
+    const Context here{context.device, context.stream, counted};
+    Call call(here);
+    const auto add = [&](Operand rounded) {
+        const Packer packer(here.device, input.rows, rounded, cosine, !is_rounded(precision));
+        float* error = call.zeros<float>(1);
+        const PackedRows room = packer.room(call, input.rows.count);
+        operands.push_back(packer.pack(call, input, 0, input.rows.count, room, error));
+        largest_error.push_back(error);
+    };
+    const bool dense_only = precision == GpuPrecision::fp32;
+    if (is_rounded(precision)) {
+        add(rounding_of(precision));
+        return;
+    }
+    const bool tensor_cores = operand_for(here.device, Operand::half) == Operand::half;
+    if (!dense_only && tensor_cores) add(Operand::half);
+    if (dense_only || !tensor_cores || method != Method::cascade) add(Operand::single);
+}
+
+void reduce(const Context& context, const Input& rows, const PackedColumns& columns, const ReduceJob& job) {
+    check_rows(rows);
+    Call call(context);
+    const int64_t n = rows.rows.count, m = columns.input.rows.count;
+    if (n == 0) return;
+    const bool by_values = !is_rounded(columns.precision), is_top = job.kind == Kind::top;
+    const int64_t padded = round_up(m, kPaddedColumns), chunks = divide_up(m, kChunkColumns);
+
+    // The kernels of the call, with their columns: one; or two of which the device runs one.
+    struct Way {
+        Kind kind;
+        size_t operand;
+        bool if_many;
+    };
+    std::vector<Way> ways;
+    const size_t single = columns.operands.size() - 1;  // the last one
+    const bool screens = columns.operands.front().operand != Operand::single;
+    if (is_top || !by_values) {
+        const bool screened = !is_top && job.kth_value;  // ties with the k-th value are met in float64 alone
+        ways.push_back({screened ? Kind::screen : job.kind, 0, false});
+    } else if (job.kind == Kind::count && screens) {
+        ways.push_back({Kind::exact_count, 0, false});
+    } else {
+        if (screens && columns.method != Method::dense) ways.push_back({Kind::screen, 0, false});
+        if (!screens || columns.method != Method::cascade) ways.push_back({job.kind, single, true});
+    }
+
+    Problem p{};
+    p.cosine = columns.cosine;
+    p.max_similarity = job.max_similarity;
+    p.max_similarity_of_rows = job.max_similarity_of_rows;
+    p.row_group = job.row_group;
+    p.col_group = job.col_group;
+    p.negative_groups_differ = job.negative_groups_differ;
+    p.row_owner = job.row_owner;
+    p.col_owner = job.col_owner;
+    p.kth_value = job.kth_value;
+    p.kth_row = job.kth_row;
+    p.weight = job.weight;
+    p.temperature = job.temperature;
+    p.k = job.k;
+    p.keys_are_gaps = job.keys_are_gaps;
+
+    double* tau = job.reference ? call.array<double>(m) : nullptr;
+    int* bad = call.zeros<int>(1);
+    p.tau = tau;
+    struct Prepared {
+        Plan plan;
+        Packer packer;
+        PackedRows room;
+        ColumnFacts* facts;
+    };
+    std::vector<Prepared> prepared;
+    int64_t bytes_a_row = is_top ? job.k * static_cast<int64_t>(sizeof(TopEntry)) : 8 * chunks;
+    for (const Way& way : ways) {
+        const PackedRows& packed = columns.operands[way.operand];
+        ColumnRules rules{};
+        rules.rows = packed.facts;
+        rules.count = m;
+        rules.padded = padded;
+        rules.reference = job.reference;
+        rules.margin = job.margin;
+        rules.kth_value = way.kind == Kind::screen ? job.kth_value : nullptr;
+        rules.keep_m = is_top;
+        rules.facts = call.array<ColumnFacts>(padded);
+        rules.tau = tau;
+        rules.bad = bad;
+        rules.report = reports_of(call.device().index) + kReferenceSide;
+        launch(call.threads(padded, kPackThreads), columns_kernel, rules);
+        const Operand rounded = !by_values ? rounding_of(columns.precision)
+                                : packed.operand == Operand::single ? Operand::single : Operand::half;
+        const Packer packer(call.device(), rows.rows, rounded, columns.cosine, by_values);
+        bytes_a_row += packer.bytes_a_row();
+        prepared.push_back({Plan(call.device(), packed.operand, rows.rows.view.dim), packer, {}, rules.facts});
+    }
+    const Plan& plan = prepared.front().plan;
+    int64_t slab = plan.slab(bytes_a_row, n);
+    p.chunks_per_item = plan.chunks_per_item(slab, chunks);
+    const int64_t parts = divide_up(chunks, p.chunks_per_item);
+    if (is_top) slab = plan.slab(bytes_a_row + (parts - 1) * job.k * static_cast<int64_t>(sizeof(TopEntry)), n);
+    for (Prepared& q : prepared) q.room = q.packer.room(call, slab);
+    if (is_top)
+        p.top = call.array<TopEntry>(parts * slab * job.k);
+    else
+        p.partial = call.array<double>(chunks * slab);
+
+    for (int64_t first = 0; first < n; first += slab) {
+        const int64_t count = std::min(slab, n - first);
+        if (is_top)
+            launch(call.threads(parts * count * job.k, kFinishThreads), clear_top_kernel, p.top, parts * count * job.k);
+        RowFacts* facts = nullptr;
+        for (size_t w = 0; w < ways.size(); ++w) {
+            Prepared& q = prepared[w];
+            const PackedRows packed = q.packer.pack(call, rows, first, count, q.room, nullptr);
+            facts = packed.facts;
+            set_rows(p, rows, packed, first, count, by_values);
+            const size_t operand = ways[w].operand;
+            set_columns(p, columns.input, columns.operands[operand], 0, m, q.facts, columns.largest_error[operand],
+                        by_values);
+            if (ways.size() > 1) {
+                const bool first_launch = first == 0 && w == 0;
+                if (first_launch) {
+                    p.hits = job.choice ? job.choice : call.zeros<int>(2);
+                    launch({1, kSampleThreads, 0, 1, call.stream()}, sample_kernel, p, const_cast<int*>(p.hits));
+                }
+                p.if_many = ways[w].if_many;
+            }
+            q.plan.run(call, ways[w].kind, p);
+        }
+        if (is_top) {
+            TopFinish f{};
+            f.top = p.top;
+            f.parts = parts;
+            f.n_rows = count;
+            f.first_row = first;
+            f.k = job.k;
+            f.facts = facts;
+            f.weight = job.weight;
+            f.temperature = job.temperature;
+            f.scores = job.scores;
+            f.scores.bad_columns = bad;
+            launch(call.threads(count * 32, kFinishThreads), finish_top_kernel, f);
+        } else {
+            SumFinish f{p.partial, chunks, count, first, facts, job.scores};
+            f.scores.bad_columns = bad;
+            launch(call.threads(count, kFinishThreads), finish_sums_kernel, f);
+        }
+    }
+}
+
+void top(const Context& context, const Input& rows, const Input& pool, bool cosine, GpuPrecision precision,
+         const TopJob& job) {
+    check_rows(rows);
+    check_rows(pool);
+    Call call(context);
+    const int64_t n = rows.rows.count, m = pool.rows.count, entry = static_cast<int64_t>(sizeof(TopEntry));
+    if (n == 0) return;
+    const bool by_values = !is_rounded(precision);
+    const Operand rounded = by_values ? operand_for(call.device(), Operand::half) : rounding_of(precision);
+    const Packer row_packer(call.device(), rows.rows, rounded, cosine, by_values);
+    const Packer col_packer(call.device(), pool.rows, rounded, cosine, by_values);
+    const Plan plan(call.device(), col_packer.operand, rows.rows.view.dim);
+
+    // Slabs of the pool are whole chunks, so that items are as in one launch.
+    const int64_t col_bytes = col_packer.bytes_a_row() + static_cast<int64_t>(sizeof(ColumnFacts));
+    const int64_t col_slab =
+        std::min(m, std::max(kSlabBytes / col_bytes / kChunkColumns, int64_t{1}) * kChunkColumns);
+    const int64_t chunks = divide_up(col_slab, kChunkColumns);
+    const int64_t chunks_per_item = plan.chunks_per_item(n, chunks), parts = divide_up(chunks, chunks_per_item);
+    const int64_t row_slab = plan.slab(row_packer.bytes_a_row() + parts * job.k * entry, n);
+
+    const PackedRows row_room = row_packer.room(call, row_slab), col_room = col_packer.room(call, col_slab);
+    auto* facts = call.array<ColumnFacts>(round_up(col_slab, kPaddedColumns));
+    float* largest_error = call.zeros<float>(1);
+    int* no_bad = call.zeros<int>(1);
+    Problem p{};
+    p.cosine = cosine;
+    p.max_similarity = job.max_similarity;
+    p.max_similarity_of_rows = true;
+    p.row_group = job.row_group;
+    p.col_group = job.col_group;
+    p.negative_groups_differ = job.negative_groups_differ;
+    p.row_owner = job.row_owner;
+    p.temperature = 1;
+    p.k = job.k;
+    p.chunks_per_item = chunks_per_item;
+    p.top = call.array<TopEntry>(parts * row_slab * job.k);
+
+    for (int64_t first = 0; first < n; first += row_slab) {
+        const int64_t count = std::min(row_slab, n - first), entries = parts * count * job.k;
+        launch(call.threads(entries, kFinishThreads), clear_top_kernel, p.top, entries);
+        const PackedRows packed = row_packer.pack(call, rows, first, count, row_room, nullptr);
+        set_rows(p, rows, packed, first, count, by_values);
+        for (int64_t from = 0; from < m; from += col_slab) {
+            const int64_t width = std::min(col_slab, m - from);
+            const PackedRows cols = col_packer.pack(call, pool, from, width, col_room, largest_error);
+            ColumnRules rules{};
+            rules.rows = cols.facts;
+            rules.count = width;
+            rules.padded = round_up(width, kPaddedColumns);
+            rules.keep_m = true;
+            rules.facts = facts;
+            launch(call.threads(rules.padded, kPackThreads), columns_kernel, rules);
+            set_columns(p, pool, cols, from, width, facts, largest_error, by_values);
+            plan.run(call, Kind::top, p);
+        }
+        TopFinish f{};
+        f.top = p.top;
+        f.parts = parts;
+        f.n_rows = count;
+        f.first_row = first;
+        f.k = job.k;
+        f.facts = packed.facts;
+        f.values = job.values;
+        f.indices = job.indices;
+        f.kth_value = job.kth_value;
+        f.kth_row = job.kth_row;
+        f.rank_weights = job.rank_weights;
+        f.sums = job.sums;
+        f.scores.bad_columns = no_bad;
+        launch(call.threads(count * 32, kFinishThreads), finish_top_kernel, f);
+    }
+}
+
+void pair_similarity(const Context& context, const Input& a, const Input& b, bool cosine, double* out) {
+    Call call(context);
+    if (b.rows.count == 0) return;
+    uint64_t* words = reports_of(call.device().index);
+    const int64_t blocks = call.row_blocks(b.rows.count);
+    const PairProblem p{a.rows, b.rows, cosine, out, words + a.side, words + b.side, call.wide(blocks)};
+    launch({blocks, kPackThreads, 0, 1, call.stream()}, pair_kernel, p);
+}
+
 }  // namespace hnscore::gpu

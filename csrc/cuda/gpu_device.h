@@ -95,6 +95,9 @@ HNSCORE_DEVICE Float4 load4(const Float4* p) {
 HNSCORE_DEVICE uint64_t atomic_min_system(uint64_t* p, uint64_t x) {
     return atomicMin_system(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(x));
 }
+HNSCORE_DEVICE void atomic_max(float* p, float x) {  // not negative: then floats are ordered as their bits are
+    atomicMax(reinterpret_cast<int*>(p), __float_as_int(x));
+}
 HNSCORE_DEVICE int atomic_add(int* p, int x) { return atomicAdd(p, x); }
 HNSCORE_DEVICE unsigned long long atomic_add(unsigned long long* p, unsigned long long x) { return atomicAdd(p, x); }
 

@@ -8,6 +8,9 @@
 
 namespace hnscore::gpu {
 
+// Raises GpuError unless `error` is none.
+void check(cudaError_t error, const std::string& attempted);
+
 void launch_kernel(const Launch& how, const void* kernel, void** arguments);
 
 // Arguments are converted to the kernel's parameters. The cluster is part of the kernel (HNSCORE_KERNEL_CLUSTER2).

@@ -17,10 +17,12 @@ constexpr int kMmaWarps = 4, kMmaThreads = 32 * kMmaWarps;
 constexpr int kMmaStageBytes = (kMmaRows + kMmaCols) * kMmaStep * 2;
 constexpr int kMmaScratchBytes = 1536;
 
+HNSCORE_BOTH int mma_stages(int bytes) { return bytes < kMmaScratchBytes + 3 * kMmaStageBytes ? 2 : 3; }
+
 // Where two blocks should share a processor, the limit is half of its memory.
 inline int mma_shared_bytes(int64_t, int limit) {
-    const int stages = (limit - kMmaScratchBytes) / kMmaStageBytes;
-    return stages < 2 ? 0 : (stages < 3 ? 2 : 3) * kMmaStageBytes + kMmaScratchBytes;
+    const int bytes = kMmaScratchBytes + mma_stages(limit) * kMmaStageBytes;
+    return bytes <= limit ? bytes : 0;
 }
 
 constexpr Shape kMmaShape{kMmaRows, kMmaCols, kMmaThreads, 1, mma_shared_bytes};
@@ -45,23 +47,17 @@ HNSCORE_DEVICE void copy_step(uint32_t to, const void* values, int64_t pitch, in
 template <int64_t kChunk>
 struct MmaCopies {
     const Problem& p;
-    const Work work;
     int stages, stage = 0, step = 0;
     uint32_t index;
     Item item;
     int64_t col;
 
     HNSCORE_DEVICE MmaCopies(const Problem& problem, int n)
-        : p(problem),
-          work(problem),
-          stages(n),
-          index(block()),
-          item(work.item(p, index, kChunk)),
-          col(item.first_col) {}
+        : p(problem), stages(n), index(block()), item(item_at(p, index, kChunk)), col(item.first_col) {}
     HNSCORE_DEVICE void next() {
-        if (index < work.items) {
+        if (index < item_count(p)) {
             const uint32_t rows = shared_address(shared()) + stage * kMmaStageBytes;
-            copy_step(rows, p.row_values, p.row_pitch, p.n_rows, int64_t{kMmaRows} * item.row_block, p.depth, step);
+            copy_step(rows, p.row_values, p.row_pitch, p.n_rows, item.row_block * kMmaRows, p.depth, step);
             copy_step(rows + kMmaRows * 128, p.col_values, p.col_pitch, p.n_cols, col, p.depth, step);
             stage = stage + 1 < stages ? stage + 1 : 0;
             advance();
@@ -75,7 +71,7 @@ struct MmaCopies {
         col += kMmaCols;
         if (col < item.end_col) return;
         index += blocks();
-        item = work.item(p, index, kChunk);
+        item = item_at(p, index, kChunk);
         col = item.first_col;
     }
 };
@@ -108,16 +104,16 @@ mma_kernel(const HNSCORE_GRID_CONSTANT Problem p) {
     using Epilogue = E<2, kMmaCols / 8>;
     static_assert(kMmaWarps * sizeof(typename Epilogue::Scratch) <= kMmaScratchBytes && kChunk % kMmaCols == 0);
     if (!is_chosen(p)) return;
-    const int stages = (shared_size() - kMmaScratchBytes) / kMmaStageBytes, warp = thread() / 32;
+    const int stages = mma_stages(shared_size()), warp = thread() / 32;
     auto& scratch = reinterpret_cast<typename Epilogue::Scratch*>(shared() + stages * kMmaStageBytes)[warp];
     const uint32_t base = shared_address(shared());
 
     MmaCopies<kChunk> copies(p, stages);
     for (int i = 1; i < stages; ++i) copies.next();
     int stage = 0;
-    for (uint32_t i = block(); i < copies.work.items; i += blocks()) {
-        const Item item = copies.work.item(p, i, kChunk);
-        Epilogue epilogue(p, item.part, int64_t{kMmaRows} * item.row_block + warp * 32, scratch);
+    for (uint32_t i = block(); i < item_count(p); i += blocks()) {
+        const Item item = item_at(p, i, kChunk);
+        Epilogue epilogue(p, item.part, item.row_block * kMmaRows + warp * 32, scratch);
         for (int64_t col = item.first_col; col < item.end_col; col += kMmaCols) {
             float acc[2][kMmaCols / 8][4] = {};
             for (int step = 0; step * int64_t{kMmaStep} < p.depth; ++step) {

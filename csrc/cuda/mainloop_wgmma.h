@@ -20,7 +20,7 @@ constexpr int kWgmmaRows = 128, kWgmmaCols = 256, kWgmmaStep = 64;
 constexpr int kSwizzleBytes = 128;  // of a row, a step; rows lie as many bytes apart
 constexpr int kRowsBytes = kWgmmaRows * kSwizzleBytes, kColsBytes = kWgmmaCols * kSwizzleBytes;
 constexpr int kResidentSteps = 8, kMaxStages = 8, kMinStages = 2;
-constexpr int kConsumerWarps = 8;
+constexpr int kWgmmaThreads = 384, kConsumerWarps = 8;
 constexpr int kHeadBytes = 2048;
 
 // Shared memory: the head, rows that stay, stages. Operands begin at multiples of 1024 bytes, as the swizzle demands.
@@ -33,28 +33,28 @@ struct WgmmaHead {
 struct WgmmaMemory {
     int steps;      // of the depth
     bool resident;  // rows stay for an item
-    int stages;
+    int stages;     // as many as there is room for
 
-    HNSCORE_BOTH WgmmaMemory(int64_t depth, int limit)
+    HNSCORE_BOTH WgmmaMemory(int64_t depth, int bytes)
         : steps(static_cast<int>((depth + kWgmmaStep - 1) / kWgmmaStep)), resident(steps <= kResidentSteps) {
-        const int fit = (limit - kHeadBytes - resident_bytes()) / stage_bytes();
+        const int fit = (bytes - cols_at(0)) / stage_bytes();
         stages = fit < kMaxStages ? fit : kMaxStages;
     }
-    HNSCORE_BOTH int resident_bytes() const { return resident ? steps * kRowsBytes : 0; }
     HNSCORE_BOTH int stage_bytes() const { return kColsBytes + (resident ? 0 : kRowsBytes); }
-    HNSCORE_BOTH int cols_at(int stage) const { return kHeadBytes + resident_bytes() + stage * stage_bytes(); }
+    HNSCORE_BOTH int cols_at(int stage) const {
+        return kHeadBytes + (resident ? steps * kRowsBytes : 0) + stage * stage_bytes();
+    }
     HNSCORE_BOTH int rows_at(int stage, int step) const {
         return resident ? kHeadBytes + step * kRowsBytes : cols_at(stage) + kColsBytes;
     }
-    HNSCORE_BOTH int bytes() const { return cols_at(stages); }
 };
 
 inline int wgmma_shared_bytes(int64_t depth, int limit) {
     const WgmmaMemory memory(depth, limit);
-    return memory.stages < kMinStages ? 0 : memory.bytes();
+    return memory.stages < kMinStages ? 0 : memory.cols_at(memory.stages);
 }
 
-constexpr Shape kWgmmaShape{2 * kWgmmaRows, kWgmmaCols, 384, 2, wgmma_shared_bytes};
+constexpr Shape kWgmmaShape{2 * kWgmmaRows, kWgmmaCols, kWgmmaThreads, 2, wgmma_shared_bytes};
 
 // A place in the ring: the stage, and the parity of how often it has been used before.
 struct Ring {
@@ -80,11 +80,10 @@ HNSCORE_DEVICE void wgmma_bring(const TensorMap& rows, const TensorMap& columns,
                                 const WgmmaMemory& memory, Head& head) {
     constexpr int half = kWgmmaCols / 2;
     const int rank = cluster_rank();
-    const Work work(p);
     Ring ring(memory.stages), before = ring;  // the step to bring, and the same step of the tile before
     bool any_before = false;
-    for (uint32_t i = block() / 2; i < work.items; i += blocks() / 2) {
-        const Item item = work.item(p, i, kChunk);
+    for (uint32_t i = block() / 2; i < item_count(p); i += blocks() / 2) {
+        const Item item = item_at(p, i, kChunk);
         const int row = static_cast<int>(item.row_block * 2 + rank) * kWgmmaRows;
         for (int64_t col = item.first_col; col < item.end_col; col += kWgmmaCols) {
             const bool brings_rows = !memory.resident || col == item.first_col;
@@ -119,10 +118,9 @@ HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, 
         if (lane < 2) barrier_arrive_remote(&head.empty[stage], lane);
     };
     Ring ring(memory.stages);
-    const Work work(p);
-    for (uint32_t i = block() / 2; i < work.items; i += blocks() / 2) {
-        const Item item = work.item(p, i, kChunk);
-        const int64_t row = (int64_t{2} * item.row_block + cluster_rank()) * kWgmmaRows + warp * 16;
+    for (uint32_t i = block() / 2; i < item_count(p); i += blocks() / 2) {
+        const Item item = item_at(p, i, kChunk);
+        const int64_t row = (item.row_block * 2 + cluster_rank()) * kWgmmaRows + warp * 16;
         Epilogue epilogue(p, item.part, row, head.scratch[warp]);
         for (int64_t col = item.first_col; col < item.end_col; col += kWgmmaCols) {
             float acc[1][kWgmmaCols / 8][4];
@@ -157,7 +155,7 @@ HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, 
 }
 
 template <class T, template <int, int> class E, int64_t kChunk = kChunkColumns>
-HNSCORE_KERNEL_CLUSTER2(384)
+HNSCORE_KERNEL_CLUSTER2(kWgmmaThreads)
 wgmma_kernel(const HNSCORE_GRID_CONSTANT TensorMap rows, const HNSCORE_GRID_CONSTANT TensorMap columns,
              const HNSCORE_GRID_CONSTANT Problem p) {
     using Epilogue = E<1, kWgmmaCols / 8>;

@@ -27,7 +27,6 @@ struct Packing {
     int64_t pitch;
     RowFacts* facts;
     float* largest_error;  // kept up to date, for columns; else null
-    int* bad;              // set where a row is bad; else null
     uint64_t* report;
     int64_t* wide;
 };
@@ -153,7 +152,6 @@ HNSCORE_KERNEL(kPackThreads) pack_kernel(const HNSCORE_GRID_CONSTANT Packing p) 
             f.norm = f.m = f.m_low = NAN;
             f.error = 0;
             atomic_min_system(p.report, bad_row_report(p.rows.pick ? p.rows.pick[p.first + i] : p.first + i, norm.bad));
-            if (p.bad) *p.bad = 1;
         }
         if (p.largest_error) atomic_max(p.largest_error, f.error);
         p.facts[i] = f;
@@ -169,7 +167,7 @@ struct ColumnRules {
     bool keep_m;  // for a top recipe
     ColumnFacts* facts;
     double* tau;
-    int* bad;  // set where a reference is not finite
+    int* bad;  // set where a column is bad or its reference is not finite; may be null
     uint64_t* report;
 };
 
@@ -196,12 +194,10 @@ HNSCORE_KERNEL(kPackThreads) columns_kernel(const HNSCORE_GRID_CONSTANT ColumnRu
     double tau = -HUGE_VAL;
     if (p.reference) {
         tau = p.reference[j] - p.margin;
-        if (!std::isfinite(tau)) {
-            *p.bad = 1;
-            if (!std::isfinite(p.reference[j])) atomic_min_system(p.report, bad_row_report(j, kNonFinite));
-        }
+        if (!std::isfinite(p.reference[j])) atomic_min_system(p.report, bad_row_report(j, kNonFinite));
         p.tau[j] = tau;
     }
+    if (p.bad && (std::isnan(p.rows[j].norm) || (p.reference && !std::isfinite(tau)))) *p.bad = 1;
     const double least = p.kth_value ? std::fmax(tau, p.kth_value[j]) : tau;
     p.facts[j] = column_facts(p.rows[j], least, p.keep_m);
 }

@@ -65,6 +65,10 @@ std::string remedy(cudaError_t error) {
     }
 }
 
+std::string bytes_text(size_t bytes) { return std::to_string(bytes) + " bytes"; }
+
+}  // namespace
+
 void check(cudaError_t error, const std::string& attempted) {
     if (error == cudaSuccess) return;
     cudaGetLastError();  // reported here, and by nobody else again
@@ -73,7 +77,7 @@ void check(cudaError_t error, const std::string& attempted) {
     throw GpuError(text);
 }
 
-std::string bytes_text(size_t bytes) { return std::to_string(bytes) + " bytes"; }
+namespace {
 
 using Encoder = decltype(&cuTensorMapEncodeTiled);
 

@@ -14,25 +14,21 @@ struct Shape {
 };
 
 struct Item {
-    uint32_t row_block, part;
+    int64_t row_block, part;
     int64_t first_col, end_col;
 };
 
-// The items of a problem, counted in 32 bits, in which a GPU divides by itself.
-struct Work {
-    uint32_t parts, items;
-
-    HNSCORE_BOTH explicit Work(const Problem& p) {
-        const auto chunks = static_cast<uint32_t>(p.chunks), each = static_cast<uint32_t>(p.chunks_per_item);
-        parts = (chunks + each - 1) / each;
-        items = static_cast<uint32_t>(p.row_blocks) * parts;
-    }
-    HNSCORE_BOTH Item item(const Problem& p, uint32_t index, int64_t chunk_columns) const {
-        const uint32_t part = index % parts;
-        const int64_t columns = p.chunks_per_item * chunk_columns, first = part * columns, end = first + columns;
-        return {index / parts, part, first, end < p.n_cols ? end : p.n_cols};
-    }
-};
+// Items are counted in 32 bits: a GPU divides 64 by a function call, and the wgmma loop has no registers for it.
+HNSCORE_BOTH uint32_t parts_of(const Problem& p) {
+    const auto chunks = static_cast<uint32_t>(p.chunks), each = static_cast<uint32_t>(p.chunks_per_item);
+    return (chunks + each - 1) / each;
+}
+HNSCORE_BOTH uint32_t item_count(const Problem& p) { return static_cast<uint32_t>(p.row_blocks) * parts_of(p); }
+HNSCORE_BOTH Item item_at(const Problem& p, uint32_t index, int64_t chunk_columns) {
+    const uint32_t parts = parts_of(p), part = index % parts;
+    const int64_t columns = p.chunks_per_item * chunk_columns, first = part * columns, end = first + columns;
+    return {index / parts, part, first, end < p.n_cols ? end : p.n_cols};
+}
 
 // Whether a tile that ends before column `end` is the last of its chunk or of the item.
 HNSCORE_BOTH bool ends_chunk(const Item& item, int64_t end, int64_t chunk_columns) {

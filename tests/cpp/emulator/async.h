@@ -164,7 +164,7 @@ inline void complete(const BoxCopy& copy) {
 
 inline void start_chunk(uint32_t to, const void* from, int bytes, const Call& call) {
     require_capability(8, call);
-    if (bytes != 0 && bytes != 16) machine.fail(call, std::to_string(bytes) + " bytes: must be 0 or 16");
+    if (bytes < 0 || bytes > 16) machine.fail(call, std::to_string(bytes) + " bytes: must be 0 to 16");
     if (to % 16 != 0 || (bytes > 0 && reinterpret_cast<uintptr_t>(from) % 16 != 0))
         machine.fail(call, "both addresses must be 16-byte aligned");
     Thread& thread = self();
@@ -187,10 +187,8 @@ inline void wait_for_chunks(size_t left, const Call& call) {
     for (size_t i = 0; i < done; ++i) {
         const ChunkCopy& chunk = thread.chunks[i];
         uint8_t* to = shared_memory(*thread.block, chunk.offset, 16, call);
-        if (chunk.bytes > 0)
-            std::memcpy(to, chunk.from, 16);
-        else
-            std::memset(to, 0, 16);
+        std::memset(to, 0, 16);
+        if (chunk.bytes > 0) std::memcpy(to, chunk.from, static_cast<size_t>(chunk.bytes));
     }
     thread.chunks.erase(thread.chunks.begin(), thread.chunks.begin() + static_cast<std::ptrdiff_t>(done));
 }

@@ -66,6 +66,7 @@ inline int block() { return static_cast<int>(emulator::self().block->index); }
 inline int blocks() { return static_cast<int>(emulator::machine.schedule.blocks); }
 inline int cluster_rank() { return emulator::self().block->rank; }
 inline uint8_t* shared() { return emulator::self().block->shared; }
+inline int shared_size() { return emulator::machine.schedule.shared_bytes; }
 inline uint32_t shared_address(const void* p, Site site = Site::current()) {
     return emulator::address_of(*emulator::self().block, p, {"shared_address", site});
 }
@@ -136,6 +137,7 @@ inline uint64_t atomic_min_system(uint64_t* p, uint64_t value) {
     if (value < old) *p = value;
     return old;
 }
+inline void atomic_max(float* p, float value) { *p = *p < value ? value : *p; }
 inline int atomic_add(int* p, int value) { return std::exchange(*p, *p + value); }
 inline unsigned long long atomic_add(unsigned long long* p, unsigned long long value) {
     return std::exchange(*p, *p + value);

@@ -11,7 +11,7 @@
 #include <utility>
 
 #if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/common_interface_defs.h>
+#include <sanitizer/asan_interface.h>
 #endif
 #ifndef __x86_64__
 #include <ucontext.h>
@@ -72,7 +72,12 @@ class Fiber {
     ~Fiber() { munmap(mapped_, static_cast<size_t>(stack_ - mapped_) + kStack); }
 
     // The next resume() calls `body`, which never returns. Whatever ran here before is forgotten.
-    void start(void (*body)()) { make_context(&context_, stack_, kStack, body); }
+    void start(void (*body)()) {
+#if defined(__SANITIZE_ADDRESS__)
+        __asan_unpoison_memory_region(stack_, kStack);
+#endif
+        make_context(&context_, stack_, kStack, body);
+    }
 
     // Runs the fiber until it calls leave(). For whoever is no fiber.
     void resume() {

@@ -2,151 +2,31 @@
 //
 // Threads are fibers. One runs until it must wait for others; then a random one of those that can run goes on. Blocks
 // of a cluster run together, clusters one after another in random order. What hardware does on its own (copies into
-// shared memory, tensor cores) happens at random times or as late as the program's waits allow. Each cluster has its
-// mood: how late, and which threads run ahead of the others. The same seed gives the same schedule.
+// shared memory, tensor cores) happens at random times or as late as the program's waits allow. Each cluster draws how
+// late, and which threads run ahead of the others. The same seed gives the same schedule.
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
-#include <deque>
 #include <exception>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <numeric>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "emulator/fiber.h"
-#include "emulator/sites.h"
+#include "emulator/state.h"
 
 namespace hnscore::gpu::emulator {
 
 // A kernel that broke a rule of the hardware, or that hangs.
 struct Error : std::runtime_error {
     using std::runtime_error::runtime_error;
-};
-
-struct Thread;
-struct Block;
-
-struct Call {  // of a wrapper by a kernel
-    const char* name;
-    Site site;
-};
-
-// Threads that wait until enough of them have come.
-struct Gate {
-    int arrived = 0;
-    std::vector<Thread*> waiting;
-};
-
-struct Warp : Gate {
-    struct Lane {  // what a thread brings to a call that its warp makes together, and what it takes away
-        uint64_t value;
-        uint32_t a[4], b[2];
-        float c[4];
-    };
-    Call call;
-    unsigned round;  // calls so far: a lane may still read its result while others are at the next call
-    Lane lanes[2][32];
-};
-
-// mbarrier. A phase ends when all have arrived and all announced bytes have come.
-struct Barrier {
-    uint32_t offset;  // in shared memory
-    int count, missing;
-    int64_t bytes;  // announced and not yet here; below 0 where they came before they were announced
-    int phase;
-    const Thread* owner;  // who initialised it; others of the block know of it after sync(),
-    bool known;           // copies and the other block of a cluster after fence_barrier_init() and cluster_sync()
-    bool fenced, published;
-    std::vector<Thread*> waiting;
-};
-
-// A product of 64 x 256 on the tensor cores, which the threads of a warpgroup have all asked for once `asked` is 128.
-struct Product {
-    uint64_t a, b;  // descriptors
-    bool accumulate, bf16;
-    Call call;
-    int asked;
-};
-
-struct Warpgroup {
-    static constexpr int kRows = 64, kColumns = 256;
-    std::deque<Product> products;  // asked for and not computed
-    int64_t first;                 // the number of products.front()
-    std::vector<Thread*> waiting;
-    std::vector<float> sums;  // [row][column]
-};
-
-struct TensorMap {  // of a matrix of 16-bit elements
-    const uint8_t* base;
-    int64_t rows, pitch, depth;  // pitch in bytes, depth in elements
-    int box_rows;                // of a box that one copy brings, 64 elements wide
-};
-
-struct BoxCopy {  // TMA, on its way
-    TensorMap map;
-    int column, row;
-    Block* to;
-    uint32_t offset, barrier;
-    Call call;
-    uint32_t bytes() const { return static_cast<uint32_t>(map.box_rows) * 128; }
-};
-
-struct ChunkCopy {  // cp.async, on its way
-    uint32_t offset;
-    const void* from;
-    int bytes;
-};
-
-struct Thread {
-    Fiber fiber;
-    int index = 0;
-    Block* block = nullptr;
-    bool favoured = false, done = true;
-    bool idle = false;  // the fiber waits for its next kernel
-    Call at{};          // where it waits
-    const Barrier* barrier = nullptr;
-    int parity = 0;
-
-    std::vector<ChunkCopy> chunks;
-    std::deque<size_t> chunk_groups;  // sizes of the committed groups of `chunks`
-
-    // wgmma: numbers of products are counted from the start of the block.
-    float* accumulators = nullptr;
-    bool owns_accumulators = true;  // their values are the thread's, not the tensor core's
-    bool fenced = false;
-    int64_t asked = 0, computed = 0;  // `computed`: those that the thread has waited for
-    std::deque<int64_t> groups;       // `asked` at each commit
-
-    void begin(int i, Block* b) {
-        index = i;
-        block = b;
-        done = false;
-        barrier = nullptr;
-        chunks.clear();
-        chunk_groups.clear();
-        groups.clear();
-        accumulators = nullptr;
-        owns_accumulators = true;
-        fenced = false;
-        asked = computed = 0;
-    }
-};
-
-struct Block {
-    int64_t index;
-    int rank;  // in the cluster
-    int live;  // threads that have not ended
-    uint8_t* shared;
-    uint32_t shared_bytes;
-    Gate sync, groups[16];
-    std::vector<Barrier> barriers;
-    std::vector<Warp> warps;
-    std::vector<Warpgroup> warpgroups;
 };
 
 inline void complete(const BoxCopy& copy);  // in async.h
@@ -290,16 +170,16 @@ class Machine {
                 thread->fiber.start(&body);
                 thread->idle = true;
             }
-            const int group = mood_ == Mood::rank ? block.rank : i / 128;
-            thread->favoured = mood_ != Mood::none && group == favourite_;
+            thread->favoured = ((first + i) / unit_ == favourite_) != all_but_;
             ready_[thread->favoured].push_back(thread);
         }
     }
 
     void run_cluster(int64_t index) {
-        mood_ = schedule.threads < 64 && schedule.cluster == 1 ? Mood::none : static_cast<Mood>(random(4));
-        favourite_ = static_cast<int>(
-            random(static_cast<uint64_t>(mood_ == Mood::rank ? schedule.cluster : (schedule.threads + 127) / 128)));
+        const int units[] = {1, 32, 128, schedule.threads}, all = schedule.threads * schedule.cluster;
+        unit_ = units[random(4)];
+        favourite_ = static_cast<int>(random(static_cast<uint64_t>((all + unit_ - 1) / unit_)));
+        all_but_ = random(2) != 0;
         early_ = random(2) * (1 + random(4));
         copies.clear();
         clear(cluster_gate_);
@@ -324,7 +204,7 @@ class Machine {
                 if (error_ != nullptr) std::rethrow_exception(std::exchange(error_, nullptr));
                 if (current->done) {
                     --live;
-                    ended(*current->block);
+                    ended(*current);
                 }
             }
         }
@@ -340,7 +220,11 @@ class Machine {
 
     static void body();
 
-    void ended(Block& block) {
+    void ended(const Thread& thread) {
+        Block& block = *thread.block;
+        if (thread.computed < thread.asked)
+            throw Error("block " + std::to_string(block.index) + ", thread " + std::to_string(thread.index) +
+                        " ended without waiting for its last wgmma");
         if (--block.live > 0) {
             if (block.sync.arrived > 0) release_block(block);
         } else {
@@ -404,13 +288,12 @@ class Machine {
     struct Free {
         void operator()(void* p) const { std::free(p); }
     };
-    enum class Mood { none, rank, warpgroup, also_warpgroup };
 
     std::mutex busy_;
     uint64_t state_ = 0;
-    Mood mood_ = Mood::none;  // who runs ahead
-    int favourite_ = 0;
-    uint64_t early_ = 0;  // of 8 times
+    int unit_ = 1, favourite_ = 0;  // so many threads, the how manieth: they run ahead of the others,
+    bool all_but_ = false;          // or behind them
+    uint64_t early_ = 0;            // of 8 times
     void (*kernel_)(const void*) = nullptr;
     const void* arguments_ = nullptr;
     std::vector<std::unique_ptr<Thread>> threads_;

@@ -19,6 +19,7 @@ constexpr int kStep = 16;  // depth of an instruction
 constexpr int kLanes = 4;
 using Floats = float __attribute__((vector_size(4 * kLanes)));
 using Ints = int32_t __attribute__((vector_size(4 * kLanes)));
+using Unsigned = uint32_t __attribute__((vector_size(4 * kLanes)));
 
 // sums[column] += a[k] b[k][column] of one row, for a multiple of 4 columns.
 inline void add_products(const float (&a)[kStep], const float* b, int pitch, float* sums, int columns) {
@@ -33,16 +34,19 @@ inline void add_products(const float (&a)[kStep], const float* b, int pitch, flo
             const Ints magnitude = bits(product[k]) & 0x7FFFFFFF;
             largest = magnitude > largest ? magnitude : largest;
         }
-        Ints exponent = largest & 0x7F800000;
-        const Ints special = exponent == 0x7F800000;
-        const Ints least = Ints{} + (24 << 23);
-        exponent = exponent > least ? exponent : least;
-        const Floats scale = std::bit_cast<Floats>((253 << 23) - (exponent - least));  // puts the largest at 2^23
-        const Floats unit = std::bit_cast<Floats>(exponent - (23 << 23));
-        Ints total = __builtin_convertvector(sum * scale, Ints);
-        for (int k = 0; k < kStep; ++k) total += __builtin_convertvector(product[k] * scale, Ints);
-        // Up to 29 bits, of which the first 24 stay.
-        const Ints size = total < 0 ? -total : total;
+        const Ints special = largest >= 0x7F800000, least = Ints{} + (24 << 23);
+        const Unsigned exponent = std::bit_cast<Unsigned>((largest > least ? largest : least) & 0x7F800000);
+        const Floats scale = std::bit_cast<Floats>((277u << 23) - exponent);  // puts the largest at 2^23
+        const Floats unit = std::bit_cast<Floats>(exponent - (23u << 23));
+        // Not more than 29 bits; unsigned, since what comes of infinities may overflow.
+        const auto aligned = [&](Floats x) {
+            return std::bit_cast<Unsigned>(__builtin_convertvector(x * scale, Ints));
+        };
+        Unsigned sum_of_all = aligned(sum);
+        for (int k = 0; k < kStep; ++k) sum_of_all += aligned(product[k]);
+        const Ints total = std::bit_cast<Ints>(sum_of_all);
+        const Ints size = std::bit_cast<Ints>(total < 0 ? -sum_of_all : sum_of_all);
+        // The first 24 bits stay.
         Floats cut = __builtin_convertvector(size, Floats);
         cut = std::bit_cast<Floats>(bits(cut) + (__builtin_convertvector(cut, Ints) > size));  // true is -1
         Floats result =

@@ -30,7 +30,7 @@ inline void check_descriptor(const Block& block, uint64_t descriptor, int rows, 
     };
     if (descriptor >> 62 != 1) wrong("layout must be the 128-byte swizzle, 1 in bits 62 and 63");
     if ((descriptor >> 32 & 0x3FFF) << 4 != 1024) wrong("8 rows must be 1024 bytes, 64 in bits 32 to 45");
-    if ((descriptor >> 49 & 7) != 0) wrong("the offset in bits 49 to 51 must be 0");
+    if ((descriptor & 0x3FFFC000C000C000) != 0) wrong("all other bits but 16 to 29 must be 0");
     const uint32_t address = operand_address(descriptor), within = address & 1023;
     if (within >= 128 || within % 32 != 0)
         wrong("the rows must start at a multiple of 1024 plus 0, 32, 64 or 96 bytes, not at " +
@@ -82,10 +82,9 @@ inline void check_accumulators(const float (&d)[128], const Call& call) {
         machine.fail(call, "needs wgmma_fence(): first product of the kernel, or since the last wgmma_wait or pin");
     if (thread.accumulators != d && thread.computed < thread.asked)
         machine.fail(call, "other accumulators, while products for the first are under way");
-    if (!thread.owns_accumulators)
-        for (const float& x : d)
-            if (std::bit_cast<uint32_t>(x) != 0xFFFFFFFF)
-                machine.fail(call, "the accumulators changed while they were the tensor core's");
+    static const std::vector<uint8_t> poison(sizeof d, 0xFF);
+    if (!thread.owns_accumulators && std::memcmp(d, poison.data(), sizeof d) != 0)
+        machine.fail(call, "the accumulators changed while they were the tensor core's");
 }
 
 inline void ask_for_product(float (&d)[128], uint64_t a, uint64_t b, bool accumulate, bool bf16, const Call& call) {

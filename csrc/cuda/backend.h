@@ -1,0 +1,101 @@
+// The GPU backend as Python sees it: rows in device memory in, values in device memory out, everything queued on a
+// stream. Nothing here waits for the device.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cuda/host_memory.h"
+#include "cuda/kernels.h"
+
+namespace hnscore::gpu {
+
+// The machine code in this build that a device runs, "" for none: sm_80, compute_80, ...
+std::string arch_of(const Device& device);
+
+// Sides of a call for which bad rows are reported.
+constexpr int kSides = 8, kReferenceSide = kSides - 1;  // the last: similarities given as references
+// The first bad row reported for each side since the last call, or kNoBadRow; read without waiting.
+std::vector<uint64_t> take_reports(int device);
+
+// Memory that lives until the end of the call, or of the Columns, in the order of the stream.
+using Allocate = std::function<void*(size_t bytes)>;
+
+struct Context {
+    Device device;
+    Stream stream;
+    Allocate allocate;
+};
+
+struct Input {
+    Rows rows;
+    int side;
+};
+
+enum class GpuPrecision : int { exact, fp32, bf16, fp16 };
+enum class Method : int { automatic, dense, cascade };
+
+// Rows packed for one operand.
+struct PackedRows {
+    Operand operand;
+    const void* values;
+    int64_t pitch;
+    RowFacts* facts;
+};
+
+// The side that is packed once.
+struct PackedColumns {
+    PackedColumns(const Context& context, const Input& input, bool cosine, GpuPrecision precision, Method method);
+
+    Input input;
+    bool cosine;
+    GpuPrecision precision;
+    Method method;
+    std::vector<PackedRows> operands;  // of the screens and rounded sums, of float32 sums, or both
+    std::vector<float*> largest_error; // one for each
+    size_t bytes;
+};
+
+struct ReduceJob {
+    Kind kind;  // a weight, or top
+    Recipe weight;
+    bool keys_are_gaps;
+    double temperature;
+    int64_t k;
+    const double* reference;
+    double margin;
+    // As in Problem, by row and column of the call.
+    const double* max_similarity;
+    bool max_similarity_of_rows;
+    const int64_t *row_group, *col_group;
+    bool negative_groups_differ;
+    const int64_t *row_owner, *col_owner;
+    const double* kth_value;
+    const int64_t* kth_row;
+    Scores scores;
+    int* choice;  // see _cuda.pyi
+};
+
+void reduce(const Context& context, const Input& rows, const PackedColumns& columns, const ReduceJob& job);
+
+struct TopJob {
+    int64_t k;
+    const double* max_similarity;  // by row
+    const int64_t *row_group, *col_group;
+    bool negative_groups_differ;
+    const int64_t* row_owner;
+    double* values;
+    int64_t* indices;
+    double* kth_value;
+    int64_t* kth_row;
+    const double* rank_weights;
+    double* sums;
+};
+
+void top(const Context& context, const Input& rows, const Input& pool, bool cosine, GpuPrecision precision,
+         const TopJob& job);
+
+void pair_similarity(const Context& context, const Input& a, const Input& b, bool cosine, double* out);
+
+}  // namespace hnscore::gpu

@@ -1,0 +1,44 @@
+// What a sample of the pairs says: whether few enough may count for each of them to be decided one by one.
+#pragma once
+
+#include "cuda/epilogue.h"
+
+namespace hnscore::gpu {
+
+// A decided pair reads two rows from the second-level cache or from memory, about as much time as 64 pairs of a
+// float32 product on depth 512 take; both grow with the depth.
+constexpr int kFewShare = 64;
+constexpr int kSampleThreads = 256, kSampleRows = 64, kSampleCols = 128;
+
+// One block. choice[0]: 1 if more than one pair in kFewShare may count; choice[1]: 1 once that is known, and then it
+// stays. Rows and columns are packed as float16.
+HNSCORE_KERNEL(kSampleThreads) sample_kernel(const HNSCORE_GRID_CONSTANT Problem p, int* choice) {
+    int* hits = reinterpret_cast<int*>(shared());
+    const bool known = choice[1] != 0;
+    if (thread() == 0) *hits = 0;
+    sync();
+    if (known) return;
+    const int rows = static_cast<int>(p.n_rows < kSampleRows ? p.n_rows : kSampleRows);
+    const int cols = static_cast<int>(p.n_cols < kSampleCols ? p.n_cols : kSampleCols);
+    int mine = 0;
+    for (int at = thread(); at < rows * cols; at += kSampleThreads) {
+        const int64_t i = at / cols * p.n_rows / rows, j = at % cols * p.n_cols / cols;
+        const auto values = [](const void* all, int64_t pitch, int64_t row) {
+            return reinterpret_cast<const uint16_t*>(static_cast<const char*>(all) + row * pitch);
+        };
+        const uint16_t *x = values(p.row_values, p.row_pitch, i), *t = values(p.col_values, p.col_pitch, j);
+        float acc = 0;
+        for (int64_t k = 0; k < p.depth; ++k) acc = std::fma(from_half(x[k]), from_half(t[k]), acc);
+        const RowFacts& f = p.row_facts[i];
+        const ColumnFacts& c = p.col_facts[j];
+        const float band = f.norm * c.norm * (f.error + *p.col_error + p.rounding);
+        if (!(std::fma(-f.m, c.tau, acc) + band < 0)) ++mine;
+    }
+    atomic_add(hits, mine);
+    sync();
+    if (thread() != 0) return;
+    choice[0] = *hits > rows * cols / kFewShare ? 1 : 0;
+    choice[1] = 1;
+}
+
+}  // namespace hnscore::gpu
