@@ -206,7 +206,7 @@ class Space(ABC):
         return host
 
     def values(
-        self, array: DeviceArray, dtype: str, side: int = -1, pick: DeviceArray | None = None, **checks: bool
+        self, array: DeviceArray, dtype: str, side: int = 0, pick: DeviceArray | None = None, **checks: bool
     ) -> DeviceArray:
         """Values, or those that are picked, as contiguous ones of `dtype`."""
         out = self.internal((array if pick is None else pick).shape, dtype)
@@ -220,7 +220,7 @@ class Space(ABC):
         n = array.shape[0] if pick is None else pick.shape[0]
         out = self.internal((n, *array.shape[1:]), _NAMES[array.code])
         with self.scratch() as context:
-            self.gpu.copy_rows(context, array.rows(self.gpu, -1, pick), out.pointer)
+            self.gpu.copy_rows(context, array.rows(self.gpu, 0, pick), out.pointer)
         return out
 
 

@@ -28,7 +28,8 @@ def _message(side: int, row: int, kind: int) -> str:
 
 def raise_found(gpu: Any, device: int, *, earlier: bool = True) -> None:
     """The error for what the device has told since it was last asked."""
-    found = [bad for bad in gpu.bad_rows(device) if bad[0] != HOST_CHUNK]  # whose own call names them
+    # A call names its own bad rows of the host; a bad reference was found before, or comes of bad rows.
+    found = [bad for bad in gpu.bad_rows(device) if bad[0] not in (HOST_CHUNK, gpu.REFERENCE_SIDE)]
     if not found:
         return
     what = "; ".join(_message(*bad) for bad in found)
