@@ -79,37 +79,15 @@ void check_dims(const gpu::Input& a, const gpu::Input& b) {
     if (a.rows.view.dim != b.rows.view.dim) throw std::invalid_argument("rows and columns differ in dim");
 }
 
-gpu::Kind kind_of(Recipe recipe) {
-    switch (recipe) {
-        case hnscore::count:
-            return gpu::Kind::count;
-        case hnscore::hinge:
-            return gpu::Kind::hinge;
-        case hnscore::squared_hinge:
-            return gpu::Kind::squared_hinge;
-        case hnscore::similarity:
-            return gpu::Kind::similarity;
-        case hnscore::exp:
-            return gpu::Kind::exp;
-        case hnscore::top_gap:
-        case hnscore::top_similarity:
-            return gpu::Kind::top;
-        default:
-            throw std::invalid_argument("a GPU has no such recipe");
-    }
-}
-
 void reduce(const CallContext& context, const gpu::Input& input, const gpu::PackedColumns& columns,
-            const std::string& recipe_name, Address out, Address reference, double margin, Address max_similarity,
+            const std::string& recipe, Address out, Address reference, double margin, Address max_similarity,
             Address row_groups, Address col_groups, bool negative_groups_differ, Address row_owners, Address col_owners,
             Address kth_value, Address kth_row, const std::string& weight, double temperature, int64_t k,
             double divisor, int64_t cap, bool integer, Address choice) {
     check_dims(input, columns.input);
-    const auto recipe = static_cast<Recipe>(index_of(kRecipes, recipe_name, "recipe"));
     gpu::ReduceJob job{};
-    job.kind = kind_of(recipe);
-    job.keys_are_gaps = recipe == hnscore::top_gap;
-    job.weight = job.kind == gpu::Kind::top ? static_cast<Recipe>(index_of(kRecipes, weight, "weight")) : recipe;
+    job.recipe = static_cast<Recipe>(index_of(kRecipes, recipe, "recipe"));
+    job.weight = static_cast<Recipe>(index_of(kRecipes, weight, "weight"));
     job.temperature = temperature;
     job.k = k;
     job.reference = at<const double>(reference);
@@ -122,7 +100,10 @@ void reduce(const CallContext& context, const gpu::Input& input, const gpu::Pack
     job.col_owner = at<const int64_t>(col_owners);
     job.kth_value = at<const double>(kth_value);
     job.kth_row = at<const int64_t>(kth_row);
-    job.scores = {divisor, cap, integer, at<void>(out), nullptr};
+    job.divisor = divisor;
+    job.cap = cap;
+    job.integer = integer;
+    job.out = at<void>(out);
     job.choice = at<int>(choice);
     gpu::reduce(context.get(), input, columns, job);
 }

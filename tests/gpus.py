@@ -50,7 +50,11 @@ class Gpu:
         self.backend = backend
 
     def put(self, x: Any, device: int = 0) -> Any:
-        return OnGpu(np.array(x), device)
+        x = np.asarray(x)
+        memory = self.backend.Memory(device, 0, x.nbytes)  # which goes back in the order of the stream
+        array = at(memory.pointer, x.shape, x.dtype, owner=memory)
+        array[...] = x
+        return OnGpu(array, device)
 
     def get(self, x: Any) -> NDArray[Any]:
         """The values, once they are there."""

@@ -7,6 +7,9 @@
 #include <sstream>
 
 #include "cuda/copy.h"
+#include "cuda/finish.h"
+#include "cuda/kernels.h"
+#include "cuda/rows.h"
 #include "cuda/sample.h"
 
 namespace hnscore::gpu {
@@ -74,6 +77,26 @@ Engine engine_for(const Device& d, Operand operand, int64_t depth) {
     return {operand, kMma, start, kMma.shared_bytes(depth, limit), 1};
 #endif
     throw GpuError("this build has no tensor-core kernels for GPU " + d.name);
+}
+
+Kind kind_of(Recipe recipe) {
+    switch (recipe) {
+        case count:
+            return Kind::count;
+        case hinge:
+            return Kind::hinge;
+        case squared_hinge:
+            return Kind::squared_hinge;
+        case similarity:
+            return Kind::similarity;
+        case exp:
+            return Kind::exp;
+        case top_gap:
+        case top_similarity:
+            return Kind::top;
+        default:
+            throw std::invalid_argument("a GPU has no kernel for this recipe");
+    }
 }
 
 bool is_rounded(GpuPrecision p) { return p == GpuPrecision::bf16 || p == GpuPrecision::fp16; }
@@ -208,7 +231,7 @@ struct Plan {
     }
     void run(Call& call, Kind kind, Problem& p) const {
         p.row_blocks = divide_up(p.n_rows, engine.shape.rows);
-        const int64_t blocks = std::min(p.items(), clusters) * engine.shape.cluster;
+        const int64_t blocks = std::min<int64_t>(item_count(p), clusters) * engine.shape.cluster;
         p.wide = call.wide(blocks);
         engine.start(kind, {blocks, engine.shape.threads, engine.shared_bytes, engine.shape.cluster, call.stream()}, p);
     }
@@ -307,7 +330,8 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
     Call call(context);
     const int64_t n = rows.rows.count, m = columns.input.rows.count;
     if (n == 0) return;
-    const bool by_values = !is_rounded(columns.precision), is_top = job.kind == Kind::top;
+    const Kind kind = kind_of(job.recipe);
+    const bool by_values = !is_rounded(columns.precision), is_top = kind == Kind::top;
     const int64_t padded = round_up(m, kPaddedColumns), chunks = divide_up(m, kChunkColumns);
 
     // The kernels of the call, with their columns: one; or two of which the device runs one.
@@ -321,14 +345,15 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
     const bool screens = columns.operands.front().operand != Operand::single;
     if (is_top || !by_values) {
         const bool screened = !is_top && job.kth_value;  // ties with the k-th value are met in float64 alone
-        ways.push_back({screened ? Kind::screen : job.kind, 0, false});
-    } else if (job.kind == Kind::count && screens) {
+        ways.push_back({screened ? Kind::screen : kind, 0, false});
+    } else if (kind == Kind::count && screens) {
         ways.push_back({Kind::exact_count, 0, false});
     } else {
         if (screens && columns.method != Method::dense) ways.push_back({Kind::screen, 0, false});
-        if (!screens || columns.method != Method::cascade) ways.push_back({job.kind, single, true});
+        if (!screens || columns.method != Method::cascade) ways.push_back({kind, single, true});
     }
 
+    int* bad = call.zeros<int>(1);
     Problem p{};
     p.cosine = columns.cosine;
     p.max_similarity = job.max_similarity;
@@ -340,13 +365,13 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
     p.col_owner = job.col_owner;
     p.kth_value = job.kth_value;
     p.kth_row = job.kth_row;
-    p.weight = job.weight;
+    p.weight = is_top ? job.weight : job.recipe;
     p.temperature = job.temperature;
     p.k = job.k;
-    p.keys_are_gaps = job.keys_are_gaps;
+    p.keys_are_gaps = job.recipe == top_gap;
+    const Scores scores{job.divisor, job.cap, job.integer, job.out, bad};
 
     double* tau = job.reference ? call.array<double>(m) : nullptr;
-    int* bad = call.zeros<int>(1);
     p.tau = tau;
     struct Prepared {
         Plan plan;
@@ -422,13 +447,11 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
             f.facts = facts;
             f.weight = job.weight;
             f.temperature = job.temperature;
-            f.scores = job.scores;
-            f.scores.bad_columns = bad;
+            f.scores = scores;
             launch(call.threads(count * 32, kFinishThreads), finish_top_kernel, f);
         } else {
-            SumFinish f{p.partial, chunks, count, first, facts, job.scores};
-            f.scores.bad_columns = bad;
-            launch(call.threads(count, kFinishThreads), finish_sums_kernel, f);
+            launch(call.threads(count, kFinishThreads), finish_sums_kernel,
+                   SumFinish{p.partial, chunks, count, first, facts, scores});
         }
     }
 }

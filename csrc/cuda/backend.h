@@ -6,8 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "core/problem.h"
 #include "cuda/host_memory.h"
-#include "cuda/kernels.h"
+#include "cuda/input.h"
 
 namespace hnscore::gpu {
 
@@ -16,7 +17,8 @@ std::string arch_of(const Device& device);
 
 // Sides of a call for which bad rows are reported.
 constexpr int kSides = 12, kReferenceSide = kSides - 1;  // the last: similarities given as references
-// The first bad row reported for each side since the last call, or kNoBadRow; read without waiting.
+constexpr uint64_t kNoBadRow = ~uint64_t{0};
+// The first bad row reported for each side since the last call, 8 * row + kind, or kNoBadRow; read without waiting.
 std::vector<uint64_t> take_reports(int device);
 
 // Memory that lives until the end of the call, or of the Columns, in the order of the stream.
@@ -35,6 +37,8 @@ struct Input {
 
 enum class GpuPrecision : int { exact, fp32, bf16, fp16 };
 enum class Method : int { automatic, dense, cascade };
+
+struct RowFacts;
 
 // Rows packed for one operand.
 struct PackedRows {
@@ -58,9 +62,8 @@ struct PackedColumns {
 };
 
 struct ReduceJob {
-    Kind kind;  // a weight, or top
-    Recipe weight;
-    bool keys_are_gaps;
+    Recipe recipe;
+    Recipe weight;  // of an entry of a top recipe
     double temperature;
     int64_t k;
     const double* reference;
@@ -73,8 +76,12 @@ struct ReduceJob {
     const int64_t *row_owner, *col_owner;
     const double* kth_value;
     const int64_t* kth_row;
-    Scores scores;
-    int* choice;  // see _cuda.pyi
+    // Outputs: the sum of a row over divisor, at most cap (0: none), as float or int64_t.
+    double divisor;
+    int64_t cap;
+    bool integer;
+    void* out;
+    int* choice;  // what the sample of an earlier chunk said: see sample.h; null: this call asks anew
 };
 
 void reduce(const Context& context, const Input& rows, const PackedColumns& columns, const ReduceJob& job);

@@ -113,7 +113,8 @@ class Sum {
                         if (kBand) hits.add(r, n, e, v == Verdict::open);
                         inside = v == Verdict::counts;
                     }
-                    const Pairs<Lane> pair{.gap = gap, .acc = a, .scale = c.scale, .factor = factor_[r][e / 2]};
+                    Pairs<Lane> pair{};
+                    pair.gap = gap, pair.acc = a, pair.scale = c.scale, pair.factor = factor_[r][e / 2];
                     if (inside) sum[r][e / 2] += Weight::template term<Lane>(pair);
                 }
         }

@@ -2,8 +2,7 @@
 // and operand, since each takes seconds to compile.
 #pragma once
 
-#include "cuda/finish.h"
-#include "cuda/rows.h"
+#include "cuda/epilogue.h"
 #include "cuda/runtime.h"
 #include "cuda/work.h"
 

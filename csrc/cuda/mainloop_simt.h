@@ -44,10 +44,10 @@ simt_kernel(const HNSCORE_GRID_CONSTANT Problem p) {
     float* columns = rows + kSimtRows * kSimtPitch;
     const int warp = thread() / 32;
     Scratch& scratch = reinterpret_cast<Scratch*>(shared() + kSimtTileBytes)[warp];
-    const Work work(p);
-    for (uint32_t i = block(); i < work.items; i += blocks()) {
-        const Item item = work.item(p, i, kChunk);
-        const int64_t first_row = int64_t{item.row_block} * kSimtRows;
+    const uint32_t items = item_count(p);
+    for (uint32_t i = block(); i < items; i += blocks()) {
+        const Item item = item_at(p, i, kChunk);
+        const int64_t first_row = item.row_block * kSimtRows;
         Epilogue epilogue(p, item.part, first_row + 16 * warp, scratch);
         for (int64_t col = item.first_col; col < item.end_col; col += kSimtCols) {
             float acc[1][kSimtSlices][4] = {}, lost[kSimtSlices][4] = {};

@@ -12,6 +12,7 @@
 
 #include "core/problem.h"
 #include "cuda/gpu.h"
+#include "cuda/input.h"
 
 namespace hnscore::gpu {
 
@@ -23,13 +24,6 @@ constexpr int kMostWarps = 12;
 
 // Stands for the threshold of a column that never counts: times any m it is beyond every acc.
 constexpr float kNever = 0x1p100f;
-
-// Embeddings in device memory. Row i of the call is row pick[i] of the view, or row i.
-struct Rows {
-    View view;
-    const int64_t* pick;
-    int64_t count;
-};
 
 // What is known of a row besides its packed values.
 struct RowFacts {
@@ -100,8 +94,7 @@ struct Problem {
     int64_t* wide;  // [block of the grid][kMostWarps][WideSum::kLimbs]: room for sums that float64 cannot round
 
     HNSCORE_BOTH bool filtered() const { return max_similarity || row_group || row_owner || kth_value; }
-    HNSCORE_BOTH int64_t items_per_block() const { return (chunks + chunks_per_item - 1) / chunks_per_item; }
-    HNSCORE_BOTH int64_t items() const { return row_blocks * items_per_block(); }
+
 };
 
 }  // namespace hnscore::gpu

@@ -7,14 +7,10 @@
 
 namespace hnscore::gpu {
 
-enum class Operand : int { half, bf16, single };
-
-constexpr int64_t operand_bytes(Operand o) { return o == Operand::single ? 4 : 2; }
 // Packed norms are in [2^k, 2^(k + 1)).
 constexpr int norm_exponent(Operand o) { return o == Operand::half ? 10 : 0; }
 
-// Reports of bad rows, one word a side: the first bad row and its kind.
-constexpr uint64_t kNoBadRow = ~uint64_t{0};
+// A bad row and its kind in one word; the least of a side is that of its first bad row.
 HNSCORE_BOTH uint64_t bad_row_report(int64_t row, int kind) { return static_cast<uint64_t>(row) << 3 | kind; }
 
 struct Packing {
