@@ -142,7 +142,7 @@ std::vector<std::tuple<int, int64_t, int>> bad_rows(int device) {
 
 PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
     py::register_exception<gpu::GpuError>(m, "GpuError", PyExc_RuntimeError);
-    py::register_exception<gpu::NoMemory>(m, "NoMemory", PyExc_MemoryError);
+    py::register_exception<gpu::NoMemory>(m, "GpuMemoryError", PyExc_MemoryError);
     py::list archs;
     std::istringstream words(HNSCORE_CUDA_ARCHS);
     for (std::string word; words >> word;) archs.append(word);

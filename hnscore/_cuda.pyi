@@ -8,7 +8,7 @@ REFERENCE_SIDE: int  # of these: references that reduce() finds not finite
 EMULATED: bool  # device memory is host memory, for tests
 
 class GpuError(RuntimeError): ...
-class NoMemory(MemoryError): ...
+class GpuMemoryError(MemoryError): ...
 
 class Device:
     @property
@@ -32,7 +32,7 @@ def copy_to_host(device: int, stream: int, to: int, from_: int, n_bytes: int) ->
 def bad_rows(device: int) -> list[tuple[int, int, int]]:  # (side, first bad row seen, kind as in _core); forgets them
     ...
 
-# Memory of libraries that bring no allocator of their own; freed in stream order when the object goes. NoMemory
+# Memory of libraries that bring no allocator of their own; freed in stream order when the object goes. GpuMemoryError
 # where there is not as much.
 class Memory:
     def __init__(self, device: int, stream: int, n_bytes: int) -> None: ...
@@ -53,7 +53,8 @@ class External:
     @property
     def device(self) -> int: ...
 
-def to_dlpack(memory: Memory, shape: tuple[int, ...], dtype: int) -> object: ...  # a capsule that keeps the memory alive
+# A capsule that keeps the memory alive.
+def to_dlpack(memory: Memory, shape: tuple[int, ...], dtype: int) -> object: ...
 
 # Pinned host memory, for copies beside the computation.
 class PinnedMemory:
@@ -65,9 +66,8 @@ class CopyStream:  # a stream of its own
     def __init__(self, device: int) -> None: ...
     @property
     def stream(self) -> int: ...
-    def record(self) -> int: ...  # an event after what was queued here; a number
     def wait_for(self, stream: int) -> None: ...  # what is queued here from now on runs after what `stream` has now
-    def make_wait(self, stream: int) -> None: ...  # what is queued on `stream` from now on runs after what was queued here
+    def make_wait(self, stream: int) -> None: ...  # and the other way round
     def synchronize(self) -> None: ...
 
 # Bad rows are reported by their numbers in the memory: pick[i] where there is a pick.

@@ -27,23 +27,29 @@ def numpy_dtype(code: int) -> np.dtype[Any]:
     return np.dtype(ml_dtypes.bfloat16 if NAMES[code] == "bfloat16" else NAMES[code])
 
 
-def at(pointer: int, shape: tuple[int, ...], dtype: Any, strides: tuple[int, ...] | None = None, owner: Any = None) -> NDArray[Any]:
+def at(
+    pointer: int, shape: tuple[int, ...], dtype: Any, strides: tuple[int, ...] | None = None, owner: Any = None
+) -> NDArray[Any]:
     """The memory there, as an array that keeps its owner."""
     dtype = np.dtype(dtype)
     if 0 in shape:
         return np.zeros(shape, dtype)
     carrier = np.dtype(f"u{dtype.itemsize}").str
     interface = {"shape": shape, "strides": strides, "typestr": carrier, "data": (pointer, False), "version": 3}
-    memory = type("Memory", (), {"__array_interface__": interface, "owner": owner})()
-    out: NDArray[Any] = np.asarray(memory).view(dtype)
+    out: NDArray[Any] = np.asarray(_At(interface, owner)).view(dtype)
     return out
+
+
+class _At:
+    def __init__(self, interface: dict[str, Any], owner: Any) -> None:
+        self.__array_interface__, self.owner = interface, owner
 
 
 class GpuError(RuntimeError):
     pass
 
 
-class NoMemory(MemoryError):
+class GpuMemoryError(MemoryError):
     pass
 
 
@@ -255,7 +261,7 @@ class FakeCuda:
     ARCHS = ("sm_80", "sm_90a")
     SIDES, REFERENCE_SIDE = 12, 11
     EMULATED = True
-    GpuError, NoMemory = GpuError, NoMemory
+    GpuError, GpuMemoryError = GpuError, GpuMemoryError
     Rows, External = Rows, External
 
     def __init__(self, n_devices: int = 2, eager: int | None = None) -> None:
@@ -275,7 +281,7 @@ class FakeCuda:
         class Memory:
             def __init__(self, device: int, stream: int, n_bytes: int) -> None:
                 if gpu.used + n_bytes > gpu.room:
-                    raise NoMemory(f"hnscore wants {n_bytes} bytes of GPU memory")
+                    raise GpuMemoryError(f"hnscore wants {n_bytes} bytes of GPU memory")
                 gpu.used += n_bytes
                 memory = np.full(n_bytes + 64, _GARBAGE, np.uint8)
                 self.pointer = memory.ctypes.data + -memory.ctypes.data % 64
@@ -428,7 +434,7 @@ class FakeCuda:
             self.report(context.device, rows, bad)
             x, t = _clean(rows.values(), bad >= 0), columns.values()
             r, limits = side(reference, m, np.float64), side(max_similarity, m, np.float64)
-            wrong = bool(np.isnan(t).any() or not np.isfinite(r).all() or (limits is not None and np.isnan(limits).any()))
+            wrong = bool(np.isnan(t).any()) or not np.isfinite(r).all() or (limits is not None and np.isnan(limits).any())
             scores = at(out, (n,), np.int64 if integer else np.float32)
             if wrong:
                 scores[:] = -1 if integer else np.nan
