@@ -25,7 +25,9 @@ _DLPACK_CUDA = (2, 13)
 _LEGACY_STREAM = 1
 _NAMES = {code: name for name, code in _core.DTYPES.items()}
 _ITEM_BYTES = {name: 2 if name == "bfloat16" else np.dtype(name).itemsize for name in _core.DTYPES}
+PRECISIONS = (*_core.PRECISIONS, "fp16")
 _loaded: Any = None
+used: set[int] = set()  # devices
 
 
 def backend() -> Any:
@@ -56,6 +58,11 @@ def on_device(*arrays: Any) -> bool:
     return any(location(x) is not None for x in arrays)
 
 
+def precisions(*arrays: Any) -> tuple[str, ...]:
+    """What there is for a call on these arrays."""
+    return PRECISIONS if on_device(*arrays) else _core.PRECISIONS
+
+
 @dataclass(frozen=True)
 class DeviceArray:
     """What is known of an array in GPU memory without looking at its values."""
@@ -67,6 +74,9 @@ class DeviceArray:
     dtype: object  # as its library calls it
     device: int
     owner: object  # what keeps the memory alive
+
+    def __len__(self) -> int:
+        return self.shape[0]
 
     def every(self, step: int) -> DeviceArray:
         """Each step-th row."""
@@ -166,6 +176,12 @@ class Space(ABC):
         array = np.ascontiguousarray(array)
         pointer, owner = self.copied(array) if array.size else (0, None)
         return DeviceArray(pointer, array.shape, array.strides, code, array.dtype, self.device, owner)
+
+    def reader(self, name: str, x: Any) -> tuple[DeviceArray, int]:
+        """What `_arrays.embeddings` is for arrays of the host."""
+        array = self.embeddings(name, x)
+        assert array.code is not None
+        return array, array.code
 
     def internal(self, shape: tuple[int, ...], dtype: str) -> DeviceArray:
         """Memory that the caller never sees."""
@@ -435,6 +451,7 @@ def space_on(gpu: Any, device: int, example: Any = None, *, tensors: bool | None
     properties = gpu.device(device)
     if not properties.arch:
         refuse_gpu(gpu, device, properties)
+    used.add(device)
     return TorchSpace(gpu, device) if tensors or is_tensor(example) else DlpackSpace(gpu, device, example)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core, _reports
+from . import _reports
 from ._arrays import (
     both_groups,
     convert,
@@ -31,14 +31,13 @@ from ._arrays import (
     values,
     values_or_rows,
 )
-from ._device import DeviceArray, Kept, Space, backend, location, space_of, space_on
+from ._device import PRECISIONS, DeviceArray, Kept, Space, backend, location, space_of, space_on
 from ._gpu_stream import stream
 from ._progress import rows_bar
 from ._settings import Settings, pool_rules
 from ._texts import enough_pairs, judge_margin, samples
 
 _LOG = logging.getLogger("hnscore")
-PRECISIONS = (*_core.PRECISIONS, "fp16")
 _MOST_TEXTS = 2**31 - 512  # what the copy engine of a GPU can count
 
 

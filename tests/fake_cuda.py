@@ -434,7 +434,9 @@ class FakeCuda:
             self.report(context.device, rows, bad)
             x, t = _clean(rows.values(), bad >= 0), columns.values()
             r, limits = side(reference, m, np.float64), side(max_similarity, m, np.float64)
-            wrong = bool(np.isnan(t).any()) or not np.isfinite(r).all() or (limits is not None and np.isnan(limits).any())
+            wrong = (
+                bool(np.isnan(t).any()) or not np.isfinite(r).all() or (limits is not None and np.isnan(limits).any())
+            )
             scores = at(out, (n,), np.int64 if integer else np.float32)
             if wrong:
                 scores[:] = -1 if integer else np.nan
@@ -512,4 +514,3 @@ class FakeCuda:
                 at(sums, (n,), np.float64)[:] = best @ at(rank_weights, (k,), np.float64)
 
         self.queue(context, run)
-

@@ -76,7 +76,7 @@ def check(scores: NDArray[Any], img: NDArray[Any], txt: NDArray[Any], margin: fl
 
 @pytest.mark.parametrize("rules", RULES)
 def test_every_rule(gpu: Gpu, rules: dict[str, Any]) -> None:
-    img = IMG[:17] if isinstance(rules.get("reference"), str)  else IMG
+    img = IMG[:17] if isinstance(rules.get("reference"), str) else IMG
     for side in (rules, on_gpu(gpu, rules)):  # side arrays of the host, and on the device
         scores = hnscore.score(gpu.put(img), gpu.put(TXT), 0.4, **side)
         assert isinstance(scores, OnGpu)
