@@ -1,4 +1,4 @@
-"""The tile loops on tensor cores, on the emulated GPU: cpp/check_mainloops.cpp has the checks, and says what they are."""
+"""The tile loops on tensor cores, on the emulated GPU: cpp/check_mainloops.cpp says what is checked."""
 
 import os
 import shutil

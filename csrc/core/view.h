@@ -3,12 +3,14 @@
 
 #include <cstdint>
 
+#include "core/both.h"
+
 namespace hnscore {
 
 enum class DType : int { f16, bf16, f32, f64, i8, u8, i16, u16, i32, u32, i64, u64 };
 
 // Values of these types have at most 24 significant bits, so that a product of two is exact in float64.
-constexpr bool fits_float32(DType t) { return t != DType::f64 && t < DType::i32; }
+constexpr HNSCORE_BOTH bool fits_float32(DType t) { return t != DType::f64 && t < DType::i32; }
 
 constexpr int64_t element_bytes(DType t) {
     return t == DType::i8 || t == DType::u8                         ? 1

@@ -344,8 +344,9 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
     const size_t single = columns.operands.size() - 1;  // the last one
     const bool screens = columns.operands.front().operand != Operand::single;
     if (is_top || !by_values) {
-        const bool screened = !is_top && job.kth_value;  // ties with the k-th value are met in float64 alone
-        ways.push_back({screened ? Kind::screen : kind, 0, false});
+        ways.push_back({!is_top && job.kth_value ? Kind::screen : kind, 0, false});
+    } else if (job.kth_value) {
+        ways.push_back({Kind::screen, 0, false});  // few pairs, and ties with the k-th value are met in float64 alone
     } else if (kind == Kind::count && screens) {
         ways.push_back({Kind::exact_count, 0, false});
     } else {
@@ -378,6 +379,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         Packer packer;
         PackedRows room;
         ColumnFacts* facts;
+        float* limit;
     };
     std::vector<Prepared> prepared;
     int64_t bytes_a_row = is_top ? job.k * static_cast<int64_t>(sizeof(TopEntry)) : 8 * chunks;
@@ -392,7 +394,9 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         rules.margin = job.margin;
         rules.kth_value = way.kind == Kind::screen ? job.kth_value : nullptr;
         rules.keep_m = is_top;
+        rules.max_similarity = job.max_similarity;
         rules.facts = call.array<ColumnFacts>(padded);
+        rules.limit = job.max_similarity ? call.array<float>(padded) : nullptr;
         rules.tau = tau;
         rules.bad = bad;
         rules.report = reports_of(call.device().index) + kReferenceSide;
@@ -401,7 +405,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
                                 : packed.operand == Operand::single ? Operand::single : Operand::half;
         const Packer packer(call.device(), rows.rows, rounded, columns.cosine, by_values);
         bytes_a_row += packer.bytes_a_row();
-        prepared.push_back({Plan(call.device(), packed.operand, rows.rows.view.dim), packer, {}, rules.facts});
+        prepared.push_back({Plan(call.device(), packed.operand, rows.rows.view.dim), packer, {}, rules.facts, rules.limit});
     }
     const Plan& plan = prepared.front().plan;
     int64_t slab = plan.slab(bytes_a_row, n);
@@ -427,6 +431,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
             const size_t operand = ways[w].operand;
             set_columns(p, columns.input, columns.operands[operand], 0, m, q.facts, columns.largest_error[operand],
                         by_values);
+            p.col_limit = q.limit;
             if (ways.size() > 1) {
                 const bool first_launch = first == 0 && w == 0;
                 if (first_launch) {

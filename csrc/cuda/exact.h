@@ -12,8 +12,6 @@ namespace hnscore::gpu {
 
 constexpr int kGroupLanes = 8, kGroups = 4, kChains = 4;
 
-HNSCORE_DEVICE int lane() { return thread() % 32; }
-
 HNSCORE_DEVICE const char* row_address(const Rows& rows, int64_t i) {
     return rows.view.data + (rows.pick ? rows.pick[i] : i) * rows.view.row_stride;
 }

@@ -24,3 +24,9 @@ struct alignas(16) Float4 {
 #else
 #include "cuda/gpu_device.h"
 #endif
+
+namespace hnscore::gpu {
+
+HNSCORE_DEVICE int lane() { return thread() % 32; }  // in the warp
+
+}  // namespace hnscore::gpu

@@ -79,16 +79,15 @@ struct MmaCopies {
 // acc += the products of one step. Lane l names the address of row l % 8 of matrix l / 8.
 template <class T>
 HNSCORE_DEVICE void mma_step(float (&acc)[2][kMmaCols / 8][4], uint32_t rows, uint32_t cols) {
-    const int lane = thread() % 32;
 #pragma unroll
     for (int k = 0; k < kMmaStep / 16; ++k) {
         uint32_t a[2][4];
 #pragma unroll
-        for (int r = 0; r < 2; ++r) load_matrix4(a[r], rows + piece_at(16 * r + lane % 16, 2 * k + lane / 16));
+        for (int r = 0; r < 2; ++r) load_matrix4(a[r], rows + piece_at(16 * r + lane() % 16, 2 * k + lane() / 16));
 #pragma unroll
         for (int n = 0; n < kMmaCols / 8; n += 2) {
             uint32_t b[4];
-            load_matrix4(b, cols + piece_at(8 * n + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
+            load_matrix4(b, cols + piece_at(8 * n + lane() / 16 * 8 + lane() % 8, 2 * k + lane() / 8 % 2));
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
                 mma<T>(acc[r][n], a[r], b[0], b[1]);

@@ -111,11 +111,11 @@ HNSCORE_DEVICE void wgmma_bring(const TensorMap& rows, const TensorMap& columns,
 
 template <class T, class Epilogue, int64_t kChunk, class Head>
 HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, Head& head) {
-    const int warp = thread() / 32 - 4, lane = thread() % 32, group = warp / 4;
+    const int warp = thread() / 32 - 4, group = warp / 4;
     const uint32_t base = shared_address(shared());
     // Every warp speaks for itself, to both producers: the end of its products is no end of another warp's.
     const auto release = [&](int stage) {
-        if (lane < 2) barrier_arrive_remote(&head.empty[stage], lane);
+        if (lane() < 2) barrier_arrive_remote(&head.empty[stage], lane());
     };
     Ring ring(memory.stages);
     for (uint32_t i = block() / 2; i < item_count(p); i += blocks() / 2) {

@@ -54,6 +54,7 @@ struct Problem {
     int64_t depth;
     const RowFacts *row_facts, *col_rows;  // [n_rows], [n_cols]
     const ColumnFacts* col_facts;          // [n_cols rounded up to whole tiles of 256]
+    const float* col_limit;                // max_similarity_j m_j, as many; null without
     const float* col_error;                // the largest error_j
     float rounding;                        // see above
 

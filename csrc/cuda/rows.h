@@ -162,7 +162,9 @@ struct ColumnRules {
     double margin;
     const double* kth_value;
     bool keep_m;  // for a top recipe
+    const double* max_similarity;
     ColumnFacts* facts;
+    float* limit;  // max_similarity_j m_j
     double* tau;
     int* bad;  // set where a column is bad, its reference not finite or its limit NaN; may be null
     uint64_t* report;
@@ -184,10 +186,13 @@ HNSCORE_DEVICE ColumnFacts column_facts(const RowFacts& row, double tau, bool ke
 HNSCORE_KERNEL(kPackThreads) columns_kernel(const HNSCORE_GRID_CONSTANT ColumnRules p) {
     const int64_t j = static_cast<int64_t>(block()) * kPackThreads + thread();
     if (j >= p.padded) return;
+    if (p.limit) p.limit[j] = kNever;
     if (j >= p.count) {
         p.facts[j] = {kNever, 0, 0, 0};
         return;
     }
+    if (p.limit && p.max_similarity[j] < HUGE_VAL)  // NaN where float32 cannot serve: handed on
+        p.limit[j] = static_cast<float>(p.max_similarity[j]) * p.rows[j].m;
     double tau = -HUGE_VAL;
     if (p.reference) {
         tau = p.reference[j] - p.margin;

@@ -23,8 +23,6 @@ bool from_a_kernel(cudaError_t error) {
         case cudaErrorInvalidAddressSpace:
         case cudaErrorInvalidPc:
         case cudaErrorECCUncorrectable:
-        case cudaErrorContained:
-        case cudaErrorTensorMemoryLeak:
             return true;
         default:
             return false;

@@ -3,6 +3,13 @@
 // What hardware demands and plain execution would not notice is an error here, thrown out of launch(): a fence or wait
 // left out, a barrier used before it can be seen, an accumulator read too early, a hang. Every synchronising call
 // knows its place in the source; disable() leaves one out.
+//
+// Not noticed: what goes wrong between two synchronising calls of one thread, which run undisturbed (an atomic
+// operation that should have been one), and what only an instruction's own rules forbid (registers, warps that diverge
+// and meet). A kernel that waits in a loop for other blocks never ends here: clusters run one after another.
+//
+// To be read in this order: state.h, machine.h (who runs next), fiber.h, async.h (barriers, copies), tensor_core.h,
+// wgmma.h, and runtime.h for the host's side.
 #pragma once
 
 #include <cmath>

@@ -50,11 +50,11 @@ class Machine {
 
     void seed(unsigned s) { state_ = s; }
 
-    uint64_t random(uint64_t n) {  // splitmix64
+    uint64_t random(uint64_t n) {  // below n < 2^32: splitmix64, scaled since a division is slow
         uint64_t z = state_ += 0x9E3779B97F4A7C15;
         z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9;
         z = (z ^ z >> 27) * 0x94D049BB133111EB;
-        return (z ^ z >> 31) % n;
+        return ((z ^ z >> 31) >> 32) * n >> 32;
     }
 
     // True where the tensor cores or a copy should act now, although nothing waits for it.
@@ -338,7 +338,8 @@ inline uint32_t address_of(const Block& block, const void* p, const Call& call) 
     return static_cast<uint32_t>(byte - block.shared) + Machine::kSharedBase;
 }
 
-// Fresh shared memory, and the goal of a copy that has not been waited for, is all ones.
+// Fresh shared memory, and the goal of a copy that has not been waited for, is all ones: NaN, but not one that any
+// rounding makes, so that 8 of them in a row are no embeddings.
 inline bool poisoned(const uint8_t* chunk) {
     uint64_t words[2];
     std::memcpy(words, chunk, 16);
