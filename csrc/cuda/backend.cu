@@ -6,6 +6,7 @@
 #include <mutex>
 #include <sstream>
 
+#include "cuda/copy.h"
 #include "cuda/finish.h"
 #include "cuda/kernels.h"
 #include "cuda/rows.h"
@@ -389,6 +390,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         rules.count = m;
         rules.padded = padded;
         rules.reference = job.reference;
+        rules.max_similarity = job.max_similarity;
         rules.margin = job.margin;
         rules.kth_value = way.kind == Kind::screen ? job.kth_value : nullptr;
         rules.keep_m = is_top;
@@ -531,6 +533,15 @@ void top(const Context& context, const Input& rows, const Input& pool, bool cosi
         f.scores.bad_columns = no_bad;
         launch(call.threads(count * 32, kFinishThreads), finish_top_kernel, f);
     }
+}
+
+void copy_rows(const Context& context, const Input& rows, void* out, DType dtype, bool finite, bool or_infinity) {
+    const Call call(context);
+    const int64_t values = rows.rows.count * rows.rows.view.dim;
+    if (values == 0) return;
+    uint64_t* report = reports_of(call.device().index) + rows.side;
+    const Copying p{rows.rows, out, dtype, finite, or_infinity, report};
+    launch(call.threads(values, kCopyThreads), copy_kernel, p);
 }
 
 void pair_similarity(const Context& context, const Input& a, const Input& b, bool cosine, double* out) {

@@ -158,6 +158,7 @@ struct ColumnRules {
     const RowFacts* rows;
     int64_t count, padded;
     const double* reference;  // tau_j = reference_j - margin; null: every pair counts
+    const double* max_similarity;
     double margin;
     const double* kth_value;
     bool keep_m;  // for a top recipe
@@ -165,7 +166,7 @@ struct ColumnRules {
     ColumnFacts* facts;
     float* limit;  // max_similarity_j m_j
     double* tau;
-    int* bad;  // set where a column is bad or its reference is not finite; may be null
+    int* bad;  // set where a column is bad, its reference not finite or its limit NaN; may be null
     uint64_t* report;
 };
 
@@ -198,7 +199,9 @@ HNSCORE_KERNEL(kPackThreads) columns_kernel(const HNSCORE_GRID_CONSTANT ColumnRu
         if (!std::isfinite(p.reference[j])) atomic_min_system(p.report, bad_row_report(j, kNonFinite));
         p.tau[j] = tau;
     }
-    if (p.bad && (std::isnan(p.rows[j].norm) || (p.reference && !std::isfinite(tau)))) *p.bad = 1;
+    if (p.bad && (std::isnan(p.rows[j].norm) || (p.reference && !std::isfinite(tau)) ||
+                  (p.max_similarity && std::isnan(p.max_similarity[j]))))
+        *p.bad = 1;
     const double least = p.kth_value ? std::fmax(tau, p.kth_value[j]) : tau;
     p.facts[j] = column_facts(p.rows[j], least, p.keep_m);
 }
