@@ -390,7 +390,6 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         rules.count = m;
         rules.padded = padded;
         rules.reference = job.reference;
-        rules.max_similarity = job.max_similarity;
         rules.margin = job.margin;
         rules.kth_value = way.kind == Kind::screen ? job.kth_value : nullptr;
         rules.keep_m = is_top;
