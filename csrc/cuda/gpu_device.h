@@ -14,6 +14,9 @@
 #define HNSCORE_DEVICE __device__ __forceinline__
 #define HNSCORE_BOTH __host__ __device__ inline
 #define HNSCORE_KERNEL(threads) __global__ void __launch_bounds__(threads)
+// For kernels that need all registers they can get while a processor holds so many blocks: left to itself, ptxas may
+// spill accumulators for one block more.
+#define HNSCORE_KERNEL_BLOCKS(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
 #define HNSCORE_KERNEL_CLUSTER2(threads) __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(threads, 1)
 #define HNSCORE_GRID_CONSTANT __grid_constant__
 

@@ -32,14 +32,17 @@ HNSCORE_DEVICE uint32_t piece_at(int row, int piece) { return row * 128 + ((piec
 // Copies one step of 128 rows from `first` on; zeros beyond the last row and beyond the depth.
 HNSCORE_DEVICE void copy_step(uint32_t to, const void* values, int64_t pitch, int64_t count, int64_t first,
                               int64_t depth, int step) {
-    const int piece = thread() % 8;
+    constexpr int kRowsAtOnce = kMmaThreads / 8;
+    const int row = thread() / 8, piece = thread() % 8;
     const int64_t offset = step * 128 + piece * 16, left = 2 * depth - offset;
     const int bytes = left < 0 ? 0 : left < 16 ? static_cast<int>(left) : 16;
+    const int rows = static_cast<int>(count - first < 128 ? count - first : 128);
+    const char* from = static_cast<const char*>(values) + (first + row) * pitch + offset;
+    to += piece_at(row, piece);
 #pragma unroll
-    for (int row = thread() / 8; row < 128; row += kMmaThreads / 8) {
-        const bool exists = first + row < count && bytes > 0;
-        const char* from = static_cast<const char*>(values) + (exists ? (first + row) * pitch + offset : 0);
-        copy_async16(to + piece_at(row, piece), from, exists ? bytes : 0);
+    for (int i = 0; i < 128; i += kRowsAtOnce) {
+        copy_async16(to + i * 128, from, row + i < rows ? bytes : 0);  // of 0 bytes nothing is read
+        from += kRowsAtOnce * pitch;
     }
 }
 
@@ -98,7 +101,7 @@ HNSCORE_DEVICE void mma_step(float (&acc)[2][kMmaCols / 8][4], uint32_t rows, ui
 }
 
 template <class T, template <int, int> class E, int64_t kChunk = kChunkColumns>
-HNSCORE_KERNEL(kMmaThreads)
+HNSCORE_KERNEL_BLOCKS(kMmaThreads, 2)
 mma_kernel(const HNSCORE_GRID_CONSTANT Problem p) {
     using Epilogue = E<2, kMmaCols / 8>;
     static_assert(kMmaWarps * sizeof(typename Epilogue::Scratch) <= kMmaScratchBytes && kChunk % kMmaCols == 0);

@@ -126,6 +126,7 @@ HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, 
             float acc[1][kWgmmaCols / 8][4];
             auto& products = reinterpret_cast<float (&)[128]>(acc);
             int previous = 0;
+#pragma unroll 1
             for (int step = 0; step < memory.steps; ++step, ring.next()) {
                 // The operands of this step have come; rows that stay came with a step of the first tile.
                 barrier_wait(&head.full[ring.stage], ring.parity);

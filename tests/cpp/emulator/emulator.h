@@ -27,6 +27,7 @@
 #define HNSCORE_DEVICE inline
 #define HNSCORE_BOTH inline
 #define HNSCORE_KERNEL(threads) void
+#define HNSCORE_KERNEL_BLOCKS(threads, blocks) void
 #define HNSCORE_KERNEL_CLUSTER2(threads) void
 #define HNSCORE_GRID_CONSTANT
 
