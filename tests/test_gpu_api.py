@@ -3,6 +3,7 @@
 On pretended GPUs (gpus.py), and on a real one where there is one.
 """
 
+import contextlib
 import gc
 import pickle
 from collections.abc import Iterator
@@ -46,11 +47,11 @@ def fake(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         assert used(gpu) == 0, "memory was not given back"
 
 
-def used(fake: Gpu) -> int:
+def used(fake: Gpu, expected: int = 0) -> int:
     """Bytes on the devices."""
     for device in range(2):
         fake.backend.synchronize_device(device)
-    if fake.backend.used:
+    if fake.backend.used != expected:
         gc.collect()
     return int(fake.backend.used)
 
@@ -253,7 +254,7 @@ def test_bad_rows_of_the_host_are_named_at_once(gpu: Gpu, monkeypatch: pytest.Mo
         scorer.score(bad)
     bad = IMG.copy()
     bad[11] = 0
-    with pytest.raises(ValueError, match="img_chunk must have no zero rows .* row 11 "):
+    with pytest.raises(ValueError, match=r"img_chunk must have no zero rows .* row 11 "):
         scorer.score(bad)
     assert np.isfinite(scorer.score(IMG)).all()
     txt = TXT.copy()
@@ -399,14 +400,14 @@ def test_bad_values_are_told_later(gpu: Gpu, case: tuple[dict[str, Any], str, bo
 
 def test_blocking_calls_raise_their_own_errors(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_LAUNCH_BLOCKING", "1")
-    with pytest.raises(ValueError, match="^img_emb must be finite, got NaN or Inf in row 7 "):
+    with pytest.raises(ValueError, match=r"^img_emb must be finite, got NaN or Inf in row 7 "):
         hnscore.score(gpu.put(with_value(IMG, 7, np.nan)), gpu.put(TXT), reference=R)
-    with pytest.raises(ValueError, match="^txt_emb must be finite"):
+    with pytest.raises(ValueError, match=r"^txt_emb must be finite"):
         hnscore.Scorer(gpu.put(with_value(TXT, 7, np.nan)), reference=R)
     scorer = hnscore.Scorer(gpu.put(TXT), reference=R)
-    with pytest.raises(ValueError, match="^img_chunk must be finite"):
+    with pytest.raises(ValueError, match=r"^img_chunk must be finite"):
         scorer.score(gpu.put(with_value(IMG, 7, np.nan)))
-    with pytest.raises(ValueError, match="^emb must be finite"):
+    with pytest.raises(ValueError, match=r"^emb must be finite"):
         hnscore.density(gpu.put(with_value(IMG, 7, np.nan)), k=3)
 
 
@@ -473,7 +474,8 @@ def test_densities(gpu: Gpu, rules: dict[str, Any], exclude_self: bool, against:
     got = gpu.get(hnscore.density(gpu.put(IMG), against=other, exclude_self=exclude_self, **rules))
     assert got.dtype == (np.int64 if rules.get("kind") == "ball" else np.float32)
     # A kernel: 4 * 2^-24 / temperature and 2^-18 of itself; its share below e^-87 is left out.
-    np.testing.assert_allclose(got, want, rtol=2e-5, atol=2.0**-126)
+    rtol = 4 * 2.0**-24 / rules.get("temperature", 1) + 2.0**-18
+    np.testing.assert_allclose(got, want, rtol=rtol, atol=2.0**-126 if rules.get("kind") == "kernel" else 2.0**-22)
 
 
 def test_neighbours(gpu: Gpu) -> None:
@@ -489,7 +491,7 @@ def test_neighbours(gpu: Gpu) -> None:
 
 def test_what_a_gpu_has_not(gpu: Gpu) -> None:
     points = gpu.put(IMG)
-    with pytest.raises(ValueError, match="kind must be one of .* for points on a GPU, got 'gaussian'"):
+    with pytest.raises(ValueError, match=r"kind must be one of .* for points on a GPU, got 'gaussian'"):
         hnscore.density(points, "gaussian", variance=np.ones(40))
     with pytest.raises(ValueError, match="weights must be None for points on a GPU"):
         hnscore.density(points, weights=np.ones(40))
@@ -505,17 +507,17 @@ def test_what_a_gpu_has_not(gpu: Gpu) -> None:
 
 def test_arrays_on_different_devices(fake: Gpu) -> None:
     img, txt, far = fake.put(IMG), fake.put(TXT), fake.put(TXT, 1)
-    with pytest.raises(ValueError, match="img_emb is on cuda:0 and txt_emb on cuda:1; .* move one"):
+    with pytest.raises(ValueError, match=r"img_emb is on cuda:0 and txt_emb on cuda:1; .* move one"):
         hnscore.score(img, far)
-    with pytest.raises(ValueError, match="img_emb is on cuda:0 and txt_emb in CPU memory; .* move one"):
+    with pytest.raises(ValueError, match=r"img_emb is on cuda:0 and txt_emb in CPU memory; .* move one"):
         hnscore.score(img, TXT)
-    with pytest.raises(ValueError, match="txt_emb is on cuda:0 and img_emb in CPU memory; .* move one"):
+    with pytest.raises(ValueError, match=r"txt_emb is on cuda:0 and img_emb in CPU memory; .* move one"):
         hnscore.score(IMG, txt)
-    with pytest.raises(ValueError, match="reference must be on cuda:0, .* got device cuda:1; move it"):
+    with pytest.raises(ValueError, match=r"reference must be on cuda:0, .* got device cuda:1; move it"):
         hnscore.score(img, txt, reference=fake.put(R, 1))
-    with pytest.raises(ValueError, match="img_groups must be on cuda:0, .* got device cuda:1"):
+    with pytest.raises(ValueError, match=r"img_groups must be on cuda:0, .* got device cuda:1"):
         hnscore.score(img, txt, img_groups=fake.put(IMG_LABELS, 1), txt_groups=TXT_LABELS)
-    with pytest.raises(ValueError, match="img_chunk must be on cuda:0, .* got device cuda:1"):
+    with pytest.raises(ValueError, match=r"img_chunk must be on cuda:0, .* got device cuda:1"):
         hnscore.Scorer(txt, reference=R).score(fake.put(IMG, 1))
     with pytest.raises(ValueError, match="emb is on cuda:0 and against on cuda:1"):
         hnscore.density(img, against=fake.put(TXT, 1))
@@ -599,7 +601,7 @@ def test_more_texts_than_a_gpu_counts(fake: Gpu) -> None:
 def test_gpus_that_the_build_has_no_code_for(fake: Gpu) -> None:
     img, txt = fake.put(IMG), fake.put(TXT)
     fake.backend.devices[0] = Device("GTX 1080", (6, 1), arch="")
-    with pytest.raises(RuntimeError, match="GTX 1080 of compute capability 6.1; hnscore needs 7.5 or later: move"):
+    with pytest.raises(RuntimeError, match=r"GTX 1080 of compute capability 6.1; hnscore needs 7.5 or later: move"):
         hnscore.score(img, txt)
     fake.backend.devices[0] = Device("RTX 2080", (7, 5), arch="")
     with pytest.raises(RuntimeError, match="this build has sm_80, sm_90a; rebuild with HNSCORE_CUDA_ARCHS=75"):
@@ -626,7 +628,7 @@ def test_a_build_without_cuda(fake: Gpu, monkeypatch: pytest.MonkeyPatch) -> Non
         raise ImportError("libcuda.so.1: cannot open shared object file")
 
     monkeypatch.setattr(_device, "backend", no_library)
-    with pytest.raises(ImportError, match="img_emb is on cuda:0, .* libcuda.so.1.*; update the NVIDIA driver"):
+    with pytest.raises(ImportError, match=r"img_emb is on cuda:0, .* libcuda.so.1.*; update the NVIDIA driver"):
         hnscore.score(img, txt)
 
 
@@ -639,17 +641,17 @@ def test_fp16_is_for_gpus(fake: Gpu) -> None:
 
 def test_out_of_memory_names_bytes_and_leaks_nothing(fake: Gpu) -> None:
     img, txt, r = fake.put(IMG), fake.put(TXT), fake.put(R)
-    before = fake.backend.used
-    for room in range(0, 4000, 100):
+    enough, before = 0, fake.backend.used
+    fake.backend.room = before + 100
+    with pytest.raises(MemoryError, match=r"hnscore wants \d+ bytes of GPU memory"):
+        hnscore.score(img, txt, 0.4)
+    for room in range(0, 8000, 200):
         fake.backend.room = before + room
-        try:
-            scores = hnscore.score(img, txt, 0.4, reference=r, max_similarity=LIMITS, top_k_images=3)
-        except MemoryError as error:
-            assert "bytes of GPU memory" in str(error)
-        else:
-            del scores
-        assert used(fake) == before
-    assert room > 1000
+        with contextlib.suppress(MemoryError):
+            hnscore.score(img, txt, 0.4, reference=r, max_similarity=LIMITS, top_k_images=3)
+            enough = room
+        assert used(fake, before) == before
+    assert enough > 1000
     fake.backend.room = 2**28
     check(fake.get(hnscore.score(img, txt, 0.4, reference=r)), IMG, TXT, 0.4, reference=R)
 
@@ -717,13 +719,13 @@ def test_devices(fake: Gpu) -> None:
         with pytest.raises(ValueError, match=r"device must be one of the GPUs that there are \(cuda:0, cuda:1\)"):
             hnscore.cuda.check(wrong)
     for wrong in (1.0, True, IMG):
-        with pytest.raises(TypeError, match="device must be an int, a string like 'cuda:0' or a torch.device"):
+        with pytest.raises(TypeError, match=r"device must be an int, a string like 'cuda:0' or a torch.device"):
             hnscore.cuda.check(wrong)
 
 
 def test_sides_have_names(gpu: Gpu) -> None:
     assert len(_reports.SIDES) < gpu.backend.SIDES
-    assert gpu.backend.REFERENCE_SIDE >= len(_reports.SIDES)
+    assert len(_reports.SIDES) <= gpu.backend.REFERENCE_SIDE
 
 
 def test_compiled_graphs_hold_the_operator() -> None:
