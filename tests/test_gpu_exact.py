@@ -266,11 +266,20 @@ def test_the_k_largest(gpu: Gpu, k: int) -> None:
 
 
 def mixed(n: int, m: int) -> Embeddings:
-    """Integers with many ties. Dots of very different size and either sign: each order of addition has its own sum."""
+    """Integers with many ties, times powers of two; the second half of the columns takes back what the first adds.
+
+    What is left of a sum is the rounding of its partial sums: each order of addition has its own.
+    """
     rng = RNG(6)
-    x, t = rng.integers(-3, 4, (n, 4)).astype(np.float32), rng.integers(-3, 4, (m, 4)).astype(np.float32)
+    x, t = rng.integers(-3, 4, (n, 4)), rng.integers(-3, 4, (m, 4))
     x[:, 0] = t[:, 0] = 1
-    return x, t * np.float32(2) ** rng.integers(0, 60, (m, 1)).astype(np.float32)
+    t[m - m // 2 :] = -t[: m // 2]
+    sizes = 2.0 ** rng.integers(-25, 26, (m, 1))
+    sizes[m - m // 2 :] = sizes[: m // 2]
+    return x.astype(np.float32), (t * sizes).astype(np.float32)
+
+
+ALL_COUNT = -(2.0**40)
 
 
 def in_chunks(gpu: Gpu, x: Array, size: int, scorer: hnscore.Scorer) -> Array:
@@ -283,8 +292,7 @@ def in_chunks(gpu: Gpu, x: Array, size: int, scorer: hnscore.Scorer) -> Array:
 def test_the_same_bits_in_any_parts(gpu: Gpu, method: str) -> None:
     x, t = mixed(40, 600)
     s = ref.similarity_matrix(x, t, "dot")
-    tau = np.quantile(s, 0.4, axis=0)
-    for weight in ("count", "similarity"):
+    for weight, tau in (("count", np.quantile(s, 0.4, axis=0)), ("similarity", np.full(600, ALL_COUNT))):
         rules: dict[str, Any] = {"reference": gpu.put(tau), "weight": weight, "similarity": "dot", "method": method}
         scorer = hnscore.Scorer(gpu.put(t), 0.0, **rules)
         whole = in_chunks(gpu, x, 40, scorer)
@@ -301,7 +309,9 @@ def test_chunks_of_columns(gpu: Gpu, rules: dict[str, Any]) -> None:
     m = CHUNK + 300
     x, t = mixed(3, m)
     s = ref.similarity_matrix(x, t, "dot")
-    rules = {"reference": np.quantile(s, 0.4, axis=0), "weight": "similarity", "similarity": "dot", **rules}
+    rules = {"reference": np.full(m, ALL_COUNT), "weight": "similarity", "similarity": "dot", **rules}
+    if rules["weight"] == "count":
+        rules["reference"] = np.quantile(s, 0.4, axis=0)
     sums = []
     for processors in (1, 132):
         gpu.backend.set_capability(*gpu.backend.device(0).capability, processors)

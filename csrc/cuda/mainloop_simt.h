@@ -63,31 +63,33 @@ simt_kernel(const HNSCORE_GRID_CONSTANT Problem p) {
                 load_simt_tile(p.row_values, p.row_pitch, first_row, p.n_rows, p.depth, k, rows);
                 load_simt_tile(p.col_values, p.col_pitch, col, p.n_cols, p.depth, k, columns);
                 sync();  // and this one has been stored by all
-                for (int first = 0; first < kSimtStep; first += kSimtChunk) {
-                    float chunk[kSimtSlices][4] = {};
+                float chunk[kSimtSlices][4] = {};
+#pragma unroll 1
+                for (int d = 0; d < kSimtStep; d += 4) {
+                    const auto at = [&](const float* tile, int r) {
+                        return *reinterpret_cast<const Float4*>(tile + r * kSimtPitch + d);
+                    };
+                    const Float4 x[2] = {at(rows, 16 * warp + own_row(0, 0)), at(rows, 16 * warp + own_row(0, 2))};
 #pragma unroll
-                    for (int d = first; d < first + kSimtChunk; d += 4) {
-                        const auto at = [&](const float* tile, int r) {
-                            return *reinterpret_cast<const Float4*>(tile + r * kSimtPitch + d);
-                        };
-                        const Float4 x[2] = {at(rows, 16 * warp + own_row(0, 0)), at(rows, 16 * warp + own_row(0, 2))};
+                    for (int n = 0; n < kSimtSlices; ++n) {
+                        const Float4 t[2] = {at(columns, own_column(n, 0)), at(columns, own_column(n, 1))};
 #pragma unroll
-                        for (int n = 0; n < kSimtSlices; ++n) {
-                            const Float4 t[2] = {at(columns, own_column(n, 0)), at(columns, own_column(n, 1))};
-#pragma unroll
-                            for (int e = 0; e < 4; ++e) {
-                                const Float4 &a = x[e / 2], &b = t[e % 2];
-                                chunk[n][e] = std::fma(a.x, b.x, chunk[n][e]);
-                                chunk[n][e] = std::fma(a.y, b.y, chunk[n][e]);
-                                chunk[n][e] = std::fma(a.z, b.z, chunk[n][e]);
-                                chunk[n][e] = std::fma(a.w, b.w, chunk[n][e]);
-                            }
+                        for (int e = 0; e < 4; ++e) {
+                            const Float4 &a = x[e / 2], &b = t[e % 2];
+                            chunk[n][e] = std::fma(a.x, b.x, chunk[n][e]);
+                            chunk[n][e] = std::fma(a.y, b.y, chunk[n][e]);
+                            chunk[n][e] = std::fma(a.z, b.z, chunk[n][e]);
+                            chunk[n][e] = std::fma(a.w, b.w, chunk[n][e]);
                         }
                     }
+                    if ((d + 4) % kSimtChunk != 0) continue;
 #pragma unroll
                     for (int n = 0; n < kSimtSlices; ++n)
 #pragma unroll
-                        for (int e = 0; e < 4; ++e) rest[n][e] += chunk[n][e];
+                        for (int e = 0; e < 4; ++e) {
+                            rest[n][e] += chunk[n][e];
+                            chunk[n][e] = 0;
+                        }
                 }
 #pragma unroll
                 for (int n = 0; n < kSimtSlices; ++n)
