@@ -88,38 +88,11 @@ class Sum {
     }
 
     HNSCORE_DEVICE void tile(const float (&acc)[RM][NB][4], int64_t first_column) {
-        float sum[RM][2] = {};
         Hits<RM, NB> hits;
-        const bool filtered = p_.filtered();
-#pragma unroll
-        for (int n = 0; n < NB; ++n) {
-            const OwnColumns columns(p_, first_column, n);
-#pragma unroll
-            for (int r = 0; r < RM; ++r)
-#pragma unroll
-                for (int e = 0; e < 4; ++e) {
-                    const ColumnFacts& c = columns.c[e % 2];
-                    const float a = acc[r][n][e], m = own_.m[r][e / 2];
-                    float gap = std::fma(-m, c.tau, a);
-                    if (kTwoParts) gap = std::fma(-own_.m_low[r][e / 2], c.tau, std::fma(-m, c.second, gap));
-                    bool inside = gap > 0;
-                    if (kBand) {
-                        const float band = own_.band[r][e / 2];
-                        inside = std::fma(-band, c.norm, gap) > 0;
-                        hits.add(r, n, e, !inside && !(std::fma(band, c.norm, gap) < 0));
-                    }
-                    if (filtered && inside) {
-                        const Verdict v = filter(r, e, first_column + own_column(n, e), a, c);
-                        if (kBand) hits.add(r, n, e, v == Verdict::open);
-                        inside = v == Verdict::counts;
-                    }
-                    Pairs<Lane> pair{};
-                    pair.gap = gap, pair.acc = a, pair.scale = c.scale, pair.factor = factor_[r][e / 2];
-                    if (inside) sum[r][e / 2] += Weight::template term<Lane>(pair);
-                }
-        }
-        for (int r = 0; r < RM; ++r)
-            for (int h = 0; h < 2; ++h) total_[r][h] += static_cast<double>(sum[r][h]);
+        if (p_.filtered())
+            add<true>(acc, first_column, hits);
+        else
+            add<false>(acc, first_column, hits);
         if constexpr (kBand) {
             hits.keep(own_.real);
             hits.each([&](int row, int column, bool wanted) {
@@ -150,6 +123,41 @@ class Sum {
     }
 
   private:
+    // Filters are 100 instructions a pair: apart, so that a tile without them does not run through all their code.
+    template <bool kFiltered>
+    HNSCORE_DEVICE void add(const float (&acc)[RM][NB][4], int64_t first_column, Hits<RM, NB>& hits) {
+        float sum[RM][2] = {};
+#pragma unroll
+        for (int n = 0; n < NB; ++n) {
+            const OwnColumns columns(p_, first_column, n);
+#pragma unroll
+            for (int r = 0; r < RM; ++r)
+#pragma unroll
+                for (int e = 0; e < 4; ++e) {
+                    const ColumnFacts& c = columns.c[e % 2];
+                    const float a = acc[r][n][e], m = own_.m[r][e / 2];
+                    float gap = std::fma(-m, c.tau, a);
+                    if (kTwoParts) gap = std::fma(-own_.m_low[r][e / 2], c.tau, std::fma(-m, c.second, gap));
+                    bool inside = gap > 0;
+                    if (kBand) {
+                        const float band = own_.band[r][e / 2];
+                        inside = std::fma(-band, c.norm, gap) > 0;
+                        hits.add(r, n, e, !inside && !(std::fma(band, c.norm, gap) < 0));
+                    }
+                    if (kFiltered && inside) {
+                        const Verdict v = filter(r, e, first_column + own_column(n, e), a, c);
+                        if (kBand) hits.add(r, n, e, v == Verdict::open);
+                        inside = v == Verdict::counts;
+                    }
+                    Pairs<Lane> pair{};
+                    pair.gap = gap, pair.acc = a, pair.scale = c.scale, pair.factor = factor_[r][e / 2];
+                    if (inside) sum[r][e / 2] += Weight::template term<Lane>(pair);
+                }
+        }
+        for (int r = 0; r < RM; ++r)
+            for (int h = 0; h < 2; ++h) total_[r][h] += static_cast<double>(sum[r][h]);
+    }
+
     HNSCORE_DEVICE Verdict filter(int r, int e, int64_t column, float acc, const ColumnFacts& c) const {
         const double scale = static_cast<double>(c.scale) / static_cast<double>(own_.m[r][e / 2]);
         const double error = kBand ? static_cast<double>(own_.band[r][e / 2] * c.norm) * scale : 0;
@@ -264,7 +272,8 @@ class Top {
             for (int g = 0; g < kGroups; ++g) {
                 const int leader = g * kGroupLanes;
                 if (shfl(static_cast<int>(d.counts), leader) == 0) continue;
-                insert(shfl(row, leader), {shfl(p_.keys_are_gaps ? d.gap : d.s, leader), shfl(p_.first_col + j, leader)});
+                insert(shfl(row, leader),
+                       {shfl(p_.keys_are_gaps ? d.gap : d.s, leader), shfl(p_.first_col + j, leader)});
             }
         });
     }
