@@ -69,7 +69,8 @@ gpu::Input rows(Address pointer, int64_t n, int64_t dim, int64_t row_stride, int
     if (side < 0 || side >= gpu::kSides) throw std::invalid_argument("no such side");
     if (static_cast<int64_t>(pointer) % bytes != 0 || row_stride % bytes != 0 || col_stride % bytes != 0)
         throw std::invalid_argument("rows must be aligned to their elements on a GPU");
-    return {{{at<const char>(pointer), n, dim, row_stride, col_stride, type, false}, at<const int64_t>(pick),
+    return {{{at<const char>(pointer), n, dim, row_stride, col_stride, type, false},
+             at<const int64_t>(pick),
              pick && count >= 0 ? count : n},
             side};
 }
@@ -141,6 +142,7 @@ std::vector<std::tuple<int, int64_t, int>> bad_rows(int device) {
 
 PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
     py::register_exception<gpu::GpuError>(m, "GpuError", PyExc_RuntimeError);
+    py::register_exception<gpu::NoMemory>(m, "GpuMemoryError", PyExc_MemoryError);
     py::list archs;
     std::istringstream words(HNSCORE_CUDA_ARCHS);
     for (std::string word; words >> word;) archs.append(word);
@@ -178,6 +180,14 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
             gpu::wait_for(stream_at(stream));
         },
         py::arg("device"), py::arg("stream"));
+    m.def(
+        "synchronize_device",
+        [](int device) {
+            const py::gil_scoped_release release;
+            const gpu::DeviceGuard guard(device);
+            gpu::wait_for_device();
+        },
+        py::arg("device"));
     m.def(
         "copy_to_device",
         [](int device, Address stream, Address to, Address from, size_t n_bytes) {
@@ -218,8 +228,7 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
                                [](const gpu::PinnedMemory& x) { return reinterpret_cast<Address>(x.data()); });
     py::class_<gpu::CopyStream>(m, "CopyStream")
         .def(py::init<int>(), py::arg("device"))
-        .def_property_readonly("stream",
-                               [](const gpu::CopyStream& x) { return reinterpret_cast<Address>(x.stream()); })
+        .def_property_readonly("stream", [](const gpu::CopyStream& x) { return reinterpret_cast<Address>(x.stream()); })
         .def(
             "wait_for", [](gpu::CopyStream& x, Address stream) { x.wait_for(stream_at(stream)); }, py::arg("stream"))
         .def(
@@ -244,6 +253,14 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
              py::arg("context"), py::arg("rows"), py::arg("similarity"), py::arg("precision"), py::arg("method"))
         .def_readonly("nbytes", &gpu::PackedColumns::bytes);
 
+    m.def(
+        "copy_rows",
+        [](const CallContext& context, const gpu::Input& input, Address out, int dtype, bool finite, bool or_infinity) {
+            const auto type = dtype < 0 ? input.rows.view.dtype : static_cast<hnscore::DType>(dtype);
+            gpu::copy_rows(context.get(), input, at<void>(out), type, finite, or_infinity);
+        },
+        py::arg("context"), py::arg("rows"), py::arg("out"), py::arg("dtype") = -1, py::kw_only(),
+        py::arg("finite") = false, py::arg("or_infinity") = false);
     m.def(
         "pair_similarity",
         [](const CallContext& context, const gpu::Input& a, const gpu::Input& b, const std::string& similarity,

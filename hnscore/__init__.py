@@ -1,5 +1,6 @@
 """hnscore: scores unpaired images by how hard a negative they are for the texts already paired."""
 
+from . import cuda
 from ._config import show_config
 from ._core import config as _config
 from ._texts import MarginWarning
@@ -20,6 +21,7 @@ __all__ = [
     "__version__",
     "allocate",
     "core_set",
+    "cuda",
     "density",
     "fuse",
     "informativeness",

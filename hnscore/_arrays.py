@@ -8,12 +8,13 @@ for shapes and values. Embeddings become (ndarray view, dtype code of the core) 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import math
 import numbers
 import operator
 import sys
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,19 @@ BFLOAT16 = _core.DTYPES["bfloat16"]
 _SWAPPED = 256
 _NATIVE = {np.dtype(name): code for name, code in _core.DTYPES.items() if name != "bfloat16"}
 _CODES = _NATIVE | {d.newbyteorder(): code + _SWAPPED for d, code in _NATIVE.items() if d.itemsize > 1}
+_INTEGERS = frozenset(_core.DTYPES[name] for name in _core.DTYPES if "int" in name)
+_UNSIGNED = frozenset(_core.DTYPES[name] for name in _core.DTYPES if "uint" in name)
 _DLPACK_CPU = 1
 _DLPACK_DEVICES = {2: "cuda", 8: "metal", 10: "rocm"}
+
+
+class Shaped(Protocol):
+    """What the checks of shapes and dtypes look at: an array in any memory."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> Any: ...
 
 
 def is_tensor(x: object) -> bool:
@@ -34,19 +46,28 @@ def is_tensor(x: object) -> bool:
     return torch is not None and isinstance(x, getattr(torch, "Tensor", ()))
 
 
-def _refuse_device(name: str, device: str) -> NoReturn:
-    raise ValueError(
-        f"{name} must be in CPU memory, got device {device}: hnscore was built without CUDA; move it to the CPU first"
-    )
+def refuse_device(name: str, device: str) -> NoReturn:
+    why = "hnscore was built without CUDA"
+    if not device.startswith("cuda"):
+        why = "hnscore computes on CPUs and NVIDIA GPUs"
+    elif importlib.util.find_spec("hnscore._cuda") is not None:
+        why = "this is computed on the CPU"
+    raise ValueError(f"{name} must be in CPU memory, got device {device}: {why}; move it to the CPU first")
+
+
+def dense(name: str, tensor: Any) -> None:
+    import torch
+
+    if tensor.layout is not torch.strided:
+        raise ValueError(f"{name} must be a dense tensor, got layout {tensor.layout}; call .to_dense() first")
 
 
 def _from_torch(name: str, tensor: Any) -> tuple[NDArray[Any], int | None]:
     import torch
 
     if tensor.device.type != "cpu":
-        _refuse_device(name, str(tensor.device))
-    if tensor.layout is not torch.strided:
-        raise ValueError(f"{name} must be a dense tensor, got layout {tensor.layout}; call .to_dense() first")
+        refuse_device(name, str(tensor.device))
+    dense(name, tensor)
     if tensor.dtype == torch.bfloat16:  # which NumPy lacks
         return tensor.detach().view(torch.int16).numpy(), BFLOAT16
     try:
@@ -54,6 +75,10 @@ def _from_torch(name: str, tensor: Any) -> tuple[NDArray[Any], int | None]:
     except TypeError as error:
         refuse_dtype(name, tensor.dtype, error)
     return array, _CODES.get(array.dtype)
+
+
+def dlpack_device(kind: Any, index: Any) -> str:
+    return f"{_DLPACK_DEVICES.get(int(kind), f'DLPack type {int(kind)}')}:{index}"
 
 
 def convert(name: str, x: Any) -> tuple[NDArray[Any], int | None]:
@@ -65,7 +90,7 @@ def convert(name: str, x: Any) -> tuple[NDArray[Any], int | None]:
     if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack_device__"):
         kind, index = x.__dlpack_device__()
         if kind != _DLPACK_CPU:
-            _refuse_device(name, f"{_DLPACK_DEVICES.get(int(kind), f'DLPack type {int(kind)}')}:{index}")
+            refuse_device(name, dlpack_device(kind, index))
         # A dtype that NumPy's DLPack lacks, such as bfloat16, is left to __array__.
         with contextlib.suppress(BufferError, RuntimeError, TypeError):
             x = np.from_dlpack(x)
@@ -98,13 +123,17 @@ def embeddings(name: str, x: Any) -> tuple[NDArray[Any], int]:
         if known is None:
             refuse_dtype(name, array.dtype)
         code = known
-    if array.ndim != 2:
+    rows_and_columns(name, array)
+    return array, code
+
+
+def rows_and_columns(name: str, array: Shaped) -> None:
+    if len(array.shape) != 2:
         raise ValueError(
             f"{name} must have 2 dimensions (rows, dim), got shape {array.shape}; reshape it, one embedding per row"
         )
     if array.shape[1] == 0:
         raise ValueError(f"{name} must have at least one column, got shape {array.shape}; check the encoder's output")
-    return array, code
 
 
 def as_float64(array: NDArray[Any], code: int) -> NDArray[np.float64]:
@@ -114,6 +143,11 @@ def as_float64(array: NDArray[Any], code: int) -> NDArray[np.float64]:
 
 def widened(bfloat16: NDArray[Any]) -> NDArray[np.float32]:
     return (bfloat16.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
+def native(array: NDArray[Any], code: int) -> tuple[NDArray[Any], int]:
+    """`array` in the byte order of this machine, a copy where it has the other, and the code that it has then."""
+    return (array, code) if code < _SWAPPED else (array.astype(array.dtype.newbyteorder("=")), code - _SWAPPED)
 
 
 def is_float64(code: int) -> bool:
@@ -129,7 +163,15 @@ def same_library(img_emb: Any, of_tensors: bool, name: str = "img_emb", other: s
         )
 
 
-def same_dim(img: NDArray[Any], txt: NDArray[Any], name: str = "img_emb") -> None:
+def is_integer(code: int | None) -> bool:
+    return code is not None and code % _SWAPPED in _INTEGERS
+
+
+def is_unsigned(code: int | None) -> bool:
+    return code is not None and code % _SWAPPED in _UNSIGNED
+
+
+def same_dim(img: Shaped, txt: Shaped, name: str = "img_emb") -> None:
     if img.shape[1] != txt.shape[1]:
         raise ValueError(
             f"txt_emb has dim {txt.shape[1]}, {name} has dim {img.shape[1]}; expected equal dims: use the same encoder "
@@ -151,8 +193,8 @@ def refuse_pool_wide(reference: Any, top_k_images: Any) -> None:
         )
 
 
-def not_empty(name: str, array: NDArray[Any]) -> None:
-    if not len(array):
+def not_empty(name: str, array: Shaped) -> None:
+    if not array.shape[0]:
         raise ValueError(f"{name} must have at least one row, got shape {array.shape}; pass the embeddings to compare")
 
 
@@ -186,19 +228,24 @@ def refuse_bad_rows(
     """
     kind = bad[0][1]
     named = dict.fromkeys(start + row if rows is None else int(rows[row]) for row, other in bad if other == kind)
-    where = f"row{'s' if len(named) > 1 else ''} {', '.join(map(str, named))}"
+    raise ValueError(bad_rows(name, list(named), kind, only_cosine))
+
+
+def bad_rows(name: str, rows: list[int], kind: int, only_cosine: bool = False) -> str:
+    """What is wrong with those rows."""
+    where = f"row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows))}"
     if kind == _core.BAD_NONFINITE:
-        raise ValueError(f"{name} must be finite, got NaN or Inf in {where} (the first found); repair or drop them")
+        return f"{name} must be finite, got NaN or Inf in {where} (the first found); repair or drop them"
     if kind == _core.BAD_ZERO and only_cosine:
-        raise ValueError(
+        return (
             f"{name} must have no zero rows, which have no direction, got zeros in {where} (the first found); drop them"
         )
     if kind == _core.BAD_ZERO:
-        raise ValueError(
+        return (
             f"{name} must have no zero rows under similarity='cosine', where they have no direction, got zeros in "
             f"{where} (the first found); drop them or use similarity='dot'"
         )
-    raise ValueError(
+    return (
         f"{name} must have squared norms inside the float64 range, got one outside in {where} (the first found); "
         "rescale the embeddings"
     )
@@ -210,19 +257,27 @@ def values(name: str, x: Any, n: int, *, upper_limits: bool = False) -> NDArray[
     Upper limits may be +inf, and one for all texts.
     """
     array, code = convert(name, x)
-    if code is None:
-        refuse_dtype(name, array.dtype)
-    if array.shape != (n,) and not (upper_limits and array.ndim == 0):
-        raise ValueError(f"{name} must have shape ({n},), one value per text, got {array.shape}; check its length")
+    code = one_value_per_text(name, array, code, n, upper_limits)
     out = np.empty(n)
     out[:] = as_float64(array, code)
     bad = np.isnan(out) | (out == -np.inf) if upper_limits else ~np.isfinite(out)
     if bad.any():
         j = int(bad.argmax())
-        raise ValueError(
-            f"{name} must be finite{' or +inf' if upper_limits else ''}, got {out[j]} at index {j}; repair that value"
-        )
+        raise ValueError(bad_value(name, out[j], j, upper_limits))
     return out
+
+
+def one_value_per_text(name: str, array: Shaped, code: int | None, n: int, upper_limits: bool = False) -> int:
+    """The dtype code of real numbers."""
+    if code is None:
+        refuse_dtype(name, array.dtype)
+    if array.shape != (n,) and not (upper_limits and array.shape == ()):
+        raise ValueError(f"{name} must have shape ({n},), one value per text, got {array.shape}; check its length")
+    return code
+
+
+def bad_value(name: str, value: object, index: int, upper_limits: bool = False) -> str:
+    return f"{name} must be finite{' or +inf' if upper_limits else ''}, got {value} at index {index}; repair that value"
 
 
 def point_values(
@@ -253,26 +308,36 @@ def point_values(
 def own_images(x: Any, n_txt: int, dim: int) -> tuple[NDArray[Any], int | None]:
     """A reference that is no name: (n_txt,) similarities and None, or (n_txt, dim) embeddings and their dtype code."""
     array, code = convert("reference", x)
+    code = values_or_rows(array, code, n_txt, dim)
+    return (array, code) if len(array.shape) == 2 else (values("reference", x, n_txt), None)
+
+
+def values_or_rows(reference: Shaped, code: int | None, n_txt: int, dim: int) -> int:
+    """The dtype code of a reference that is no name, of either shape."""
     if code is None:
-        refuse_dtype("reference", array.dtype)
-    if array.ndim == 2 and array.shape == (n_txt, dim):
-        return array, code
-    if array.ndim == 1:
-        return values("reference", x, n_txt), None
-    raise ValueError(
-        f"reference must be 'pool_max', 'paired', an array of shape ({n_txt},) or one of shape ({n_txt}, {dim}), got "
-        f"shape {array.shape}; pass one similarity or one image embedding per text"
-    )
+        refuse_dtype("reference", reference.dtype)
+    if len(reference.shape) == 1:
+        return one_value_per_text("reference", reference, code, n_txt)
+    if reference.shape != (n_txt, dim):
+        raise ValueError(
+            f"reference must be 'pool_max', 'paired', an array of shape ({n_txt},) or one of shape ({n_txt}, {dim}), "
+            f"got shape {reference.shape}; pass one similarity or one image embedding per text"
+        )
+    return code
 
 
 def labels(name: str, x: Any, n: int) -> NDArray[Any]:
     """`x` as n integers of any width."""
     array, code = convert(name, x)
-    if array.size and (code is None or code == BFLOAT16 or array.dtype.kind not in "iu"):
+    one_integer_per_row(name, array, code, n)
+    return array.astype(np.uint64 if is_unsigned(code) else np.int64)
+
+
+def one_integer_per_row(name: str, array: Shaped, code: int | None, n: int) -> None:
+    if 0 not in array.shape and not is_integer(code):
         raise TypeError(f"{name} must hold integers, got dtype {array.dtype}; convert it, for example to int64")
     if array.shape != (n,):
         raise ValueError(f"{name} must have shape ({n},), one integer per row, got {array.shape}; check its length")
-    return array.astype(np.uint64 if array.dtype.kind == "u" else np.int64)
 
 
 def owners(x: Any, n_txt: int, n_img: int) -> NDArray[np.int64]:

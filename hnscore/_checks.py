@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays import BFLOAT16, convert, embeddings, is_tensor, labels, real, widened
+from ._arrays import BFLOAT16, Shaped, convert, embeddings, is_tensor, labels, real, widened
 
 # ---- Values and labels of the rows of a pool -------------------------------------------------------------------------
 
@@ -33,7 +33,7 @@ def region_labels(name: str, x: Any, n: int) -> NDArray[np.int64]:
 # ---- Points of one set -----------------------------------------------------------------------------------------------
 
 
-def same_width(name: str, array: NDArray[Any], other_name: str, other: NDArray[Any]) -> None:
+def same_width(name: str, array: Shaped, other_name: str, other: Shaped) -> None:
     if array.shape[1] != other.shape[1]:
         raise ValueError(
             f"{other_name} has dim {other.shape[1]}, {name} has dim {array.shape[1]}; expected equal dims: use the "
@@ -54,6 +54,15 @@ def similarity_level(name: str, value: Any, similarity: str) -> float:
     if similarity == "cosine" and abs(number) > 1:
         raise ValueError(f"{name} must be from -1 to 1 under similarity='cosine', got {number}; pass a cosine")
     return number
+
+
+def refuse_on_gpu(kind: str, known: Iterable[str], weights: Any) -> None:
+    if kind not in known:
+        raise ValueError(
+            f"kind must be one of {', '.join(map(repr, known))} for points on a GPU, got {kind!r}; move them to the CPU"
+        )
+    if weights is not None:
+        raise ValueError("weights must be None for points on a GPU, got an array; move all of them to the CPU")
 
 
 # ---- Selection -------------------------------------------------------------------------------------------------------

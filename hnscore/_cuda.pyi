@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 ARCHS: tuple[str, ...]
 SIDES: int  # sides that bad rows can be reported for: 0 to SIDES - 1
+REFERENCE_SIDE: int  # of these: references that reduce() finds not finite
 EMULATED: bool  # device memory is host memory, for tests
 
 class GpuError(RuntimeError): ...
+class GpuMemoryError(MemoryError): ...
 
 class Device:
     @property
@@ -24,18 +26,20 @@ def device_count() -> int: ...
 def device(index: int) -> Device: ...
 def capturing(device: int, stream: int) -> bool: ...
 def synchronize(device: int, stream: int) -> None: ...
+def synchronize_device(device: int) -> None: ...
 def copy_to_device(device: int, stream: int, to: int, from_: int, n_bytes: int) -> None: ...
 def copy_to_host(device: int, stream: int, to: int, from_: int, n_bytes: int) -> None: ...
 def bad_rows(device: int) -> list[tuple[int, int, int]]:  # (side, first bad row seen, kind as in _core); forgets them
     ...
 
-# Memory of libraries that bring no allocator of their own; freed in stream order when the object goes.
+# Memory of libraries that bring no allocator of their own; freed in stream order when the object goes. GpuMemoryError
+# where there is not as much.
 class Memory:
     def __init__(self, device: int, stream: int, n_bytes: int) -> None: ...
     @property
     def pointer(self) -> int: ...
 
-# What a DLPack capsule describes; keeps it alive.
+# What a DLPack capsule ("dltensor") describes; keeps it alive.
 class External:
     def __init__(self, capsule: object) -> None: ...
     @property
@@ -49,7 +53,8 @@ class External:
     @property
     def device(self) -> int: ...
 
-def to_dlpack(memory: Memory, shape: tuple[int, ...], dtype: int) -> object: ...  # a capsule that keeps the memory alive
+# A capsule that keeps the memory alive.
+def to_dlpack(memory: Memory, shape: tuple[int, ...], dtype: int) -> object: ...
 
 # Pinned host memory, for copies beside the computation.
 class PinnedMemory:
@@ -61,11 +66,11 @@ class CopyStream:  # a stream of its own
     def __init__(self, device: int) -> None: ...
     @property
     def stream(self) -> int: ...
-    def record(self) -> int: ...  # an event after what was queued here; a number
     def wait_for(self, stream: int) -> None: ...  # what is queued here from now on runs after what `stream` has now
-    def make_wait(self, stream: int) -> None: ...  # what is queued on `stream` from now on runs after what was queued here
+    def make_wait(self, stream: int) -> None: ...  # and the other way round
     def synchronize(self) -> None: ...
 
+# Bad rows are reported by their numbers in the memory: pick[i] where there is a pick.
 class Rows:
     def __init__(
         self,
@@ -86,6 +91,12 @@ class Context:
     # allocate(n_bytes) gives memory that lives until the caller's next call, in the order of the stream.
     def __init__(self, device: int, stream: int, allocate: Callable[[int], int]) -> None: ...
 
+# The rows, one after another at `out`: as they are, or as values of `dtype` (float32, float64 or int64, to which uint64
+# keeps its bits). finite: a row with a NaN or Inf is reported; or_infinity: +inf is none of these.
+def copy_rows(
+    context: Context, rows: Rows, out: int, dtype: int = -1, *, finite: bool = False, or_infinity: bool = False
+) -> None: ...
+
 # The side that is packed once. `allocate` of this context: memory that lives as long as the Columns.
 class Columns:
     def __init__(self, context: Context, rows: Rows, similarity: str, precision: str, method: str) -> None: ...
@@ -96,7 +107,8 @@ class Columns:
 def pair_similarity(context: Context, a: Rows, b: Rows, similarity: str, out: int) -> None: ...
 
 # out[i]: what the weights of row i add up to, over divisor and at most cap (0: no cap); float32, or int64 where
-# `integer`. Where a row or a column is bad: NaN, or -1. Recipes as in _core; tau_j = reference[j] - margin, all float64.
+# `integer`. Where a row or a column is bad: NaN, or -1; a column is bad also where its reference is not finite or its
+# max_similarity NaN. Recipes as in _core; tau_j = reference[j] - margin, all float64.
 def reduce(
     context: Context,
     rows: Rows,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from . import _core
 from ._arrays import choice, embeddings, flag, is_tensor, not_empty, positive, refuse_bad_rows, same_library, threads
 from ._checks import other_points, same_width
+from ._device import on_device, space_of
 from ._pool import best_in_pool
 
 _CASCADES = ("knn", "ball")
@@ -20,12 +21,16 @@ class Points:
     """The points of a call and those they are compared with."""
 
     def __init__(self, emb: Any, against: Any, exclude_self: Any, similarity: str, n_threads: Any) -> None:
-        self.emb, self.code = embeddings("emb", emb)
+        self.space = None  # of points on a GPU, which are DeviceArrays
+        if on_device(emb, against):
+            self.space = space_of(emb=emb) if against is None else space_of(emb=emb, against=against)
+        read: Any = embeddings if self.space is None else self.space.reader
+        self.emb, self.code = read("emb", emb)
         self.n = len(self.emb)
         self.own = against is None
         self.other, self.other_code = self.emb, self.code
         if not self.own:
-            self.other, self.other_code = embeddings("against", against)
+            self.other, self.other_code = read("against", against)
             same_library(emb, is_tensor(against), "emb", "against")
             same_width("emb", self.emb, "against", self.other)
             not_empty("against", self.other)

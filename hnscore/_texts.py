@@ -12,19 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from ._arrays import (
-    choice,
-    integer,
-    labels,
-    not_empty,
-    random_generator,
-    real,
-    refuse_bad_rows,
-    threads,
-    values,
-    weighting,
-)
+from ._arrays import labels, not_empty, refuse_bad_rows, threads, values
 from ._pool import check_rows, choose, describe, pack
+from ._settings import Settings
 
 _LOG = logging.getLogger("hnscore")
 # The margin is looked at where a call has this many pairs, on a sample of at most so many images and texts.
@@ -39,7 +29,7 @@ class MarginWarning(UserWarning):
     """Over half of all pairs are hard negatives: the margin does not fit these similarities."""
 
 
-class TextSide:
+class TextSide(Settings):
     """Everything about the texts that the images of any number of chunks are scored against."""
 
     def __init__(
@@ -62,62 +52,31 @@ class TextSide:
         keep: bool = False,
     ) -> None:
         not_empty("txt_emb", txt)
-        n_txt = n_used = len(txt)
-        self.margin = real("margin", margin)
-        choice("similarity", similarity, ("cosine", "dot"))
-        choice("precision", precision, _core.PRECISIONS)
-        choice("method", method, ("auto", "dense", "cascade"))
-        if method == "cascade" and precision != "exact":
-            raise ValueError(
-                f"method='cascade' is exact, got precision={precision!r}; leave precision out, or use method='dense'"
-            )
-        self.rows: NDArray[np.int64] | None = None  # of the texts that were drawn
-        if minibatch is not None:
-            n_used = integer("minibatch", minibatch, 1, n_txt, "texts drawn of txt_emb")
-        k, temperature = weighting(weight, aggregate, k, temperature, n_used)
+        n_txt = len(txt)
+        super().__init__(n_txt, margin, weight, aggregate, k, minibatch, similarity, temperature, precision, method)
         self.n_threads = n_threads
         self.threads = threads(n_threads)
         limits = None if max_similarity is None else values("max_similarity", max_similarity, n_txt, upper_limits=True)
         groups = None if txt_groups is None else labels("txt_groups", txt_groups, n_txt)
-        if minibatch is not None:
-            rows = random_generator(random_state).choice(n_txt, n_used, replace=False, shuffle=False)
-            self.rows = np.sort(rows).astype(np.int64)
+        self.rows = self.draw(random_state)  # of the texts that were drawn
+        if self.rows is not None:
             txt = txt[self.rows]
             limits = None if limits is None else limits[self.rows]
             groups = None if groups is None else groups[self.rows]
         elif keep:
             txt = txt.copy()
         self.txt, self.txt_code = txt, txt_code
-        self.weight, self.aggregate, self.k = weight, aggregate, k
-        self.similarity, self.precision = similarity, precision
         self.max_similarity = None if limits is None or np.isposinf(limits).all() else limits
-
-        # What the core is asked for, and what is done to its sums.
-        self.options: dict[str, Any] = {"weight": weight, "temperature": temperature}
-        self.recipe: str = weight
-        self.cap: int | None = None
-        self.divisor: float | None = None
-        self.dtype: type[np.generic] = np.float32
-        if aggregate == "mean":
-            self.divisor = n_used
-        elif aggregate == "sum":
-            if minibatch is not None:
-                self.divisor = n_used / n_txt
-            elif weight == "count":
-                self.dtype = np.int64
-        elif weight == "count":
-            self.cap = k
-        else:
-            self.recipe = "top_similarity" if weight == "similarity" else "top_gap"
-            self.options["k"] = k
-            self.options["rank_weights"] = np.ones(k)
+        self.options: dict[str, Any] = {"weight": weight, "temperature": self.temperature}  # of the core
+        if self.takes_largest:
+            self.options["k"] = self.k
+            self.options["rank_weights"] = np.ones(self.k)
         if self.max_similarity is not None:
             self.options["max_similarity"] = self.max_similarity
         self.labels: NDArray[Any] | None = None
         if groups is not None:
             self.labels, ids = np.unique(groups, return_inverse=True)
             self.options["col_groups"] = ids.astype(np.int32)
-        self.method: str = method if precision == "exact" else "dense"
         self._plan: _core.Plan | None = None
         self._columns: _core.Columns | None = None
         self._lock = threading.Lock()
@@ -196,37 +155,16 @@ class TextSide:
     def warn_if_wide(self, img: NDArray[Any], img_code: int, stacklevel: int) -> bool:
         """Whether there were pairs enough to judge the margin; warns where over half of a sample qualify."""
         txt, tau = self.txt, self.options["tau"]
-        if len(img) * len(txt) < _SAMPLED_FROM:
+        if not enough_pairs(len(img), len(txt)):
             return False
         if self._plan is not None and self._plan.share < _LOOK_AGAIN:
             return True
-        img = img[:: -(-len(img) // _SAMPLED_IMAGES)]
-        step = -(-len(txt) // _SAMPLED_TEXTS)
-        txt, tau = txt[::step], tau[::step].copy()
-        columns = _core.Columns(txt, self.txt_code, self.similarity, "fp32", 1)
-        limit = None if self.max_similarity is None else self.max_similarity[::step].copy()
-        options: dict[str, Any] = {} if limit is None else {"max_similarity": limit}
-        counts, _, bad = _core.reduce(img, img_code, columns, "count", 1, tau=tau, **options)
-        if bad:
-            return True  # the scores' own pass names the rows
-        share = counts.sum() / (len(img) * len(txt))
-        if share > 0.5:
-            similar, at, _ = _core.reduce(img, img_code, columns, "top_similarity", 1, k=len(txt), **options)
-            assert at is not None
-            gaps = similar - tau[at]
-            # The pair counts from the margin r - s = margin - gap on.
-            useful = self.margin - np.quantile(gaps, 0.99)
-            remedy = (
-                f"margin={useful:.3g} would leave about 1 %"
-                if useful > 0
-                else "no positive margin would help: the reference is too low"
-            )
-            warnings.warn(
-                f"{share:.0%} of the sampled pairs are hard negatives: margin={self.margin:g} is too wide for these "
-                f"similarities; {remedy}",
-                MarginWarning,
-                stacklevel=stacklevel,
-            )
+        rows, columns = samples(len(img), len(txt))
+        limit = None if self.max_similarity is None else self.max_similarity[columns].copy()
+        judge_margin(
+            img[rows], img_code, txt[columns], self.txt_code, tau[columns].copy(), limit, self.margin, self.similarity,
+            stacklevel + 1,
+        )  # fmt: skip
         return True
 
     def log(self, n_img: int, verbose: Any) -> None:
@@ -255,6 +193,54 @@ class TextSide:
         self._lock = threading.Lock()
         if self.method == "dense":
             self._columns = pack("txt_emb", self.txt, self.txt_code, self.similarity, self.precision, self.threads)
+
+
+def enough_pairs(n_img: int, n_txt: int) -> bool:
+    """To judge a margin by."""
+    return n_img * n_txt >= _SAMPLED_FROM
+
+
+def samples(n_img: int, n_txt: int) -> tuple[slice, slice]:
+    """Images and texts that the margin is judged by."""
+    return slice(None, None, -(-n_img // _SAMPLED_IMAGES)), slice(None, None, -(-n_txt // _SAMPLED_TEXTS))
+
+
+def judge_margin(
+    img: NDArray[Any],
+    img_code: int,
+    txt: NDArray[Any],
+    txt_code: int,
+    tau: NDArray[np.float64],
+    max_similarity: NDArray[np.float64] | None,
+    margin: float,
+    similarity: str,
+    stacklevel: int,
+) -> None:
+    """Warns where over half of the pairs of a sample qualify."""
+    columns = _core.Columns(txt, txt_code, similarity, "fp32", 1)
+    options: dict[str, Any] = {} if max_similarity is None else {"max_similarity": max_similarity}
+    counts, _, bad = _core.reduce(img, img_code, columns, "count", 1, tau=tau, **options)
+    if bad:
+        return  # the scores' own pass names the rows
+    share = counts.sum() / (len(img) * len(txt))
+    if share <= 0.5:
+        return
+    similar, at, _ = _core.reduce(img, img_code, columns, "top_similarity", 1, k=len(txt), **options)
+    assert at is not None
+    gaps = similar - tau[at]
+    # The pair counts from the margin r - s = margin - gap on.
+    useful = margin - np.quantile(gaps, 0.99)
+    remedy = (
+        f"margin={useful:.3g} would leave about 1 %"
+        if useful > 0
+        else "no positive margin would help: the reference is too low"
+    )
+    warnings.warn(
+        f"{share:.0%} of the sampled pairs are hard negatives: margin={margin:g} is too wide for these "
+        f"similarities; {remedy}",
+        MarginWarning,
+        stacklevel=stacklevel,
+    )
 
 
 def _log_survivors(pairs: int, first: int, second: int) -> None:

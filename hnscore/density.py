@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core
+from . import _core, _gpu_search
 from ._arrays import (
     as_float64,
     at_least,
@@ -20,7 +20,8 @@ from ._arrays import (
     positive,
     within,
 )
-from ._checks import similarity_level
+from ._checks import refuse_on_gpu, similarity_level
+from ._device import precisions
 from ._kernels import kernel_gains, reduced_blocks, triangle_sums
 from ._points import Points, checked_method, neighbours
 from ._pool import check_rows, choose
@@ -128,7 +129,7 @@ def density(
     """
     choice("kind", kind, _KINDS)
     choice("similarity", similarity, ("cosine", "dot"))
-    choice("precision", precision, _core.PRECISIONS)
+    choice("precision", precision, precisions(emb))
     checked_method(method, kind, precision)
     k = integer("k", k, 1, None, "points compared with")
     if kind != "knn":
@@ -139,6 +140,8 @@ def density(
     if kind == "kernel" and similarity != "cosine":
         raise ValueError(f"similarity must be 'cosine' for kind='kernel', got {similarity!r}; leave it out")
     points = Points(emb, against, exclude_self, similarity, n_threads)
+    if points.space is not None:
+        refuse_on_gpu(kind, _gpu_search.kinds(emb), weights)
     if weights is not None:
         weights = _unit_weights(point_values("weights", weights, len(points.other), least=0.0))
         if kind in ("ball", "kernel"):  # as the core has them
@@ -150,6 +153,10 @@ def density(
     elif kind == "gaussian":
         variance = _variances(variance, points)
     points.enough()
+    if points.space is not None:
+        if kind == "knn":
+            k = integer("k", k, 1, max(points.compared, 1), "points compared with")
+        return _gpu_search.density(points, kind, k, min_similarity, temperature, precision, method, emb, against)
     if not points.n:
         return like(emb, np.zeros(0, np.int64 if kind == "ball" and weights is None else np.float32))
     if kind == "knn":

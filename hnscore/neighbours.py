@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from . import _core
+from . import _gpu_search
 from ._arrays import choice, integer, like
+from ._device import precisions
 from ._points import Points, checked_method, neighbours
 from ._progress import rows_bar
 
@@ -73,12 +74,16 @@ def knn_graph(
     array([1, 0, 1, 2])
     """
     choice("similarity", similarity, ("cosine", "dot"))
-    choice("precision", precision, _core.PRECISIONS)
+    choice("precision", precision, precisions(emb))
     checked_method(method, "knn", precision)
     points = Points(emb, against, exclude_self, similarity, n_threads)
     points.enough()
     most = points.compared if points.n or not points.own else _MOST_POINTS
     k = integer("k", k, 1, most, "points compared with")
+    if points.space is not None:
+        if as_csr:
+            raise ValueError("as_csr must be False for points on a GPU, got True; use the two arrays")
+        return _gpu_search.knn_graph(points, k, precision)
     similarities = np.empty((points.n, k), np.float32)
     indices = np.empty((points.n, k), np.int64)
     first = 0

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core
+from . import _core, _gpu_search
 from ._arrays import (
     choice,
     embeddings,
@@ -24,6 +24,7 @@ from ._arrays import (
     same_library,
     threads,
 )
+from ._device import on_device, space_of
 from ._pool import kth_best, pack
 
 # Ranks of the mini-batch expectation are left out once they hold less than this share of the whole weight: their
@@ -93,8 +94,10 @@ def reference_similarity(
     """
     choice("kind", kind, ("positive", "hardest", "topk", "minibatch"))
     choice("similarity", similarity, ("cosine", "dot"))
-    img, img_code = embeddings("img_emb", img_emb)
-    txt, txt_code = embeddings("txt_emb", txt_emb)
+    space = space_of(img_emb=img_emb, txt_emb=txt_emb) if on_device(img_emb, txt_emb) else None
+    read: Any = embeddings if space is None else space.reader
+    img, img_code = read("img_emb", img_emb)
+    txt, txt_code = read("txt_emb", txt_emb)
     same_library(img_emb, is_tensor(txt_emb))
     same_dim(img, txt)
     not_empty("img_emb", img)
@@ -109,8 +112,18 @@ def reference_similarity(
         paired_lengths("owner=None", n_img, n_txt)
         own = np.arange(n_txt)
     else:
-        own = owners(owner, n_txt, n_img)
+        own = owners(owner if space is None else _gpu_search.of_host(space, owner, n_txt), n_txt, n_img)
     n_threads = threads(n_threads)
+    weights = None
+    if kind == "minibatch":
+        batch_size = integer("batch_size", batch_size, 2, n_img, "images in a mini-batch, the text's own included")
+        weights = _rank_weights(n_img - 1, batch_size - 1)
+    elif kind == "topk":
+        k = integer("k", k, 1, n_img - 1, "other images of img_emb")
+    if space is not None:
+        return _gpu_search.reference_similarity(
+            space, img, txt, None if owner is None else own, kind, k, weights, similarity
+        )
 
     if kind == "positive":
         result, bad_img, bad_txt = _core.pair_similarity(
@@ -121,8 +134,7 @@ def reference_similarity(
         if bad_txt:
             refuse_bad_rows("txt_emb", bad_txt)
     elif kind == "minibatch":
-        batch_size = integer("batch_size", batch_size, 2, n_img, "images in a mini-batch, the text's own included")
-        weights = _rank_weights(n_img - 1, batch_size - 1)
+        assert weights is not None
         result, _, bad_txt = _core.reduce(
             txt, txt_code, pack("img_emb", img, img_code, similarity, "exact", n_threads), "top_similarity", n_threads,
             row_owners=own.astype(np.int32), col_owners=np.arange(n_img, dtype=np.int32), k=len(weights),
@@ -131,7 +143,6 @@ def reference_similarity(
         if bad_txt:
             refuse_bad_rows("txt_emb", bad_txt)
     else:
-        k = integer("k", k, 1, n_img - 1, "other images of img_emb")
         result, _ = kth_best(
             txt, txt_code, img, img_code, k, similarity, "exact", n_threads, txt_owners=own.astype(np.int32)
         )

@@ -8,22 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core
-from ._arrays import (
-    both_groups,
-    choice,
-    embeddings,
-    integer,
-    is_tensor,
-    like,
-    own_images,
-    paired_lengths,
-    refuse_bad_rows,
-    same_dim,
-    same_library,
-)
+from . import _core, _gpu
+from ._arrays import embeddings, is_tensor, like, own_images, refuse_bad_rows, same_dim, same_library
+from ._device import on_device
 from ._pool import kth_best
 from ._progress import rows_bar
+from ._settings import pool_rules
 from ._texts import TextSide
 
 _LAST_ROW = np.iinfo(np.int64).max
@@ -192,18 +182,17 @@ def _score(
     show_progress_bar: Any,
     verbose: Any,
 ) -> Any:
+    if on_device(img_emb, txt_emb):
+        return _gpu.score(
+            img_emb, txt_emb, margin, reference, weight, aggregate, k, top_k_images, max_similarity, img_groups,
+            txt_groups, minibatch, similarity, temperature, precision, method, random_state, n_threads, verbose,
+        )  # fmt: skip
     img, img_code = embeddings("img_emb", img_emb)
     txt, txt_code = embeddings("txt_emb", txt_emb)
     same_library(img_emb, is_tensor(txt_emb))
     same_dim(img, txt)
     n_img, n_txt = len(img), len(txt)
-    if isinstance(reference, str):
-        choice("reference", reference, ("pool_max", "paired"))
-        if reference == "paired":
-            paired_lengths("reference='paired'", n_img, n_txt)
-    if top_k_images is not None:
-        top_k_images = integer("top_k_images", top_k_images, 1, n_img or None, "images of img_emb")
-    both_groups(img_groups, txt_groups)
+    top_k_images = pool_rules(reference, top_k_images, img_groups, txt_groups, n_img, n_txt)
     texts = TextSide(
         txt, txt_code, margin, weight, aggregate, k, max_similarity, txt_groups, minibatch, similarity, temperature,
         precision, method, random_state, n_threads,

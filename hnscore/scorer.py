@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from ._arrays import both_groups, embeddings, is_tensor, like, refuse_pool_wide, same_dim, same_library
+from ._device import on_device
+from ._gpu import ScorerTexts
 from ._progress import rows_bar
 from ._texts import TextSide
 from .score import given_reference
@@ -68,12 +70,17 @@ class Scorer:
         verbose: bool = False,
     ) -> None:
         refuse_pool_wide(reference, top_k_images)
-        txt, code = embeddings("txt_emb", txt_emb)
-        self._texts = TextSide(
-            txt, code, margin, weight, aggregate, k, max_similarity, txt_groups, minibatch, similarity, temperature,
-            precision, method, random_state, n_threads, keep=True,
+        settings = (
+            margin, weight, aggregate, k, max_similarity, txt_groups, minibatch, similarity, temperature, precision,
+            method, random_state, n_threads,
         )  # fmt: skip
-        self._texts.set_reference(given_reference(reference, self._texts, len(txt)))
+        self._texts: TextSide | ScorerTexts
+        if on_device(txt_emb):
+            self._texts = ScorerTexts(txt_emb, reference, *settings)
+        else:
+            txt, code = embeddings("txt_emb", txt_emb)
+            self._texts = TextSide(txt, code, *settings, keep=True)
+            self._texts.set_reference(given_reference(reference, self._texts, len(txt)))
         self._of_tensors = is_tensor(txt_emb)
         self._judged = False
         self._show_progress_bar = show_progress_bar
@@ -100,6 +107,11 @@ class Scorer:
             As `score` does.
         """
         texts = self._texts
+        if isinstance(texts, ScorerTexts):
+            scores, self._judged = texts.score(
+                img_chunk, img_groups, self._show_progress_bar, self._verbose, self._judged
+            )
+            return scores
         img, code = embeddings("img_chunk", img_chunk)
         same_library(img_chunk, self._of_tensors, "img_chunk")
         same_dim(img, texts.txt, "img_chunk")
@@ -117,6 +129,7 @@ class Scorer:
 
     def _choose_for(self, some: Any, n_img: int) -> str:
         """Settles the method for `n_img` images of which these are some; the method."""
+        assert isinstance(self._texts, TextSide)
         img, code = embeddings("img_emb", some)
         self._texts.prepare(img, code, n_img)
         return self._texts.method
@@ -124,7 +137,7 @@ class Scorer:
     def __repr__(self) -> str:
         t = self._texts
         return (
-            f"Scorer({len(t.txt)} texts, dim {t.txt.shape[1]}, margin={t.margin:g}, weight={t.weight!r}, "
+            f"Scorer({t.n_used} texts, dim {t.txt.shape[1]}, margin={t.margin:g}, weight={t.weight!r}, "
             f"aggregate={t.aggregate!r}, similarity={t.similarity!r}, precision={t.precision!r}, "
             f"method={t.method!r})"
         )

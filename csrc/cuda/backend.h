@@ -16,7 +16,7 @@ namespace hnscore::gpu {
 std::string arch_of(const Device& device);
 
 // Sides of a call for which bad rows are reported.
-constexpr int kSides = 8, kReferenceSide = kSides - 1;  // the last: similarities given as references
+constexpr int kSides = 12, kReferenceSide = kSides - 1;  // the last: similarities given as references
 constexpr uint64_t kNoBadRow = ~uint64_t{0};
 // The first bad row reported for each side since the last call, 8 * row + kind, or kNoBadRow; read without waiting.
 std::vector<uint64_t> take_reports(int device);
@@ -56,8 +56,8 @@ struct PackedColumns {
     bool cosine;
     GpuPrecision precision;
     Method method;
-    std::vector<PackedRows> operands;  // of the screens and rounded sums, of float32 sums, or both
-    std::vector<float*> largest_error; // one for each
+    std::vector<PackedRows> operands;   // of the screens and rounded sums, of float32 sums, or both
+    std::vector<float*> largest_error;  // one for each
     size_t bytes;
 };
 
@@ -102,6 +102,9 @@ struct TopJob {
 
 void top(const Context& context, const Input& rows, const Input& pool, bool cosine, GpuPrecision precision,
          const TopJob& job);
+
+// See _cuda.pyi.
+void copy_rows(const Context& context, const Input& rows, void* out, DType dtype, bool finite, bool or_infinity);
 
 void pair_similarity(const Context& context, const Input& a, const Input& b, bool cosine, double* out);
 

@@ -133,6 +133,7 @@ set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
 
 pybind11_add_module(_cuda MODULE NO_EXTRAS csrc/bind_cuda.cpp)
 set_target_properties(_cuda PROPERTIES LINKER_LANGUAGE CXX)
+target_include_directories(_cuda PRIVATE csrc)
 target_compile_definitions(_cuda PRIVATE HNSCORE_MODULE=_cuda HNSCORE_CUDA_ARCHS="${HNSCORE_CUDA_ARCHS_BUILT}")
 target_link_libraries(_cuda PRIVATE CUDA::cudart_static)  # neither libcuda nor torch: the module loads without a GPU
 
@@ -143,13 +144,13 @@ function(hnscore_cuda_library name archs)
   add_library(${name} OBJECT ${ARGN})
   set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES "${archs}")
   target_include_directories(${name} PRIVATE csrc)
-  target_compile_options(${name} PRIVATE -Xcompiler=-Wall,-Wextra,-Wshadow -fmad=false)  # multiply-adds by name
+  target_compile_options(${name} PRIVATE -Xcompiler=-Wall,-Wextra,-Wshadow -fmad=false --expt-relaxed-constexpr)  # multiply-adds by name
   if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.8)
     target_compile_options(${name} PRIVATE --compress-mode=size)
   endif()
   if(HNSCORE_WERROR)
     # ptxas only informs of a wgmma that it serialises; the launcher makes that an error as well.
-    target_compile_options(${name} PRIVATE "SHELL:-Werror all-warnings" -Xptxas=--warn-on-spills)
+    target_compile_options(${name} PRIVATE "SHELL:-Werror all-warnings")
     set_target_properties(${name} PROPERTIES CUDA_COMPILER_LAUNCHER "sh;${PROJECT_SOURCE_DIR}/csrc/cuda/strict.sh")
   endif()
   target_link_libraries(_cuda PRIVATE ${name})
@@ -162,6 +163,6 @@ target_compile_definitions(hnscore_cuda_simt PRIVATE HNSCORE_CUDA_ARCHS="${HNSCO
 foreach(kind mma wgmma)
   if(TARGET hnscore_cuda_${kind})
     string(TOUPPER ${kind} name)
-    target_compile_definitions(hnscore_cuda_simt PRIVATE HNSCORE_${name})
+    target_compile_definitions(hnscore_cuda_simt PRIVATE HNSCORE_HAS_${name})
   endif()
 endforeach()

@@ -20,14 +20,20 @@ HNSCORE_DEVICE int lowest_bit(uint32_t bits) {
 #endif
 }
 
+// Whether labels or owners exclude a pair, real or not.
+HNSCORE_DEVICE bool is_excluded(const Problem& p, int64_t row, int64_t column) {
+    if (row >= p.n_rows || column >= p.n_cols) return true;
+    const int64_t i = p.first_row + row, j = p.first_col + column;
+    if (p.row_owner && p.row_owner[i] == p.col_owner[j]) return true;
+    return p.row_group && p.row_group[i] == p.col_group[j] && !(p.negative_groups_differ && p.row_group[i] < 0);
+}
+
 // Whether the rules beside the threshold leave a pair, from a similarity known within `error`.
 enum class Verdict { excluded, counts, open };
 
 HNSCORE_DEVICE Verdict filters(const Problem& p, int64_t row, int64_t column, double s, double error) {
     const int64_t i = p.first_row + row, j = p.first_col + column;
-    if (p.row_group && p.row_group[i] == p.col_group[j] && !(p.negative_groups_differ && p.row_group[i] < 0))
-        return Verdict::excluded;
-    if (p.row_owner && p.row_owner[i] == p.col_owner[j]) return Verdict::excluded;
+    if (is_excluded(p, row, column)) return Verdict::excluded;
     if (p.max_similarity) {
         const double most = p.max_similarity[p.max_similarity_of_rows ? i : j];
         if (s - error > most) return Verdict::excluded;
@@ -49,7 +55,7 @@ struct Decision {
 };
 
 // The contract's own words for one pair a group. `exact`: the similarity itself is wanted to the last bit.
-HNSCORE_DEVICE Decision decide(const Problem& p, int64_t row, int64_t column, bool wanted, bool exact) {
+HNSCORE_DEVICE_CALL Decision decide(const Problem& p, int64_t row, int64_t column, bool wanted, bool exact) {
     const RowFacts x = p.row_facts[wanted ? row : 0], t = p.col_rows[wanted ? column : 0];
     wanted = wanted && !std::isnan(x.norm) && !std::isnan(t.norm);
     const char* values = row_address(p.rows, p.first_value_row + (wanted ? row : 0));
@@ -77,6 +83,16 @@ class Hits {
   public:
     HNSCORE_DEVICE void add(int r, int n, int e, bool hit) {
         if (hit) words_[r * (NB / 8) + n / 8] |= 1u << (n % 8 * 4 + e);
+    }
+    // The same where r and n are not known to the compiler.
+    HNSCORE_DEVICE void add_at(int r, int n, int e, bool hit) {
+        const int at = r * (NB / 8) + n / 8;
+#pragma unroll
+        for (int w = 0; w < kWords; ++w)
+            if (hit && w == at) words_[w] |= 1u << (n % 8 * 4 + e);
+    }
+    HNSCORE_DEVICE bool has(int r, int n, int e) const {
+        return (words_[r * (NB / 8) + n / 8] >> (n % 8 * 4 + e) & 1) != 0;
     }
     // Drops those of rows that do not count: bit 2 r + h of `rows` is for row own_row(r, 2 h).
     HNSCORE_DEVICE void keep(uint32_t rows) {

@@ -70,6 +70,45 @@ struct DecidedSums {
     }
 };
 
+// Takes pairs that the rules beside the threshold exclude out of a tile: as acc = -inf they count nowhere. Pairs too
+// close to their max_similarity are handed on where there is a band. Not for p.kth_value, which Screen alone has.
+template <bool kBand, int RM, int NB>
+HNSCORE_DEVICE void exclude(const Problem& p, const OwnRows<RM>& own, int64_t first_row, int64_t first_column,
+                            float (&acc)[RM][NB][4], Hits<RM, NB>& open) {
+    if (p.row_group || p.row_owner) {
+        Hits<RM, NB> excluded;
+#pragma unroll 1
+        for (int r = 0; r < RM; ++r)
+#pragma unroll 1
+            for (int n = 0; n < NB; ++n)
+                for (int e = 0; e < 4; ++e)
+                    excluded.add_at(r, n, e,
+                                    is_excluded(p, first_row + own_row(r, e), first_column + own_column(n, e)));
+#pragma unroll
+        for (int r = 0; r < RM; ++r)
+#pragma unroll
+            for (int n = 0; n < NB; ++n)
+#pragma unroll
+                for (int e = 0; e < 4; ++e)
+                    if (excluded.has(r, n, e)) acc[r][n][e] = -HUGE_VALF;
+    }
+    if (!p.max_similarity) return;
+#pragma unroll
+    for (int n = 0; n < NB; ++n) {
+        const Float2 limit = load2(reinterpret_cast<const Float2*>(p.col_limit + first_column + own_column(n, 0)));
+        const OwnColumns columns(p, first_column, n);
+#pragma unroll
+        for (int r = 0; r < RM; ++r)
+#pragma unroll
+            for (int e = 0; e < 4; ++e) {
+                const float over = std::fma(-own.m[r][e / 2], e % 2 ? limit.y : limit.x, acc[r][n][e]);
+                const float band = kBand ? own.band[r][e / 2] * columns.c[e % 2].norm : 0;
+                if (kBand) open.add(r, n, e, !(over < -band) && !(over > band));
+                if (!(over < -band)) acc[r][n][e] = -HUGE_VALF;
+            }
+    }
+}
+
 // kBand: acc does not settle which pairs are inside; those within the band are decided.
 // kTwoParts: thresholds in two float32 parts, since one rounding of them would cost as much as all products.
 template <class Weight, bool kBand, bool kTwoParts, int RM, int NB>
@@ -87,12 +126,34 @@ class Sum {
         if (kBand) decided_.clear();
     }
 
-    HNSCORE_DEVICE void tile(const float (&acc)[RM][NB][4], int64_t first_column) {
+    HNSCORE_DEVICE void tile(float (&acc)[RM][NB][4], int64_t first_column) {
+        float sum[RM][2] = {};
         Hits<RM, NB> hits;
-        if (p_.filtered())
-            add<true>(acc, first_column, hits);
-        else
-            add<false>(acc, first_column, hits);
+        if (p_.filtered()) exclude<kBand>(p_, own_, first_row_, first_column, acc, hits);
+#pragma unroll
+        for (int n = 0; n < NB; ++n) {
+            const OwnColumns columns(p_, first_column, n);
+#pragma unroll
+            for (int r = 0; r < RM; ++r)
+#pragma unroll
+                for (int e = 0; e < 4; ++e) {
+                    const ColumnFacts& c = columns.c[e % 2];
+                    const float a = acc[r][n][e], m = own_.m[r][e / 2];
+                    float gap = std::fma(-m, c.tau, a);
+                    if (kTwoParts) gap = std::fma(-own_.m_low[r][e / 2], c.tau, std::fma(-m, c.second, gap));
+                    bool inside = gap > 0;
+                    if (kBand) {
+                        const float band = own_.band[r][e / 2];
+                        inside = std::fma(-band, c.norm, gap) > 0;
+                        hits.add(r, n, e, !inside && !(std::fma(band, c.norm, gap) < 0));
+                    }
+                    Pairs<Lane> pair{};
+                    pair.gap = gap, pair.acc = a, pair.scale = c.scale, pair.factor = factor_[r][e / 2];
+                    if (inside) sum[r][e / 2] += Weight::template term<Lane>(pair);
+                }
+        }
+        for (int r = 0; r < RM; ++r)
+            for (int h = 0; h < 2; ++h) total_[r][h] += static_cast<double>(sum[r][h]);
         if constexpr (kBand) {
             hits.keep(own_.real);
             hits.each([&](int row, int column, bool wanted) {
@@ -123,47 +184,6 @@ class Sum {
     }
 
   private:
-    // Filters are 100 instructions a pair: apart, so that a tile without them does not run through all their code.
-    template <bool kFiltered>
-    HNSCORE_DEVICE void add(const float (&acc)[RM][NB][4], int64_t first_column, Hits<RM, NB>& hits) {
-        float sum[RM][2] = {};
-#pragma unroll
-        for (int n = 0; n < NB; ++n) {
-            const OwnColumns columns(p_, first_column, n);
-#pragma unroll
-            for (int r = 0; r < RM; ++r)
-#pragma unroll
-                for (int e = 0; e < 4; ++e) {
-                    const ColumnFacts& c = columns.c[e % 2];
-                    const float a = acc[r][n][e], m = own_.m[r][e / 2];
-                    float gap = std::fma(-m, c.tau, a);
-                    if (kTwoParts) gap = std::fma(-own_.m_low[r][e / 2], c.tau, std::fma(-m, c.second, gap));
-                    bool inside = gap > 0;
-                    if (kBand) {
-                        const float band = own_.band[r][e / 2];
-                        inside = std::fma(-band, c.norm, gap) > 0;
-                        hits.add(r, n, e, !inside && !(std::fma(band, c.norm, gap) < 0));
-                    }
-                    if (kFiltered && inside) {
-                        const Verdict v = filter(r, e, first_column + own_column(n, e), a, c);
-                        if (kBand) hits.add(r, n, e, v == Verdict::open);
-                        inside = v == Verdict::counts;
-                    }
-                    Pairs<Lane> pair{};
-                    pair.gap = gap, pair.acc = a, pair.scale = c.scale, pair.factor = factor_[r][e / 2];
-                    if (inside) sum[r][e / 2] += Weight::template term<Lane>(pair);
-                }
-        }
-        for (int r = 0; r < RM; ++r)
-            for (int h = 0; h < 2; ++h) total_[r][h] += static_cast<double>(sum[r][h]);
-    }
-
-    HNSCORE_DEVICE Verdict filter(int r, int e, int64_t column, float acc, const ColumnFacts& c) const {
-        const double scale = static_cast<double>(c.scale) / static_cast<double>(own_.m[r][e / 2]);
-        const double error = kBand ? static_cast<double>(own_.band[r][e / 2] * c.norm) * scale : 0;
-        return filters(p_, first_row_ + own_row(r, e), column, static_cast<double>(acc) * scale, error);
-    }
-
     const Problem& p_;
     const int64_t first_row_;
     const OwnRows<RM> own_;
@@ -182,7 +202,7 @@ class Screen {
         decided_.clear();
     }
 
-    HNSCORE_DEVICE void tile(const float (&acc)[RM][NB][4], int64_t first_column) {
+    HNSCORE_DEVICE void tile(float (&acc)[RM][NB][4], int64_t first_column) {
         Hits<RM, NB> hits;
 #pragma unroll
         for (int n = 0; n < NB; ++n) {
@@ -244,7 +264,7 @@ class Top {
         seeded_ = p.filtered() || p.k > kSeeds;
     }
 
-    HNSCORE_DEVICE void tile(const float (&acc)[RM][NB][4], int64_t first_column) {
+    HNSCORE_DEVICE void tile(float (&acc)[RM][NB][4], int64_t first_column) {
         float least[RM][2];
         for (int r = 0; r < RM; ++r)
             for (int h = 0; h < 2; ++h) least[r][h] = scratch_.least[own_row(r, 2 * h)];

@@ -17,7 +17,7 @@ struct Packing {
     Rows rows;
     int64_t first, count;  // these rows of the call
     bool cosine;
-    bool decided_by_values;  // pairs are decided by the caller's values, else by the packed ones
+    bool decided_by_values;    // pairs are decided by the caller's values, else by the packed ones
     Operand operand, rounded;  // stored as operand, after rounding to `rounded`
     void* packed;              // [row][pitch bytes]; null: the tiles read the caller's memory
     int64_t pitch;
@@ -161,9 +161,11 @@ struct ColumnRules {
     double margin;
     const double* kth_value;
     bool keep_m;  // for a top recipe
+    const double* max_similarity;
     ColumnFacts* facts;
+    float* limit;  // max_similarity_j m_j
     double* tau;
-    int* bad;  // set where a column is bad or its reference is not finite; may be null
+    int* bad;  // set where a column is bad, its reference not finite or its limit NaN; may be null
     uint64_t* report;
 };
 
@@ -174,7 +176,8 @@ HNSCORE_DEVICE ColumnFacts column_facts(const RowFacts& row, double tau, bool ke
     ColumnFacts f;
     const bool one_by_one = std::isinf(row.norm) || (std::fabs(scaled) >= 0x1p60 && !std::isinf(tau));
     f.tau = one_by_one ? NAN : static_cast<float>(std::fmin(std::fmax(scaled, -0x1p100), 0x1p100));
-    f.second = keep_m ? row.m : (std::isinf(tau) || one_by_one ? 0 : static_cast<float>(scaled - static_cast<double>(f.tau)));
+    f.second =
+        keep_m ? row.m : (std::isinf(tau) || one_by_one ? 0 : static_cast<float>(scaled - static_cast<double>(f.tau)));
     f.scale = 1 / row.m;
     f.norm = row.norm;
     return f;
@@ -183,17 +186,22 @@ HNSCORE_DEVICE ColumnFacts column_facts(const RowFacts& row, double tau, bool ke
 HNSCORE_KERNEL(kPackThreads) columns_kernel(const HNSCORE_GRID_CONSTANT ColumnRules p) {
     const int64_t j = static_cast<int64_t>(block()) * kPackThreads + thread();
     if (j >= p.padded) return;
+    if (p.limit) p.limit[j] = kNever;
     if (j >= p.count) {
         p.facts[j] = {kNever, 0, 0, 0};
         return;
     }
+    if (p.limit && p.max_similarity[j] < HUGE_VAL)  // NaN where float32 cannot serve: handed on
+        p.limit[j] = static_cast<float>(p.max_similarity[j]) * p.rows[j].m;
     double tau = -HUGE_VAL;
     if (p.reference) {
         tau = p.reference[j] - p.margin;
         if (!std::isfinite(p.reference[j])) atomic_min_system(p.report, bad_row_report(j, kNonFinite));
         p.tau[j] = tau;
     }
-    if (p.bad && (std::isnan(p.rows[j].norm) || (p.reference && !std::isfinite(tau)))) *p.bad = 1;
+    if (p.bad && (std::isnan(p.rows[j].norm) || (p.reference && !std::isfinite(tau)) ||
+                  (p.max_similarity && std::isnan(p.max_similarity[j]))))
+        *p.bad = 1;
     const double least = p.kth_value ? std::fmax(tau, p.kth_value[j]) : tau;
     p.facts[j] = column_facts(p.rows[j], least, p.keep_m);
 }

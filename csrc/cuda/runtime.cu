@@ -136,7 +136,12 @@ DeviceGuard::~DeviceGuard() {
 
 void* allocate(size_t bytes, Stream stream) {
     void* memory = nullptr;
-    check(cudaMallocAsync(&memory, bytes > 0 ? bytes : 1, stream), "cudaMallocAsync of " + bytes_text(bytes));
+    const cudaError_t error = cudaMallocAsync(&memory, bytes > 0 ? bytes : 1, stream);
+    if (error == cudaErrorMemoryAllocation) {
+        cudaGetLastError();
+        throw NoMemory("hnscore wants " + bytes_text(bytes) + " of GPU memory: " + remedy(error));
+    }
+    check(error, "cudaMallocAsync of " + bytes_text(bytes));
     return memory;
 }
 
@@ -159,6 +164,7 @@ void copy_to_host(void* to, const void* from, size_t bytes, Stream stream) {
 }
 
 void wait_for(Stream stream) { check(cudaStreamSynchronize(stream), "cudaStreamSynchronize"); }
+void wait_for_device() { check(cudaDeviceSynchronize(), "cudaDeviceSynchronize"); }
 
 bool capturing(Stream stream) {
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;

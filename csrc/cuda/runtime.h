@@ -31,6 +31,11 @@ struct GpuError : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// There is not as much memory as was asked for.
+struct NoMemory : GpuError {
+    using GpuError::GpuError;
+};
+
 // ---- Devices.
 
 struct Device {
@@ -69,6 +74,7 @@ void copy_to_host(void* to, const void* from, size_t bytes, Stream stream);
 
 // Until everything on the stream is done: the first error of a kernel is raised here.
 void wait_for(Stream stream);
+void wait_for_device();  // everything on all streams of the current device
 
 // True while the stream's work is recorded into a graph rather than done.
 bool capturing(Stream stream);

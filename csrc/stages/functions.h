@@ -1,13 +1,19 @@
-// Functions of vectors that the stages need, to about 1 unit in the last place of float32. Not inlined: their constants
-// would take registers from the accumulators all through the product loop.
+// Functions of vectors that the stages need, to about 1 unit in the last place of float32. Not inlined on a CPU: their
+// constants would take registers from the accumulators all through the product loop. A GPU has its own (cuda/lane.h).
 #pragma once
+
+#ifdef __CUDACC__
+#define HNSCORE_CALLED
+#else
+#define HNSCORE_CALLED __attribute__((noinline))
+#endif
 
 namespace hnscore {
 
 // e^x; +inf above the float32 range, 0 far below it.
 // x = n ln 2 + r with |r| <= ln(2) / 2, e^r by its Taylor polynomial of degree 7 (remainder below 2^-26).
 template <class S>
-__attribute__((noinline)) typename S::F32 exp_of(typename S::F32 x) {
+HNSCORE_CALLED typename S::F32 exp_of(typename S::F32 x) {
     x = S::max(S::min(x, S::set1(89.0f)), S::set1(-104.0f));
     const typename S::F32 n = S::round(S::mul(x, S::set1(1.44269504088896341f)));
     // ln 2 in two parts; n * high is exact for |n| < 2^9.
@@ -25,7 +31,7 @@ __attribute__((noinline)) typename S::F32 exp_of(typename S::F32 x) {
 // x = 2^n m with m in [1 / sqrt(2), sqrt(2)); ln m = 2 artanh(u), u = (m - 1) / (m + 1), |u| < 0.172, by its series to
 // u^9 (remainder below 2^-27 of u).
 template <class S>
-__attribute__((noinline)) typename S::F32 log_of(typename S::F32 x) {
+HNSCORE_CALLED typename S::F32 log_of(typename S::F32 x) {
     const typename S::F32 n = S::exponent(S::mul(x, S::set1(1.41421356f)));
     const typename S::F32 m = S::mul(x, S::pow2(S::sub(S::zero(), n))), one = S::set1(1.0f);
     const typename S::F32 u = S::div(S::sub(m, one), S::add(m, one)), v = S::mul(u, u);

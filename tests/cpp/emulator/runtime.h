@@ -55,7 +55,7 @@ inline DeviceGuard::~DeviceGuard() = default;
 
 inline void* allocate(size_t bytes, Stream) {
     void* memory = std::aligned_alloc(256, (bytes + 256) / 256 * 256);
-    if (memory == nullptr) throw GpuError("out of memory: " + std::to_string(bytes) + " bytes wanted");
+    if (memory == nullptr) throw NoMemory("out of memory: " + std::to_string(bytes) + " bytes wanted");
     std::memset(memory, 0xFF, bytes);  // as good as anything that a device would leave there
     return memory;
 }
@@ -72,6 +72,7 @@ inline void copy_to_host(void* to, const void* from, size_t bytes, Stream) {
     if (bytes > 0) std::memcpy(to, from, bytes);
 }
 inline void wait_for(Stream) {}
+inline void wait_for_device() {}
 inline bool capturing(Stream) { return false; }
 
 inline TensorMap tensor_map(const void* base, int64_t rows, int64_t row_pitch, int64_t depth, int box_rows,

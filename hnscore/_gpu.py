@@ -1,0 +1,398 @@
+"""`score` and `Scorer` on a GPU: what score.py and _texts.py do, with values that nobody waits for.
+
+A call queues its work on the current stream of the caller's library and returns.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _reports
+from ._arrays import (
+    both_groups,
+    convert,
+    embeddings,
+    is_tensor,
+    is_unsigned,
+    labels,
+    like,
+    not_empty,
+    one_integer_per_row,
+    one_value_per_text,
+    own_images,
+    same_dim,
+    same_library,
+    threads,
+    values,
+    values_or_rows,
+)
+from ._device import PRECISIONS, DeviceArray, Kept, Space, backend, location, space_of, space_on
+from ._gpu_stream import stream
+from ._progress import rows_bar
+from ._settings import Settings, pool_rules
+from ._texts import enough_pairs, judge_margin, samples
+
+_LOG = logging.getLogger("hnscore")
+_MOST_TEXTS = 2**31 - 512  # what the copy engine of a GPU can count
+
+
+def pointer(array: DeviceArray | None) -> int:
+    return 0 if array is None else array.pointer
+
+
+class GpuTexts(Settings):
+    """Everything about the texts that images on a GPU are scored against."""
+
+    def __init__(
+        self,
+        space: Space,
+        txt: DeviceArray,
+        margin: Any,
+        weight: Any,
+        aggregate: Any,
+        k: Any,
+        max_similarity: Any,
+        txt_groups: Any,
+        minibatch: Any,
+        similarity: Any,
+        temperature: Any,
+        precision: Any,
+        method: Any,
+        random_state: Any,
+        n_threads: Any,
+    ) -> None:
+        not_empty("txt_emb", txt)
+        super().__init__(
+            txt.shape[0], margin, weight, aggregate, k, minibatch, similarity, temperature, precision, method,
+            PRECISIONS,
+        )  # fmt: skip
+        if self.n_used > _MOST_TEXTS:
+            raise ValueError(
+                f"txt_emb must have at most {_MOST_TEXTS} rows on a GPU, got {self.n_used}; score against parts of "
+                "the texts and add up the scores"
+            )
+        self.n_threads = n_threads
+        self.threads = threads(n_threads)  # that fill buffers with images of the host
+        self.drawn = self.draw(random_state)  # rows of the texts in use; None: all
+        self.pick = None if self.drawn is None else space.upload("a minibatch's draw", self.drawn)
+        self.txt, self.side = txt, _reports.TXT
+        self.limits = None
+        if max_similarity is not None:
+            self.limits = self._values(space, "max_similarity", max_similarity, _reports.LIMITS)
+        self.groups = (
+            None if txt_groups is None else Labels(space, "txt_groups", txt_groups, self.n_txt, self.drawn, self.pick)
+        )
+        self.reference: DeviceArray | None = None
+        self.chosen: DeviceArray | None = None  # by "auto", for all chunks
+        self._columns: Any = None
+        self._memory: list[object] = []  # of the columns
+
+    def _values(self, space: Space, name: str, x: Any, side: int) -> DeviceArray | None:
+        """A float64 value for each text in use; None for limits that limit nothing."""
+        limits = side == _reports.LIMITS
+        if location(x) is not None:
+            array = space.array(name, x)
+            one_value_per_text(name, array, array.code, self.n_txt, limits)
+            if not array.shape:
+                array = replace(array, shape=(self.n_txt,), strides=(0,))
+            return space.values(array, "float64", side, self.pick, finite=True, or_infinity=limits)
+        if limits and convert(name, x)[0].ndim == 0:
+            limit = float(values(name, x, 1, upper_limits=True)[0])
+            return None if limit == np.inf else space.full(self.n_used, limit)
+        host = values(name, x, self.n_txt, upper_limits=limits)
+        return None if limits and np.isposinf(host).all() else space.upload(name, self._in_use(host))
+
+    def _in_use(self, array: NDArray[Any]) -> NDArray[Any]:
+        return array if self.drawn is None else array[self.drawn]
+
+    def set_reference(self, space: Space, x: Any) -> None:
+        """r_j from similarities, or from the embeddings of the texts' own images."""
+        dim = self.txt.shape[1]
+        if location(x) is None:
+            array, code = own_images(x, self.n_txt, dim)
+            own = space.upload("reference", self._in_use(array), code)
+            self.reference = own if code is None else self.paired(space, own, _reports.REFERENCE_ROWS, None)
+            return
+        own = space.array("reference", x)
+        values_or_rows(own, own.code, self.n_txt, dim)
+        if len(own.shape) == 1:
+            self.reference = self._values(space, "reference", x, _reports.REFERENCE_VALUES)
+        else:
+            self.reference = self.paired(space, own, _reports.REFERENCE_ROWS, self.pick)
+
+    def paired(self, space: Space, own: DeviceArray, side: int, pick: DeviceArray | None) -> DeviceArray:
+        """Similarity of each text in use with its row of `own`."""
+        gpu = space.gpu
+        out = space.internal((self.n_used,), "float64")
+        with space.scratch() as context:
+            gpu.pair_similarity(context, own.rows(gpu, side, pick), self.rows(space), self.similarity, out.pointer)
+        return out
+
+    def rows(self, space: Space) -> Any:
+        return self.txt.rows(space.gpu, self.side, self.pick)
+
+    def image_groups(self, space: Space, img_groups: Any, n_img: int) -> Labels | None:
+        return None if self.groups is None else Labels(space, "img_groups", img_groups, n_img)
+
+    def group_rules(self, ids: Labels | None) -> dict[str, Any]:
+        if self.groups is None or ids is None:
+            return {}
+        return {
+            "row_groups": ids.array.pointer,
+            "col_groups": self.groups.array.pointer,
+            "negative_groups_differ": self.groups.unsigned != ids.unsigned,
+        }
+
+    def columns(self, space: Space) -> Any:
+        """The packed texts."""
+        if self._columns is None:
+            context = space.gpu.Context(space.device, space.stream, space.keeping(self._memory))
+            self._columns = space.gpu.Columns(
+                context, self.rows(space), self.similarity, self.precision, self.method
+            )  # fmt: skip
+        return self._columns
+
+    def reduce(self, space: Space, images: Any, out: int, **rules: Any) -> None:
+        """The scores of some images, rows of the backend."""
+        columns = self.columns(space)
+        with space.scratch() as context:
+            space.gpu.reduce(
+                context, images, columns, self.recipe, out, reference=pointer(self.reference), margin=self.margin,
+                max_similarity=pointer(self.limits), weight=self.weight, temperature=self.temperature,
+                k=self.k if self.takes_largest else 1, divisor=1.0 if self.divisor is None else float(self.divisor),
+                cap=self.cap or 0, integer=self.dtype is np.int64, choice=pointer(self.chosen), **rules,
+            )  # fmt: skip
+
+    def warn_if_wide(self, space: Space, img: DeviceArray, stacklevel: int) -> bool:
+        """As on the CPU, which judges the sample: so this waits, and is for those who asked for it."""
+        if not enough_pairs(img.shape[0], self.n_used):
+            return False
+        assert self.reference is not None
+        rows, columns = samples(img.shape[0], self.n_used)
+        pick = self.pick and self.pick.every(columns.step)
+        txt = self.txt if pick is not None else self.txt.every(columns.step)
+
+        def host(array: DeviceArray, pick: DeviceArray | None = None) -> NDArray[Any]:
+            return space.download(space.copy(array, pick))
+
+        assert img.code is not None
+        assert self.txt.code is not None
+        judge_margin(
+            host(img.every(rows.step)), img.code, host(txt, pick), self.txt.code,
+            host(self.reference.every(columns.step)) - self.margin,
+            None if self.limits is None else host(self.limits.every(columns.step)),
+            self.margin, self.similarity, stacklevel + 1,
+        )  # fmt: skip
+        return True
+
+    def log(self, space: Space, n_img: int, verbose: Any) -> None:
+        """Says what was decided."""
+        if not (verbose or _LOG.isEnabledFor(logging.INFO)):
+            return
+        device = space.gpu.device(space.device)
+        line = (
+            f"method={self.method}, device={space.name} ({device.name}, {device.arch}), precision={self.precision}: "
+            f"{n_img} images x {self.n_used} texts, dim {self.txt.shape[1]}, "
+            f"{self.columns(space).nbytes / 2**20:.1f} MiB of packed texts"
+        )
+        _LOG.info(line)
+        if verbose:
+            print(f"hnscore: {line}")
+
+
+class Labels:
+    """Integers in GPU memory, as 64 bits each."""
+
+    def __init__(
+        self,
+        space: Space,
+        name: str,
+        x: Any,
+        n: int,
+        drawn: NDArray[np.int64] | None = None,
+        pick: DeviceArray | None = None,
+    ) -> None:
+        if location(x) is None:
+            host = labels(name, x, n)
+            self.unsigned = host.dtype.kind == "u"
+            self.array = space.upload(name, (host if drawn is None else host[drawn]).view(np.int64))
+        else:
+            array = space.array(name, x)
+            one_integer_per_row(name, array, array.code, n)
+            self.unsigned = is_unsigned(array.code)
+            self.array = space.values(array, "int64", pick=pick) if n else space.internal((0,), "int64")
+
+
+def score(
+    img_emb: Any,
+    txt_emb: Any,
+    margin: Any,
+    reference: Any,
+    weight: Any,
+    aggregate: Any,
+    k: Any,
+    top_k_images: Any,
+    max_similarity: Any,
+    img_groups: Any,
+    txt_groups: Any,
+    minibatch: Any,
+    similarity: Any,
+    temperature: Any,
+    precision: Any,
+    method: Any,
+    random_state: Any,
+    n_threads: Any,
+    verbose: Any,
+) -> Any:
+    """`hnscore.score` of arrays of which at least one is on a GPU."""
+    space = space_of(img_emb=img_emb, txt_emb=txt_emb)
+    gpu = space.gpu
+    _reports.raise_found(gpu, space.device)
+    img, txt = space.embeddings("img_emb", img_emb), space.embeddings("txt_emb", txt_emb)
+    same_library(img_emb, is_tensor(txt_emb))
+    same_dim(img, txt)
+    n_img, n_txt = img.shape[0], txt.shape[0]
+    top_k_images = pool_rules(reference, top_k_images, img_groups, txt_groups, n_img, n_txt)
+    texts = GpuTexts(
+        space, txt, margin, weight, aggregate, k, max_similarity, txt_groups, minibatch, similarity, temperature,
+        precision, method, random_state, n_threads,
+    )  # fmt: skip
+    ids = texts.image_groups(space, img_groups, n_img)
+    if not isinstance(reference, str):
+        texts.set_reference(space, reference)
+    scores = space.empty((n_img,), texts.dtype.__name__)
+    if n_img:
+        _score(space, texts, img, reference, top_k_images, ids, scores)
+        if (verbose or _reports.blocking()) and top_k_images is None and not space.capturing:
+            texts.warn_if_wide(space, img, stacklevel=5)
+        texts.log(space, n_img, verbose)
+    _reports.finish(space)
+    return space.give(scores)
+
+
+def _score(
+    space: Space,
+    texts: GpuTexts,
+    img: DeviceArray,
+    reference: Any,
+    top_k_images: int | None,
+    ids: Labels | None,
+    scores: DeviceArray,
+) -> None:
+    """Queues the work of a call on at least one image."""
+    gpu, n_img = space.gpu, img.shape[0]
+    images = img.rows(gpu, _reports.IMG)
+    rules: dict[str, Any] = {}
+    img_owners = txt_owners = None
+    if isinstance(reference, str) and reference == "paired":
+        texts.reference = texts.paired(space, img, _reports.IMG, texts.pick)
+        img_owners = space.arange(n_img)
+        txt_owners = img_owners if texts.pick is None else texts.pick
+        rules |= {"row_owners": img_owners.pointer, "col_owners": txt_owners.pointer}
+    elif isinstance(reference, str):
+        texts.reference = space.internal((texts.n_used,), "float64")
+        with space.scratch() as context:
+            gpu.top(
+                context, texts.rows(space), images, texts.similarity, texts.precision, 1,
+                kth_value=texts.reference.pointer,
+            )  # fmt: skip
+    if top_k_images is not None and top_k_images < n_img:
+        kth_value, kth_row = (space.internal((texts.n_used,), dtype) for dtype in ("float64", "int64"))
+        groups = texts.group_rules(ids)
+        if groups:  # texts are the rows here
+            groups["row_groups"], groups["col_groups"] = groups["col_groups"], groups["row_groups"]
+        with space.scratch() as context:
+            gpu.top(
+                context, texts.rows(space), images, texts.similarity, texts.precision, top_k_images,
+                max_similarity=pointer(texts.limits), row_owners=pointer(txt_owners), kth_value=kth_value.pointer,
+                kth_row=kth_row.pointer, **groups,
+            )  # fmt: skip
+        rules |= {"kth_value": kth_value.pointer, "kth_row": kth_row.pointer}
+    texts.reduce(space, images, scores.pointer, **texts.group_rules(ids), **rules)
+
+
+class ScorerTexts(GpuTexts):
+    """The texts of a Scorer: in memory of their own, packed once, read on any stream of their device."""
+
+    def __init__(self, txt_emb: Any, reference: Any, *settings: Any) -> None:
+        space = space_of(txt_emb=txt_emb)
+        _reports.raise_found(space.gpu, space.device)
+        super().__init__(space, space.embeddings("txt_emb", txt_emb), *settings)
+        self.set_reference(space, reference)
+        self.device, self.tensors = space.device, is_tensor(txt_emb)
+        self.txt = space.copy(self.txt, self.pick)
+        if self.pick is not None:
+            self.pick, self.side = None, _reports.DRAWN
+        if self.method == "auto":
+            self.chosen = space.zeros(8)
+        self._pack(space)
+        _reports.finish(space)
+
+    def _pack(self, space: Space) -> None:
+        self.columns(space)
+        labels = None if self.groups is None else self.groups.array
+        arrays = (self.txt, self.reference, self.limits, labels, self.chosen)
+        self._kept = Kept(space, self._memory + [array.owner for array in arrays if array is not None])
+
+    def score(self, img_chunk: Any, img_groups: Any, show_bar: Any, verbose: Any, judged: bool) -> tuple[Any, bool]:
+        """The scores of a chunk on the texts' device or of the host, and whether the margin has been judged."""
+        gpu = backend()
+        _reports.raise_found(gpu, self.device)
+        space = space_on(gpu, self.device, img_chunk, tensors=self.tensors)
+        of_host = location(img_chunk) is None
+        if of_host:
+            host, code = embeddings("img_chunk", img_chunk)
+            n_img = len(host)
+            same_dim(host, self.txt, "img_chunk")
+        else:
+            img = space.embeddings("img_chunk", img_chunk)
+            n_img = img.shape[0]
+            same_library(img_chunk, self.tensors, "img_chunk")
+            same_dim(img, self.txt, "img_chunk")
+        both_groups(img_groups, self.groups)
+        ids = self.image_groups(space, img_groups, n_img)
+        judge = (verbose or _reports.blocking()) and not judged and not of_host and not space.capturing
+        with self._kept.read_on(space):
+            if of_host:
+                bar = rows_bar(show_bar, "score", n_img)
+                return like(img_chunk, stream(space, self, host, code, ids, bar)), judged
+            scores = space.empty((n_img,), self.dtype.__name__)
+            if n_img:
+                self.reduce(space, img.rows(gpu, _reports.CHUNK), scores.pointer, **self.group_rules(ids))
+                if judge:
+                    judged = self.warn_if_wide(space, img, stacklevel=4)
+                    self.log(space, n_img, verbose)
+            _reports.finish(space)
+        return space.give(scores), judged
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Arrays travel through the host, which waits for them, and are packed again on arrival.
+        space = space_on(backend(), self.device, tensors=self.tensors)
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_columns", "_memory", "_kept")}
+        with self._kept.read_on(space):
+            for name in ("txt", "reference", "limits", "chosen"):
+                array = state[name]
+                state[name] = None if array is None else (space.download(array), array.code)
+            if self.groups is not None:
+                state["groups"] = (space.download(self.groups.array), self.groups.unsigned)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.threads = threads(self.n_threads)
+        if self.tensors:
+            import torch  # noqa: F401  whose memory it is
+        space = space_on(backend(), self.device, tensors=self.tensors)
+        for name in ("txt", "reference", "limits", "chosen"):
+            array = state[name]
+            setattr(self, name, None if array is None else space.upload("a Scorer", *array))
+        if self.groups is not None:
+            host, unsigned = state["groups"]
+            self.groups = Labels(space, "txt_groups", host.view(np.uint64) if unsigned else host, len(host))
+        self._columns, self._memory = None, []
+        self._pack(space)

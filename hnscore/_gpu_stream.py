@@ -1,0 +1,130 @@
+"""Images of the host, scored on a GPU: copied through pinned buffers while the images before them are scored.
+
+host fills buffer          b | b+1 | b+2 | ...
+copy stream of the buffer      | b   | b+1 | ...
+the caller's stream                  | b   | b+1 | ...
+"""
+
+from __future__ import annotations
+
+import ctypes
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _reports
+from ._arrays import native
+from ._device import Space
+from ._pool import check_rows
+
+if TYPE_CHECKING:
+    from ._gpu import Labels, ScorerTexts
+
+# One buffer is filled, one is copied, one is scored.
+_BUFFERS = 3
+# Large enough that copies run at full speed and scoring fills the device, small enough to be little memory.
+_BUFFER_BYTES = 2**26
+_LEAST_ROWS = 256
+# What one thread copies at a time; and more threads than this do not make memory faster.
+_PART_BYTES = 2**22
+_MOST_THREADS = 8
+_NAMED = 8  # bad rows
+
+
+def stream(
+    space: Space, texts: ScorerTexts, img: NDArray[Any], code: int, ids: Labels | None, bar: Any
+) -> NDArray[Any]:
+    """The scores of images in host memory, which may be more than the device has memory for. This waits."""
+    scores = np.empty(len(img), texts.dtype)
+    if not len(img):
+        return scores
+    if space.capturing:
+        raise ValueError(
+            f"img_chunk must be on {space.name} while a CUDA graph is captured, got it in CPU memory; copy it there "
+            "before"
+        )
+    row_bytes = img.shape[1] * img.itemsize
+    n_rows = min(len(img), max(_LEAST_ROWS, _BUFFER_BYTES // row_bytes))
+    starts = range(0, len(img), n_rows)
+    buffers = [_Buffer(space, texts, img, code, n_rows) for _ in starts[:_BUFFERS]]
+    try:
+        with ThreadPoolExecutor(min(texts.threads, _MOST_THREADS)) as pool:
+            for i, start in enumerate(starts):
+                buffer = buffers[i % _BUFFERS]
+                buffer.finish(scores)
+                if bar is not None:
+                    bar(max(0, i - _BUFFERS + 1) * n_rows / len(img))
+                buffer.fill(img[start : start + n_rows], start, pool)
+                buffer.queue(ids)
+        for i in range(len(buffers)):
+            buffers[(len(starts) + i) % len(buffers)].finish(scores)
+    finally:
+        for buffer in buffers:  # nothing may be in use when the memory goes, whatever went wrong
+            buffer.copies.synchronize()
+        space.gpu.synchronize(space.device, space.stream)
+    if bar is not None:
+        bar(1.0)
+    bad = np.flatnonzero(np.isnan(scores) if scores.dtype == np.float32 else scores < 0)[:_NAMED]
+    if len(bad):
+        check_rows("img_chunk", img[bad], code, texts.similarity, 1, bad)
+        _reports.raise_found(space.gpu, space.device)  # or else the texts are bad
+    return scores
+
+
+class _Buffer:
+    """Some rows, in pinned memory and on the device, with their scores; and the stream that copies them."""
+
+    def __init__(self, space: Space, texts: ScorerTexts, img: NDArray[Any], code: int, n_rows: int) -> None:
+        gpu = space.gpu
+        self.space, self.texts, self.gpu = space, texts, gpu
+        shape = (n_rows, img.shape[1])
+        like, self.code = native(img[:0], code)
+        self.pinned = gpu.PinnedMemory(n_rows * img.shape[1] * like.itemsize)
+        self.pinned_scores = gpu.PinnedMemory(8 * n_rows)
+        self.rows = _array_at(self.pinned.pointer, shape, like.dtype)
+        self.scores = _array_at(self.pinned_scores.pointer, (n_rows,), texts.dtype)
+        self.copies = gpu.CopyStream(space.device)
+        self.on_device = space.allocate(self.rows.nbytes)
+        self.scores_on_device = space.allocate(self.scores.nbytes)
+        self.copies.wait_for(space.stream)  # where the memory comes from
+        self.start = self.count = 0
+
+    def fill(self, rows: NDArray[Any], start: int, pool: ThreadPoolExecutor) -> None:
+        self.start, self.count = start, len(rows)
+        step = max(1, _PART_BYTES // (self.rows.itemsize * rows.shape[1]))
+        parts = [slice(first, min(first + step, len(rows))) for first in range(0, len(rows), step)]
+        list(pool.map(lambda part: np.copyto(self.rows[part], rows[part]), parts))
+
+    def queue(self, ids: Labels | None) -> None:
+        """Copy, score, copy back."""
+        space, gpu, device = self.space, self.gpu, self.space.device
+        n_bytes, item = self.count * self.rows.strides[0], self.scores.itemsize
+        gpu.copy_to_device(device, self.copies.stream, self.on_device[0], self.rows.ctypes.data, n_bytes)
+        self.copies.make_wait(space.stream)
+        images = gpu.Rows(
+            self.on_device[0], self.count, self.rows.shape[1], *self.rows.strides, self.code, _reports.HOST_CHUNK
+        )
+        rules = self.texts.group_rules(ids)
+        if ids is not None:
+            rules["row_groups"] += 8 * self.start
+        self.texts.reduce(space, images, self.scores_on_device[0], **rules)
+        self.copies.wait_for(space.stream)
+        gpu.copy_to_host(
+            device, self.copies.stream, self.scores.ctypes.data, self.scores_on_device[0], item * self.count
+        )
+
+    def finish(self, scores: NDArray[Any]) -> None:
+        """Waits for what is queued and hands on its scores."""
+        if self.count:
+            self.copies.synchronize()
+            scores[self.start : self.start + self.count] = self.scores[: self.count]
+            self.count = 0
+
+
+def _array_at(pointer: int, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """An array in memory that somebody else keeps."""
+    dtype = np.dtype(dtype)
+    memory = (ctypes.c_char * (int(np.prod(shape)) * dtype.itemsize)).from_address(pointer)
+    return np.frombuffer(memory, dtype).reshape(shape)
