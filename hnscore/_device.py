@@ -465,5 +465,5 @@ def refuse_gpu(gpu: Any, device: int, properties: Any) -> None:
         raise RuntimeError(f"{what}; hnscore needs {_OLDEST[0]}.{_OLDEST[1]} or later: move the arrays to the CPU")
     raise RuntimeError(
         f"{what}, and this build has {', '.join(gpu.ARCHS) or 'no architectures'}; rebuild with "
-        f"HNSCORE_CUDA_ARCHS=sm_{major}{minor}, or move the arrays to the CPU"
+        f"HNSCORE_CUDA_ARCHS={major}{minor}, or move the arrays to the CPU"
     )

@@ -343,8 +343,8 @@ class ScorerTexts(GpuTexts):
         """The scores of a chunk on the texts' device or of the host, and whether the margin has been judged."""
         gpu = backend()
         _reports.raise_found(gpu, self.device)
-        space = space_on(gpu, self.device, img_chunk, tensors=self.tensors)
         of_host = location(img_chunk) is None
+        space = space_on(gpu, self.device, None if of_host else img_chunk, tensors=self.tensors)
         if of_host:
             host, code = embeddings("img_chunk", img_chunk)
             n_img = len(host)

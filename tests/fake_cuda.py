@@ -65,7 +65,8 @@ class Work(NamedTuple):
 class Streams:
     """Queues of work."""
 
-    def __init__(self, seed: int | None = None) -> None:
+    def __init__(self, seed: int | None = None, at_once: bool = False) -> None:
+        self.at_once = at_once
         self.queues: dict[int, list[Work]] = {}
         self.count = 0
         self.done: set[int] = {0}
@@ -75,6 +76,8 @@ class Streams:
         self.count += 1
         self.queues.setdefault(stream, []).append(Work(self.count, after, run))
         number = self.count
+        if self.at_once:
+            self.synchronize(stream)
         while self.eager and self.eager.random() < 0.6:
             queue = self.queues[self.eager.choice(list(self.queues))]
             if queue and queue[0].after in self.done:
@@ -264,9 +267,9 @@ class FakeCuda:
     GpuError, GpuMemoryError = GpuError, GpuMemoryError
     Rows, External = Rows, External
 
-    def __init__(self, n_devices: int = 2, eager: int | None = None) -> None:
+    def __init__(self, n_devices: int = 2, eager: int | None = None, at_once: bool = False) -> None:
         self.devices = [Device() for _ in range(n_devices)]
-        self.streams = [Streams(eager) for _ in range(n_devices)]
+        self.streams = [Streams(eager, at_once) for _ in range(n_devices)]
         self.words: list[dict[int, tuple[int, int]]] = [{} for _ in range(n_devices)]
         self.captured = False
         self.room = 2**28  # bytes that a device gives

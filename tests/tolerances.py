@@ -124,6 +124,22 @@ def similarity_error(precision: str, dim: int) -> float:
     return float32 + {"fp32": 0.0, "bf16": 2.0**-7 + 2.0**-16}[precision]
 
 
+def gpu_similarity_error(precision: str, dim: int) -> float:
+    """d / |x||t| of the approximate precisions on a GPU.
+
+    float32: one chain of fused multiply-adds over `dim` products, and the six roundings above.
+    Tensor cores add products of 2-byte values to float32 sums with at most one truncation of 2^-22 of the largest
+    partial sum per product. float16 has 11 significant bits, rows are scaled by powers of two to norms in [2^10, 2^11):
+    rounding a row moves it by at most 2^-11 of its norm, and values that are subnormal then, below 2^-14, by 2^-25
+    each, which is 2^-35 sqrt(dim) of the norm. bfloat16 as above. Cosines are those of the rounded rows: dividing by
+    their norms moves a similarity by as much again at most.
+    """
+    if precision == "fp32":
+        return (dim + 6) * U
+    row = {"bf16": 2.0**-8, "fp16": 2.0**-11 + 2.0**-35 * dim**0.5}[precision]
+    return 2 * (2 * row + row * row) + dim * 2.0**-22 + 6 * U
+
+
 # Of a weight: evaluated in float32 (at most 7 u, exp), added up in chains of at most 16, the score rounded to float32.
 EVALUATION = 24 * U
 

@@ -24,7 +24,7 @@ HNSCORE_DEVICE int lowest_bit(uint32_t bits) {
 HNSCORE_DEVICE bool is_excluded(const Problem& p, int64_t row, int64_t column) {
     if (row >= p.n_rows || column >= p.n_cols) return true;
     const int64_t i = p.first_row + row, j = p.first_col + column;
-    if (p.row_owner && p.row_owner[i] == p.col_owner[j]) return true;
+    if (p.row_owner && p.row_owner[i] == (p.col_owner ? p.col_owner[j] : j)) return true;
     return p.row_group && p.row_group[i] == p.col_group[j] && !(p.negative_groups_differ && p.row_group[i] < 0);
 }
 
