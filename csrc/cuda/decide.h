@@ -55,7 +55,7 @@ struct Decision {
 };
 
 // The contract's own words for one pair a group. `exact`: the similarity itself is wanted to the last bit.
-HNSCORE_DEVICE Decision decide(const Problem& p, int64_t row, int64_t column, bool wanted, bool exact) {
+HNSCORE_DEVICE_CALL Decision decide(const Problem& p, int64_t row, int64_t column, bool wanted, bool exact) {
     const RowFacts x = p.row_facts[wanted ? row : 0], t = p.col_rows[wanted ? column : 0];
     wanted = wanted && !std::isnan(x.norm) && !std::isnan(t.norm);
     const char* values = row_address(p.rows, p.first_value_row + (wanted ? row : 0));
