@@ -15,7 +15,7 @@ namespace hnscore::gpu {
 constexpr int kMmaRows = 128, kMmaCols = 128, kMmaStep = 64;
 constexpr int kMmaWarps = 4, kMmaThreads = 32 * kMmaWarps;
 constexpr int kMmaStageBytes = (kMmaRows + kMmaCols) * kMmaStep * 2;
-constexpr int kMmaScratchBytes = 1536;
+constexpr int kMmaScratchBytes = 2048;
 
 HNSCORE_BOTH int mma_stages(int bytes) { return bytes < kMmaScratchBytes + 3 * kMmaStageBytes ? 2 : 3; }
 

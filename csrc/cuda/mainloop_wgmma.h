@@ -21,7 +21,7 @@ constexpr int kSwizzleBytes = 128;  // of a row, a step; rows lie as many bytes 
 constexpr int kRowsBytes = kWgmmaRows * kSwizzleBytes, kColsBytes = kWgmmaCols * kSwizzleBytes;
 constexpr int kResidentSteps = 8, kMaxStages = 8, kMinStages = 2;
 constexpr int kWgmmaThreads = 384, kConsumerWarps = 8;
-constexpr int kHeadBytes = 2048;
+constexpr int kHeadBytes = 3072;  // what a resident depth of 512 leaves of 227 KiB
 
 // Shared memory: the head, rows that stay, stages. Operands begin at multiples of 1024 bytes, as the swizzle demands.
 template <class Scratch>
