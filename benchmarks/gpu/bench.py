@@ -2,6 +2,8 @@
 
 python benchmarks/gpu/bench.py --json results.json     writes results.md beside it, after each case anew
 python benchmarks/gpu/bench.py --dry-run               what would be measured, at which sizes; needs no GPU
+
+plan: cases, sizes and goals; peers, fused: what is timed; timing: inputs, times, memory and errors; tables: results.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ build() {
     find "$site" -name '*.so' -delete # those of another build
     cmake --install "$work/cmake" --prefix "$site"
   fi
-  ls "$site"/hnscore/_cuda*.so
+  ls "$site"/hnscore/_cuda*.so || { echo "built without the CUDA backend"; exit 1; }
   "$python" -c "import hnscore; hnscore.show_config()"
   echo "built in $SECONDS s"
 }
