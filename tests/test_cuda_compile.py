@@ -262,6 +262,7 @@ def test_count_of_an_opcode() -> None:
     [
         "ptxas info    : (C7508) Potential Performance Loss: 'setmaxnreg' ignored to maintain minimum register need.",
         "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized due to x",
+        "ptxas info    : (C7514) Potential Performance Loss: wgmma.mma_async instructions are serialized due to y",
         "ptxas info    : (C7517) warpgroup.wait is injected in around line 44 by compiler",
     ],
 )
