@@ -57,9 +57,7 @@ bool has_mma(const Device& d) {
 }
 
 // The operand of a device for values rounded to `rounded`: float32 where there are no tensor cores for them.
-Operand operand_for(const Device& d, Operand rounded) {
-    return has_wgmma(d) || has_mma(d) ? rounded : Operand::single;
-}
+Operand operand_for(const Device& d, Operand rounded) { return has_wgmma(d) || has_mma(d) ? rounded : Operand::single; }
 
 Engine engine_for(const Device& d, Operand operand, int64_t depth) {
     const int limit = static_cast<int>(d.shared_per_block);
@@ -102,9 +100,7 @@ Kind kind_of(Recipe recipe) {
 bool is_rounded(GpuPrecision p) { return p == GpuPrecision::bf16 || p == GpuPrecision::fp16; }
 Operand rounding_of(GpuPrecision p) { return p == GpuPrecision::bf16 ? Operand::bf16 : Operand::half; }
 
-DType dtype_of(Operand o) {
-    return o == Operand::half ? DType::f16 : o == Operand::bf16 ? DType::bf16 : DType::f32;
-}
+DType dtype_of(Operand o) { return o == Operand::half ? DType::f16 : o == Operand::bf16 ? DType::bf16 : DType::f32; }
 
 // Memory of one call, and what several of its launches share.
 class Call {
@@ -128,7 +124,6 @@ class Call {
         }
         return wide_;
     }
-    const Context& context() const { return context_; }
     const Device& device() const { return context_.device; }
     Stream stream() const { return context_.stream; }
     Launch threads(int64_t n, int per_block) const { return {divide_up(n, per_block), per_block, 0, 1, stream()}; }
@@ -156,7 +151,8 @@ void check_rows(const Input& input) {
 bool is_direct(const Rows& rows, Operand operand) {
     const View& v = rows.view;
     return rows.pick == nullptr && v.dtype == dtype_of(operand) && v.col_stride == operand_bytes(operand) &&
-           v.row_stride >= v.dim * v.col_stride && v.row_stride % 16 == 0 && reinterpret_cast<uintptr_t>(v.data) % 16 == 0;
+           v.row_stride >= v.dim * v.col_stride && v.row_stride % 16 == 0 &&
+           reinterpret_cast<uintptr_t>(v.data) % 16 == 0;
 }
 
 struct Packer {
@@ -178,7 +174,8 @@ struct Packer {
         return {operand, direct ? nullptr : call.array<char>(count * pitch), pitch, call.array<RowFacts>(count)};
     }
     // Packs rows [first, first + count) into `to`; in direct mode the values are the caller's.
-    PackedRows pack(Call& call, const Input& input, int64_t first, int64_t count, PackedRows to, float* largest_error) const {
+    PackedRows pack(Call& call, const Input& input, int64_t first, int64_t count, PackedRows to,
+                    float* largest_error) const {
         Packing p{};
         p.rows = input.rows;
         p.first = first;
@@ -221,7 +218,8 @@ struct Plan {
     // Rows of a slab: whole waves of the device where there are that many.
     int64_t slab(int64_t bytes_a_row, int64_t rows) const {
         const int64_t wave = clusters * engine.shape.rows, fit = kSlabBytes / bytes_a_row;
-        const int64_t whole = fit >= wave ? fit / wave * wave : std::max(fit / engine.shape.rows, int64_t{1}) * engine.shape.rows;
+        const int64_t whole =
+            fit >= wave ? fit / wave * wave : std::max(fit / engine.shape.rows, int64_t{1}) * engine.shape.rows;
         return std::min(rows, whole);
     }
     // Parts that the columns are split into where there are few rows.
@@ -238,8 +236,13 @@ struct Plan {
 };
 
 View packed_view(const PackedRows& rows, int64_t count, int64_t dim) {
-    return {static_cast<const char*>(rows.values), count, dim, rows.pitch, operand_bytes(rows.operand),
-            dtype_of(rows.operand), false};
+    return {static_cast<const char*>(rows.values),
+            count,
+            dim,
+            rows.pitch,
+            operand_bytes(rows.operand),
+            dtype_of(rows.operand),
+            false};
 }
 
 // The rows of a launch: packed rows [first, first + count) of the input.
@@ -390,7 +393,6 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         rules.count = m;
         rules.padded = padded;
         rules.reference = job.reference;
-        rules.max_similarity = job.max_similarity;
         rules.margin = job.margin;
         rules.kth_value = way.kind == Kind::screen ? job.kth_value : nullptr;
         rules.keep_m = is_top;
@@ -401,11 +403,13 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         rules.bad = bad;
         rules.report = reports_of(call.device().index) + kReferenceSide;
         launch(call.threads(padded, kPackThreads), columns_kernel, rules);
-        const Operand rounded = !by_values ? rounding_of(columns.precision)
-                                : packed.operand == Operand::single ? Operand::single : Operand::half;
+        const Operand rounded = !by_values                          ? rounding_of(columns.precision)
+                                : packed.operand == Operand::single ? Operand::single
+                                                                    : Operand::half;
         const Packer packer(call.device(), rows.rows, rounded, columns.cosine, by_values);
         bytes_a_row += packer.bytes_a_row();
-        prepared.push_back({Plan(call.device(), packed.operand, rows.rows.view.dim), packer, {}, rules.facts, rules.limit});
+        prepared.push_back(
+            {Plan(call.device(), packed.operand, rows.rows.view.dim), packer, {}, rules.facts, rules.limit});
     }
     const Plan& plan = prepared.front().plan;
     int64_t slab = plan.slab(bytes_a_row, n);
@@ -476,8 +480,7 @@ void top(const Context& context, const Input& rows, const Input& pool, bool cosi
 
     // Slabs of the pool are whole chunks, so that items are as in one launch.
     const int64_t col_bytes = col_packer.bytes_a_row() + static_cast<int64_t>(sizeof(ColumnFacts));
-    const int64_t col_slab =
-        std::min(m, std::max(kSlabBytes / col_bytes / kChunkColumns, int64_t{1}) * kChunkColumns);
+    const int64_t col_slab = std::min(m, std::max(kSlabBytes / col_bytes / kChunkColumns, int64_t{1}) * kChunkColumns);
     const int64_t chunks = divide_up(col_slab, kChunkColumns);
     const int64_t chunks_per_item = plan.chunks_per_item(n, chunks), parts = divide_up(chunks, chunks_per_item);
     const int64_t row_slab = plan.slab(row_packer.bytes_a_row() + parts * job.k * entry, n);

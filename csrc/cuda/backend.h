@@ -56,8 +56,8 @@ struct PackedColumns {
     bool cosine;
     GpuPrecision precision;
     Method method;
-    std::vector<PackedRows> operands;  // of the screens and rounded sums, of float32 sums, or both
-    std::vector<float*> largest_error; // one for each
+    std::vector<PackedRows> operands;   // of the screens and rounded sums, of float32 sums, or both
+    std::vector<float*> largest_error;  // one for each
     size_t bytes;
 };
 

@@ -37,7 +37,8 @@ constexpr int32_t kCuda = 2;
 
 inline Tensor type_of(DType t) {
     Tensor x{};
-    const bool real = t <= DType::f64, is_signed = t == DType::i8 || t == DType::i16 || t == DType::i32 || t == DType::i64;
+    const bool real = t <= DType::f64,
+               is_signed = t == DType::i8 || t == DType::i16 || t == DType::i32 || t == DType::i64;
     x.dtype.code = t == DType::bf16 ? kBfloat : real ? kFloat : is_signed ? kInt : kUInt;
     x.dtype.bits = static_cast<uint8_t>(8 * element_bytes(t));
     x.dtype.lanes = 1;

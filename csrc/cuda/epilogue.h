@@ -82,7 +82,8 @@ HNSCORE_DEVICE void exclude(const Problem& p, const OwnRows<RM>& own, int64_t fi
 #pragma unroll 1
             for (int n = 0; n < NB; ++n)
                 for (int e = 0; e < 4; ++e)
-                    excluded.add_at(r, n, e, is_excluded(p, first_row + own_row(r, e), first_column + own_column(n, e)));
+                    excluded.add_at(r, n, e,
+                                    is_excluded(p, first_row + own_row(r, e), first_column + own_column(n, e)));
 #pragma unroll
         for (int r = 0; r < RM; ++r)
 #pragma unroll
@@ -291,7 +292,8 @@ class Top {
             for (int g = 0; g < kGroups; ++g) {
                 const int leader = g * kGroupLanes;
                 if (shfl(static_cast<int>(d.counts), leader) == 0) continue;
-                insert(shfl(row, leader), {shfl(p_.keys_are_gaps ? d.gap : d.s, leader), shfl(p_.first_col + j, leader)});
+                insert(shfl(row, leader),
+                       {shfl(p_.keys_are_gaps ? d.gap : d.s, leader), shfl(p_.first_col + j, leader)});
             }
         });
     }

@@ -12,7 +12,7 @@ struct Scores {
     double divisor;
     int64_t cap;  // 0: none
     bool integer;
-    void* out;             // float or int64_t, [row of the call]
+    void* out;  // float or int64_t, [row of the call]
     const int* bad_columns;
 
     HNSCORE_DEVICE void store(int64_t row, double sum, bool bad) const {

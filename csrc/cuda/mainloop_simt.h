@@ -3,8 +3,8 @@
 //
 // A block of 4 warps has 64 x 64 pairs, a warp 16 x 64. For 4 values of depth a lane loads 2 rows and 16 columns, 16
 // bytes each, for 128 multiply-adds: 18 loads of 64 or 128 distinct bytes a warp against 128 cycles of its scheduler.
-// The depth is summed in chunks of 32, whose sums are added with their rounding errors kept (Kahan): what is left is the
-// error of a chunk, a few units of 2^-24 of a 32nd part of the depth each.
+// The depth is summed in chunks of 32, whose sums are added with their rounding errors kept (Kahan): what is left is
+// the error of a chunk, a few units of 2^-24 of a 32nd part of the depth each.
 #pragma once
 
 #include "cuda/epilogue.h"

@@ -3,9 +3,10 @@
 // Units are those of core/problem.h, but for the scale of packed rows: x'_i = x_i 2^-e_i has a norm in [1, 2) as float,
 // in [2^10, 2^11) as half (so that no value that matters is subnormal there), and is x_i itself where the caller's
 // memory is read. Whatever the scale,
-//     acc = x'_i . t'_j,   s_ij = acc / (m_i m_j),   gap' = acc - m_i tau'_j = m_i m_j (s_ij - tau_j),   tau'_j = tau_j m_j
-// and acc is off by at most  norm_i norm_j (error_i + error_j + error_i error_j + p.rounding):  what packing lost of the
-// two rows, relative to their norms, and what the sum of products lost.
+//     acc = x'_i . t'_j,   s_ij = acc / (m_i m_j),   gap' = acc - m_i tau'_j = m_i m_j (s_ij - tau_j),   tau'_j = tau_j
+//     m_j
+// and acc is off by at most  norm_i norm_j (error_i + error_j + error_i error_j + p.rounding):  what packing lost of
+// the two rows, relative to their norms, and what the sum of products lost.
 #pragma once
 
 #include <cstdint>
@@ -27,10 +28,10 @@ constexpr float kNever = 0x1p100f;
 
 // What is known of a row besides its packed values.
 struct RowFacts {
-    double root;    // s = dot / (root_i root_j), dot of the values that decide: the caller's, or the packed ones
+    double root;  // s = dot / (root_i root_j), dot of the values that decide: the caller's, or the packed ones
     float m, m_low;
-    float norm;     // |x'|, not below it; NaN: a bad row, which never counts; inf: pairs are decided one by one
-    float error;    // |x' - packed| / |x'|, not below it
+    float norm;   // |x'|, not below it; NaN: a bad row, which never counts; inf: pairs are decided one by one
+    float error;  // |x' - packed| / |x'|, not below it
 };
 
 struct ColumnFacts {
@@ -95,7 +96,6 @@ struct Problem {
     int64_t* wide;  // [block of the grid][kMostWarps][WideSum::kLimbs]: room for sums that float64 cannot round
 
     HNSCORE_BOTH bool filtered() const { return max_similarity || row_group || row_owner || kth_value; }
-
 };
 
 }  // namespace hnscore::gpu

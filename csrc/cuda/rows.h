@@ -17,7 +17,7 @@ struct Packing {
     Rows rows;
     int64_t first, count;  // these rows of the call
     bool cosine;
-    bool decided_by_values;  // pairs are decided by the caller's values, else by the packed ones
+    bool decided_by_values;    // pairs are decided by the caller's values, else by the packed ones
     Operand operand, rounded;  // stored as operand, after rounding to `rounded`
     void* packed;              // [row][pitch bytes]; null: the tiles read the caller's memory
     int64_t pitch;
@@ -158,7 +158,6 @@ struct ColumnRules {
     const RowFacts* rows;
     int64_t count, padded;
     const double* reference;  // tau_j = reference_j - margin; null: every pair counts
-    const double* max_similarity;
     double margin;
     const double* kth_value;
     bool keep_m;  // for a top recipe
@@ -177,7 +176,8 @@ HNSCORE_DEVICE ColumnFacts column_facts(const RowFacts& row, double tau, bool ke
     ColumnFacts f;
     const bool one_by_one = std::isinf(row.norm) || (std::fabs(scaled) >= 0x1p60 && !std::isinf(tau));
     f.tau = one_by_one ? NAN : static_cast<float>(std::fmin(std::fmax(scaled, -0x1p100), 0x1p100));
-    f.second = keep_m ? row.m : (std::isinf(tau) || one_by_one ? 0 : static_cast<float>(scaled - static_cast<double>(f.tau)));
+    f.second =
+        keep_m ? row.m : (std::isinf(tau) || one_by_one ? 0 : static_cast<float>(scaled - static_cast<double>(f.tau)));
     f.scale = 1 / row.m;
     f.norm = row.norm;
     return f;

@@ -12,7 +12,10 @@ struct Table {
     TensorMap rows, columns;
 
     Table(const Launch& l, const Problem& problem)
-        : launch_(l), p(problem), rows(map(p.row_values, p.n_rows, p.row_pitch)), columns(map(p.col_values, p.n_cols, p.col_pitch)) {}
+        : launch_(l),
+          p(problem),
+          rows(map(p.row_values, p.n_rows, p.row_pitch)),
+          columns(map(p.col_values, p.n_cols, p.col_pitch)) {}
     TensorMap map(const void* values, int64_t n, int64_t pitch) const {
         constexpr int kBoxRows = 128;  // all rows of a block, and half of the columns of a tile
         return tensor_map(values, n, pitch, p.depth, kBoxRows, DType::bf16);
