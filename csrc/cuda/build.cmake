@@ -78,9 +78,19 @@ function(hnscore_try_nvcc)
     endif()
   endforeach()
   set(folder ${CMAKE_BINARY_DIR}/nvcc)
-  file(WRITE ${folder}/probe.cu "#include <string>\n#include <vector>\n__global__ void kernel(float* x) { *x = 1; }\n"
-       "template <class T> requires true int size(std::vector<T> x) { return int(x.size()); }\n"
-       "int main() { kernel<<<1, 1>>>(nullptr); return size(std::vector<std::string>{}); }\n")
+  file(WRITE ${folder}/probe.cu [[
+#include <string>
+#include <vector>
+#if CUDART_VERSION < 12080
+#error CUDA 12.8 or later is needed
+#endif
+template <class T> requires true int size(std::vector<T> x) { return static_cast<int>(x.size()); }
+__global__ void kernel(float* x) { *x = 1; }
+int main() {
+    kernel<<<1, 1>>>(nullptr);
+    return size(std::vector<std::string>{});
+}
+]])
   message(CHECK_START "Trying ${nvcc} with ${host_compiler}")
   execute_process(
     COMMAND ${nvcc} -std=c++20 -ccbin ${host_compiler} ${codes} -o ${folder}/probe ${folder}/probe.cu
