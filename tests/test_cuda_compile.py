@@ -93,12 +93,37 @@ OTHER_REGISTERS = 128
 # Accumulators of a thread: what an epilogue's instructions are divided by.
 ACCUMULATORS = {"wgmma_kernel": 128, "mma_kernel": 128}
 
-# Instructions for a pair that no filter and no band hands on, beside its products. A threshold is one multiply-add, a
-# weight one to three, its addition one; the facts of a column are half a load and an address.
-BUDGETS: dict[str, float] = {}
+# Instructions for a pair that no filter and no band hands on, beside its products: a threshold is one multiply-add,
+# a weight one to three, its addition one, the facts of a column half a load and an address. Measured, and a tenth more.
+# Tensor cores leave a lane 32 a pair at depth 512 (csrc/cuda/epilogue.h); a Sum must stay well below half of that.
+BUDGETS = {
+    "Count": 6.1,  # a comparison, and an addition of 0 or 1
+    "Hinge": 7.8,
+    "Similarity": 7.8,
+    "SquaredHinge": 8.9,
+    "Exp": 11.1,  # a scaling, ex2, and what keeps it in range
+    "ExactCount": 11.3,  # two comparisons with the band, and the mask of what is handed on
+    "Screen": 7.9,  # one such comparison
+    "Top": 11.4,  # a comparison with the row's least key as well
+}
 
-# (kernel, reason): local memory that costs nothing that matters.
-LOCAL_MEMORY_ALLOWED: dict[str, str] = {}
+# What waits in local memory: most bytes a thread, most instructions of a tile. Nothing else may.
+SPILLS = {
+    # 128 accumulators and the facts of 4 rows, of 255 registers: what is needed once a chunk, and less than one
+    # instruction of thirty in an epilogue whose pairs are few.
+    ("mma_kernel", "Hinge"): (24, 0),
+    ("mma_kernel", "Similarity"): (24, 0),
+    ("mma_kernel", "SquaredHinge"): (24, 0),
+    ("mma_kernel", "ExactCount"): (24, 1),
+    ("mma_kernel", "Screen"): (64, 13),
+    ("mma_kernel", "Top"): (152, 34),
+    ("wgmma_kernel", "Top"): (40, 11),
+    # Three blocks a processor are worth more; none of it in the loop of a step.
+    ("simt_kernel",): (16, 0),
+    # Around calls of a division: once a row, and once a pair that is decided.
+    ("pack_kernel",): (40, 0),
+    ("pair_kernel",): (48, 0),
+}
 
 
 def uses_wgmma(k: Kernel) -> list[str]:
@@ -121,9 +146,11 @@ def uses_mma(k: Kernel) -> list[str]:
 
 
 def stays_in_registers(k: Kernel) -> list[str]:
-    if k.names[0] in LOCAL_MEMORY_ALLOWED or not (k.stack or k.local or k.count("LDL") or k.count("STL")):
+    stack, hot = next((most for names, most in SPILLS.items() if set(names) <= set(k.names)), (0, 0))
+    used = k.stack + k.local
+    if used <= stack and k.hot_local <= hot and (used or not (k.count("LDL") or k.count("STL"))):
         return []
-    return [f"{k.stack} bytes of stack, {k.local} local, {k.count('LDL')} loads and {k.count('STL')} stores of them"]
+    return [f"{used} bytes of local memory, {stack} allowed; {k.hot_local} instructions of a tile, {hot} allowed"]
 
 
 def has_few_registers(k: Kernel) -> list[str]:
@@ -149,7 +176,8 @@ Check = Callable[[Kernel], list[str]]
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_kernels(kernels: list[Kernel], check: Check) -> None:
-    assert not [f"{k}: {complaint}" for k in kernels for complaint in check(k)]
+    complaints = [f"{k}: {complaint}" for k in kernels for complaint in check(k)]
+    assert not complaints, "\n" + "\n".join(complaints)
 
 
 # ---- The checks can fail ---------------------------------------------------------------------------------------------
@@ -162,6 +190,7 @@ WGMMA = Kernel(
     stack=0,
     local=0,
     tile_path=600,
+    hot_local=0,
 )
 MMA = replace(
     WGMMA,
@@ -191,9 +220,12 @@ def with_(k: Kernel, opcode: str) -> Kernel:
         (uses_mma, without(MMA, "LDGSTS")),
         (uses_mma, without(MMA, "LDSM")),
         (stays_in_registers, with_(SIMT, "STL.64")),
-        (stays_in_registers, with_(MMA, "LDL")),
+        (stays_in_registers, with_(WGMMA, "LDL")),
+        (stays_in_registers, replace(MMA, names=("mma_kernel", "Half", "Screen"), stack=64, hot_local=14)),
         (stays_in_registers, replace(WGMMA, stack=8)),
-        (stays_in_registers, replace(SIMT, local=16)),
+        (stays_in_registers, replace(WGMMA, local=16)),
+        (stays_in_registers, replace(MMA, hot_local=1)),
+        (stays_in_registers, replace(SIMT, stack=24)),
         (has_few_registers, replace(WGMMA, registers=176)),
         (has_few_registers, replace(SIMT, registers=255)),
         (has_few_registers, replace(SIMT, names=("pack_rows",))),
@@ -202,8 +234,7 @@ def with_(k: Kernel, opcode: str) -> Kernel:
         (has_a_short_epilogue, replace(MMA, names=("mma_kernel", "Half", "New"))),
     ],
 )
-def test_checks_can_fail(check: Check, broken: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BUDGETS, "Count", 8.0)
+def test_checks_can_fail(check: Check, broken: Kernel) -> None:
     for good in (WGMMA, MMA, SIMT):
         assert not check(good)
     assert check(broken)
@@ -242,13 +273,14 @@ def test_listing_is_read() -> None:
     assert [x.opcode for x in code][:4] == ["HMMA.16816.F32", "BRA", "LDG.E.128.CONSTANT", "BSSY"]
     assert len(code) == 15
     # The BRA that leaves the loop of products, LDG, BSSY, FFMA, BRA, BRA, BSYNC, LDL, BRA.
-    assert sass.tile_path(code) == 9
+    path = sass.tile_path(code)
+    assert path == [1, 2, 3, 4, 5, 6, 10, 12, 13]
 
 
 def test_path_counts_what_no_tile_can_skip() -> None:
     longer = LISTING.replace("LDL R5, [R1+0x4]", "LDL R5 ;\n        /*00c8*/   FADD R5, R5, R6")
     ((_, code),) = sass.functions(longer)
-    assert sass.tile_path(code) == 10
+    assert len(sass.tile_path(code) or []) == 10
 
 
 def test_count_of_an_opcode() -> None:
@@ -262,6 +294,7 @@ def test_count_of_an_opcode() -> None:
     [
         "ptxas info    : (C7508) Potential Performance Loss: 'setmaxnreg' ignored to maintain minimum register need.",
         "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized due to x",
+        "ptxas info    : (C7514) Potential Performance Loss: wgmma.mma_async instructions are serialized due to y",
         "ptxas info    : (C7517) warpgroup.wait is injected in around line 44 by compiler",
     ],
 )

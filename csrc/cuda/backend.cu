@@ -254,6 +254,7 @@ void set_rows(Problem& p, const Input& input, const PackedRows& packed, int64_t 
     p.first_row = first;
     p.rows = by_values ? input.rows : Rows{packed_view(packed, count, input.rows.view.dim), nullptr, count};
     p.first_value_row = by_values ? first : 0;
+    p.exact = by_values;
 }
 
 void set_columns(Problem& p, const Input& input, const PackedRows& packed, int64_t first, int64_t count,

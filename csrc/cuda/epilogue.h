@@ -250,15 +250,16 @@ template <int RM, int NB>
 class Top {
   public:
     struct Scratch {
-        float least[16 * RM];  // what a key must reach, in row units: m_i times it, or a little less
+        double worst[16 * RM];  // of each row's list the entry that ranks last: its key
+        int slot[16 * RM];      // and place
+        float least[16 * RM];   // what a key must reach, in row units: m_i times the worst, or a little less
     };
 
     HNSCORE_DEVICE Top(const Problem& p, int64_t part, int64_t first_row, Scratch& scratch)
         : p_(p), part_(part), first_row_(first_row), own_(p, first_row), scratch_(scratch) {
         for (int i = 0; i < 16 * RM; ++i) {
-            const bool real = first_row + i < p.n_rows;
-            if (real) update_least(i, worst(i).entry.key);
-            if (!real && lane() == 0) scratch_.least[i] = HUGE_VALF;
+            if (first_row + i < p.n_rows) find_worst(i);
+            if (first_row + i >= p.n_rows && lane() == 0) scratch_.least[i] = HUGE_VALF;
         }
         sync_warp();
         seeded_ = p.filtered() || p.k > kSeeds;
@@ -303,40 +304,37 @@ class Top {
   private:
     static constexpr int kSeeds = 16;  // a lane's four quarters of the columns, in the four lanes that share a row
 
-    struct Place {
-        TopEntry entry;
-        int64_t slot;
-    };
-
     HNSCORE_DEVICE TopEntry* list(int row) const { return p_.top + (part_ * p_.n_rows + first_row_ + row) * p_.k; }
 
-    // The last entry of a row's list. All lanes get it.
-    HNSCORE_DEVICE Place worst(int row) const {
+    // All lanes of the warp call the following together.
+    HNSCORE_DEVICE void find_worst(int row) {
         const TopEntry* entries = list(row);
-        Place w{{HUGE_VAL, -1}, -1};
-        for (int64_t i = lane(); i < p_.k; i += 32)
-            if (w.slot < 0 || ranks_before(w.entry, entries[i])) w = {entries[i], i};
-        for (int mask = 1; mask < 32; mask *= 2) {
-            const Place o{{shfl_xor(w.entry.key, mask), shfl_xor(w.entry.column, mask)}, shfl_xor(w.slot, mask)};
-            const bool later = o.slot >= 0 && (w.slot < 0 || ranks_before(w.entry, o.entry) ||
-                                               (!ranks_before(o.entry, w.entry) && o.slot < w.slot));
-            if (later) w = o;
+        TopEntry worst{HUGE_VAL, -1};
+        int slot = 0;
+        const auto take_worse = [&](const TopEntry& entry, int at) {
+            // Of empty places the first: then lanes agree.
+            if (ranks_before(worst, entry) || (!ranks_before(entry, worst) && at < slot)) worst = entry, slot = at;
+        };
+        for (int i = lane(); i < p_.k; i += 32) take_worse(entries[i], i);
+        for (int mask = 1; mask < 32; mask *= 2)
+            take_worse({shfl_xor(worst.key, mask), shfl_xor(worst.column, mask)}, shfl_xor(slot, mask));
+        if (lane() == 0) {
+            const RowFacts f = p_.row_facts[first_row_ + row];
+            const double least = worst.key * (static_cast<double>(f.m) + static_cast<double>(f.m_low));
+            scratch_.worst[row] = worst.key;
+            scratch_.slot[row] = slot;
+            scratch_.least[row] = static_cast<float>(least - std::fabs(least) * 0x1p-20 - 0x1p-120);
         }
-        return w;
-    }
-    HNSCORE_DEVICE void update_least(int row, double key) {
-        if (lane() != 0) return;
-        const RowFacts f = p_.row_facts[first_row_ + row];
-        const double least = key * (static_cast<double>(f.m) + static_cast<double>(f.m_low));
-        scratch_.least[row] = static_cast<float>(least - std::fabs(least) * 0x1p-20 - 0x1p-120);
+        sync_warp();
     }
     HNSCORE_DEVICE void insert(int row, const TopEntry& entry) {
-        const Place last = worst(row);
-        if (!ranks_before(entry, last.entry)) return;
-        if (lane() == 0) list(row)[last.slot] = entry;
+        TopEntry& last = list(row)[scratch_.slot[row]];
+        const double worst = scratch_.worst[row];
+        if (!(entry.key >= worst) || (entry.key == worst && !ranks_before(entry, last))) return;
+        sync_warp();  // all have seen what is replaced now
+        if (lane() == 0) last = entry;
         sync_warp();
-        update_least(row, worst(row).entry.key);
-        sync_warp();
+        find_worst(row);
     }
 
     // A first bound from the tile itself: 16 disjoint parts of a row's pairs each hold one that surely counts and whose

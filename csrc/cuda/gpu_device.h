@@ -12,6 +12,8 @@
 #include <type_traits>
 
 #define HNSCORE_DEVICE __device__ __forceinline__
+// A function that is called: for rare and long ones, which would cost the loops around them registers.
+#define HNSCORE_DEVICE_CALL inline __device__ __noinline__
 #define HNSCORE_BOTH __host__ __device__ inline
 #define HNSCORE_KERNEL(threads) __global__ void __launch_bounds__(threads)
 // For kernels that need all registers they can get while a processor holds so many blocks: left to itself, ptxas may

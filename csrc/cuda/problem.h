@@ -65,6 +65,7 @@ struct Problem {
     int64_t first_value_row, first_value_col;
     int64_t first_row, first_col;
     bool cosine;
+    bool exact;  // those values are the caller's, and decide exactly; else they are the packed ones, in float64
 
     // Work items: row block b, columns of chunks [i * chunks_per_item, (i + 1) * chunks_per_item).
     int64_t row_blocks, chunks, chunks_per_item;

@@ -25,6 +25,7 @@
 #include "emulator/wgmma.h"
 
 #define HNSCORE_DEVICE inline
+#define HNSCORE_DEVICE_CALL inline
 #define HNSCORE_BOTH inline
 #define HNSCORE_KERNEL(threads) void
 #define HNSCORE_KERNEL_BLOCKS(threads, blocks) void
