@@ -117,7 +117,8 @@ def score(
     -------
     scores : array (n_img,)
         float32, the kind of array that img_emb is, on its device; int64 for ``weight="count"`` with
-        ``aggregate="sum"`` and no minibatch. A weight beyond the float32 range is +inf. Torch results carry no gradient.
+        ``aggregate="sum"`` and no minibatch. A weight beyond the float32 range is +inf. Torch results carry no
+        gradient.
 
     Raises
     ------
