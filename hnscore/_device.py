@@ -5,6 +5,7 @@ Torch tensors are read directly, the arrays of other libraries through DLPack. N
 
 from __future__ import annotations
 
+import importlib
 import math
 import sys
 from abc import ABC, abstractmethod
@@ -34,9 +35,7 @@ def backend() -> Any:
     """The extension for GPUs, imported on first use."""
     global _loaded
     if _loaded is None:
-        from . import _cuda
-
-        _loaded = _cuda
+        _loaded = importlib.import_module("hnscore._cuda")
     return _loaded
 
 
@@ -285,9 +284,9 @@ class TorchSpace(Space):
 
         try:
             return torch.empty(shape, dtype=getattr(torch, dtype), device=self.torch_device)
-        except torch.OutOfMemoryError as error:
+        except torch.cuda.OutOfMemoryError as error:
             n_bytes = _ITEM_BYTES[dtype] * math.prod(shape)
-            raise torch.OutOfMemoryError(
+            raise torch.cuda.OutOfMemoryError(
                 f"hnscore needs {n_bytes} bytes ({n_bytes / 2**20:.0f} MiB) more on {self.name}: {error}"
             ) from None
 

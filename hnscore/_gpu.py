@@ -32,7 +32,7 @@ from ._arrays import (
     values_or_rows,
 )
 from ._device import PRECISIONS, DeviceArray, Kept, Space, backend, location, space_of, space_on
-from ._gpu_stream import stream
+from ._gpu_stream import Lane, stream
 from ._progress import rows_bar
 from ._settings import Settings, pool_rules
 from ._texts import enough_pairs, judge_margin, samples
@@ -316,6 +316,9 @@ def _score(
     texts.reduce(space, images, scores.pointer, **texts.group_rules(ids), **rules)
 
 
+_STAYS = ("_columns", "_memory", "_kept", "lanes")
+
+
 class ScorerTexts(GpuTexts):
     """The texts of a Scorer: in memory of their own, packed once, read on any stream of their device."""
 
@@ -335,6 +338,7 @@ class ScorerTexts(GpuTexts):
 
     def _pack(self, space: Space) -> None:
         self.columns(space)
+        self.lanes: list[Lane] = []  # for images of the host, between calls
         labels = None if self.groups is None else self.groups.array
         arrays = (self.txt, self.reference, self.limits, labels, self.chosen)
         self._kept = Kept(space, self._memory + [array.owner for array in arrays if array is not None])
@@ -371,9 +375,9 @@ class ScorerTexts(GpuTexts):
         return space.give(scores), judged
 
     def __getstate__(self) -> dict[str, Any]:
-        # Arrays travel through the host, which waits for them, and are packed again on arrival.
+        # Arrays travel through the host, which waits for them, and the texts are packed again on arrival.
         space = space_on(backend(), self.device, tensors=self.tensors)
-        state = {name: value for name, value in self.__dict__.items() if name not in ("_columns", "_memory", "_kept")}
+        state = {name: value for name, value in self.__dict__.items() if name not in _STAYS}
         with self._kept.read_on(space):
             for name in ("txt", "reference", "limits", "chosen"):
                 array = state[name]

@@ -91,6 +91,8 @@ def reference_similarity(
     -----
     Memory beyond inputs and outputs: 16 MiB of packed images and at most 64 MiB of running best images; with
     ``"minibatch"`` all packed images, about ``4 * n_img * dim`` bytes, and the ranks that count of one text per thread.
+
+    On a GPU nothing waits, as in `score`, unless `owner` is there: its values are looked at.
     """
     choice("kind", kind, ("positive", "hardest", "topk", "minibatch"))
     choice("similarity", similarity, ("cosine", "dot"))
