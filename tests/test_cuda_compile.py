@@ -39,6 +39,11 @@ def kernels(module: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Kern
 # ---- The module ------------------------------------------------------------------------------------------------------
 
 
+def test_core_says_what_was_built() -> None:
+    assert CONFIG["cuda"] == bool(CONFIG["cuda_archs"]) == bool(importlib.util.find_spec("hnscore._cuda"))
+    assert CONFIG["cuda_reason"]
+
+
 def missing(kernels: Iterable[Kernel], ptx: Iterable[str], archs: Iterable[str]) -> list[str]:
     """What should be there for these architectures and is not."""
     there = {(k.arch, k.names[0]) for k in kernels} | {(arch, "PTX") for arch in ptx}

@@ -104,7 +104,8 @@ int main() {
   if(NOT line)
     set(line "${result}")
   endif()
-  string(REGEX REPLACE "[^A-Za-z0-9_.,:=/()+ -]+" " " line "${line}")  # it becomes a string of C++
+  string(REGEX REPLACE "[^A-Za-z0-9_.,:=/()+-]+" " " line "${line}")  # it becomes a string of C++
+  string(REGEX REPLACE "^.*: error: *" "" line "${line}")
   set(reason "nvcc could not compile a test program: ${line}" PARENT_SCOPE)
 endfunction()
 
