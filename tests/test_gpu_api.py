@@ -345,15 +345,16 @@ def test_a_library_without_a_namespace_gets_dlpack(fake: Gpu) -> None:
     check(fake.get(OnGpu.from_dlpack(scores)), IMG, TXT, 0.4, reference=R)
 
 
-def test_a_scorer_on_several_streams(fake: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("first", [0, 9])
+def test_a_scorer_on_several_streams(fake: Gpu, first: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Packed on one stream, read on another, which the first then waits for before the memory goes."""
+    img = OnStream(fake, IMG, 5)
     scorer = hnscore.Scorer(fake.put(TXT), 0.4, reference=R)
     init = _device.Space.__init__
     monkeypatch.setattr(_device.Space, "__init__", lambda self, gpu, device, stream: init(self, gpu, device, 9))
-    img = OnStream(fake, IMG, 5)
     scores = scorer.score(img)
     del scorer, img
-    fake.backend.synchronize(0, 9)
+    fake.backend.synchronize(0, first)
     check(fake.get(scores), IMG, TXT, 0.4, reference=R)
 
 
