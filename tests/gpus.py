@@ -60,11 +60,10 @@ class Gpu:
         self.backend = backend
 
     def put(self, x: Any, device: int = 0) -> Any:
-        x = np.asarray(x)
-        memory = self.backend.Memory(device, 0, x.nbytes)  # which goes back in the order of the stream
-        array = at(memory.pointer, x.shape, x.dtype, owner=memory)
-        array[...] = x
-        return OnGpu(array, device)
+        x = np.array(x, order="C")
+        memory = self.backend.Memory(device, 0, x.nbytes)
+        self.backend.copy_to_device(device, 0, memory.pointer, x.ctypes.data, x.nbytes)
+        return OnGpu(at(memory.pointer, x.shape, x.dtype, owner=memory), device)
 
     def get(self, x: Any) -> NDArray[Any]:
         """The values, once they are there."""

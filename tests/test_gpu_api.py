@@ -301,6 +301,7 @@ class OnStream(OnGpu):
         made = fake.put(np.full_like(x, np.nan))
         super().__init__(made.array, owner=made)
         self.fake, self.stream = fake, stream
+        fake.backend.streams[0].order(0, stream)
         fake.backend.streams[0].queue(stream, lambda: np.copyto(made.array, x))
 
     def __dlpack__(self, *, stream: int | None = None) -> object:
@@ -344,15 +345,16 @@ def test_a_library_without_a_namespace_gets_dlpack(fake: Gpu) -> None:
     check(fake.get(OnGpu.from_dlpack(scores)), IMG, TXT, 0.4, reference=R)
 
 
-def test_a_scorer_on_several_streams(fake: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("first", [0, 9])
+def test_a_scorer_on_several_streams(fake: Gpu, first: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Packed on one stream, read on another, which the first then waits for before the memory goes."""
+    img = OnStream(fake, IMG, 5)
     scorer = hnscore.Scorer(fake.put(TXT), 0.4, reference=R)
     init = _device.Space.__init__
     monkeypatch.setattr(_device.Space, "__init__", lambda self, gpu, device, stream: init(self, gpu, device, 9))
-    img = fake.put(IMG)
-    fake.backend.streams[0].order(0, 9)
     scores = scorer.score(img)
     del scorer, img
+    fake.backend.synchronize(0, first)
     check(fake.get(scores), IMG, TXT, 0.4, reference=R)
 
 
@@ -476,6 +478,15 @@ def test_densities(gpu: Gpu, rules: dict[str, Any], exclude_self: bool, against:
     # A kernel: 4 * 2^-24 / temperature and 2^-18 of itself; its share below e^-87 is left out.
     rtol = 4 * 2.0**-24 / rules.get("temperature", 1) + 2.0**-18
     np.testing.assert_allclose(got, want, rtol=rtol, atol=2.0**-126 if rules.get("kind") == "kernel" else 2.0**-22)
+
+
+def test_numbers_in_a_ball_are_exact_at_its_edge(gpu: Gpu) -> None:
+    points = np.array([[1, 0], [3, 1], [3, -4], [2, 5]], np.int8)
+    for least in (2.0, 3.0, 5.0, 11.0):
+        rules: dict[str, Any] = {"kind": "ball", "min_similarity": least, "similarity": "dot"}
+        np.testing.assert_array_equal(
+            gpu.get(hnscore.density(gpu.put(points), **rules)), hnscore.density(points, **rules)
+        )
 
 
 def test_neighbours(gpu: Gpu) -> None:
