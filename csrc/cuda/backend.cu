@@ -199,9 +199,10 @@ struct Packer {
 
 // What is lost by the sum of `depth` products, relative to the norms, and by the threshold's own roundings.
 // Tensor cores align the addends of a step of 16 to the largest and cut them off below 24 bits: at most 17 units of
-// 2^-23 of a value that Cauchy-Schwarz bounds, a step; twice that is claimed. float32 chains: core/problem.h.
+// 2^-23 of a value that Cauchy-Schwarz bounds, a step; twice that is claimed. float32: chunks of 8, four of them
+// together, twice as much where a sum grows by more than it was, and what the last sum left: 15 units of 2^-24.
 float rounding_of_sums(Operand operand, int64_t depth) {
-    const double units = operand == Operand::single ? 2.0 * 32 + 16 : 4.0 * static_cast<double>(depth) + 32;
+    const double units = operand == Operand::single ? 2.0 * 15 + 16 : 4.0 * static_cast<double>(depth) + 32;
     return static_cast<float>(units * kUnit);
 }
 

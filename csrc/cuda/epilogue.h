@@ -121,7 +121,8 @@ class Sum {
         for (int r = 0; r < RM; ++r)
             for (int h = 0; h < 2; ++h) {
                 total_[r][h] = 0;
-                factor_[r][h] = 1 / (own_.m[r][h] * static_cast<float>(p.temperature));
+                const double m = static_cast<double>(own_.m[r][h]) + static_cast<double>(own_.m_low[r][h]);
+                factor_[r][h] = static_cast<float>(1 / (m * p.temperature));
             }
         if (kBand) decided_.clear();
     }
@@ -140,7 +141,7 @@ class Sum {
                     const ColumnFacts& c = columns.c[e % 2];
                     const float a = acc[r][n][e], m = own_.m[r][e / 2];
                     float gap = std::fma(-m, c.tau, a);
-                    if (kTwoParts) gap = std::fma(-own_.m_low[r][e / 2], c.tau, std::fma(-m, c.second, gap));
+                    if (kTwoParts) gap -= std::fma(m, c.second, own_.m_low[r][e / 2] * c.tau);
                     bool inside = gap > 0;
                     if (kBand) {
                         const float band = own_.band[r][e / 2];

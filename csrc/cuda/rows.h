@@ -178,7 +178,7 @@ HNSCORE_DEVICE ColumnFacts column_facts(const RowFacts& row, double tau, bool ke
     f.tau = one_by_one ? NAN : static_cast<float>(std::fmin(std::fmax(scaled, -0x1p100), 0x1p100));
     f.second =
         keep_m ? row.m : (std::isinf(tau) || one_by_one ? 0 : static_cast<float>(scaled - static_cast<double>(f.tau)));
-    f.scale = 1 / row.m;
+    f.scale = static_cast<float>(1 / m);
     f.norm = row.norm;
     return f;
 }
