@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "cuda/epilogue.h"
 #include "cuda/rows.h"
+#include "cuda/work.h"
 #include "properties.h"
 #include "stages/pair.h"
 
@@ -77,6 +79,10 @@ struct MadeUp {
     Fenced<double> tau, most, kth_value;
     Fenced<int64_t> kth_row;
     std::vector<int64_t> wide;
+    const int64_t padded;
+    Fenced<ColumnFacts> col_facts;
+    Fenced<float> col_limit;
+    float col_error = 0;
     Problem p{};
 
     // Integers make ties, other numbers make sums that float64 rounds.
@@ -92,7 +98,10 @@ struct MadeUp {
           most(std::max(n_rows + rows.first, n_cols + cols.first), false),
           kth_value(n_cols + cols.first, false),
           kth_row(n_cols + cols.first, false),
-          wide(kMostWarps * WideSum::kLimbs) {
+          wide(kMostWarps * WideSum::kLimbs),
+          padded((n_cols + 255) / 256 * 256),
+          col_facts(padded, true, {kNever, 0, 0, 0}),
+          col_limit(padded, true, kNever) {
         p.rows = {rows.table.view, rows.pick.data(), n_rows + rows.first_value};
         p.cols = {cols.table.view, cols.pick.data(), n_cols + cols.first_value};
         p.n_rows = n_rows;
@@ -144,6 +153,36 @@ struct MadeUp {
         p.kth_value = kth_value.data(), p.kth_row = kth_row.data();
     }
 
+    // Float32 has no scale for these: every pair is decided. Only where the similarity is a dot product.
+    static void decide_all_of(RowFacts& f) {
+        f.norm = HUGE_VALF;
+        f.m = f.m_low = NAN;
+    }
+    // What the tiles are told of the columns, once the rules are drawn.
+    void make_columns(bool keep_m) {
+        for (int64_t j = 0; j < p.n_cols; ++j) {
+            col_facts[j] = column_facts(cols.facts[j], least(j), keep_m);
+            const double high = p.max_similarity && !p.max_similarity_of_rows ? most[cols.first + j] : HUGE_VAL;
+            col_limit[j] = high < HUGE_VAL ? static_cast<float>(high) * cols.facts[j].m : kNever;
+            col_error = std::max(col_error, cols.facts[j].error);
+        }
+        p.col_facts = col_facts.data();
+        p.col_limit = col_limit.data();
+        p.col_error = &col_error;
+    }
+    // What a pair of a column must exceed, or reach.
+    double least(int64_t column) const {
+        const double own = p.tau ? p.tau[column] : -HUGE_VAL;
+        return p.kth_value ? std::max(own, kth_value[cols.first + column]) : own;
+    }
+    // How far acc may be from m_i m_j s_ij.
+    double band(int64_t row, int64_t column) const {
+        const RowFacts &x = rows.facts[row], &t = cols.facts[column];
+        const double a = static_cast<double>(x.error), b = static_cast<double>(col_error);
+        return static_cast<double>(x.norm) * static_cast<double>(t.norm) *
+               (a + b + a * b + static_cast<double>(p.rounding));
+    }
+
     bool excluded(int64_t row, int64_t column) const {
         const int64_t i = rows.first + row, j = cols.first + column;
         if (p.row_owner && rows.owner[i] == cols.owner[j]) return true;
@@ -163,5 +202,38 @@ struct MadeUp {
         return s > least || (s == least && rows.first + row <= kth_row[cols.first + column]);
     }
 };
+
+// The products of a launch, as a tile loop would hand them to an epilogue. What lies beyond the last row or column may
+// be anything.
+struct Products {
+    int64_t pitch;
+    std::vector<float> acc;
+
+    Products(Random& random, const MadeUp& made) : pitch(made.padded) {
+        for (int64_t i = (made.p.n_rows + 63) / 32 * 32 * pitch; i > 0; --i)
+            acc.push_back(static_cast<float>(random.uniform(-0x1p22, 0x1p22)));
+    }
+    float& at(int64_t row, int64_t column) { return acc[static_cast<size_t>(row * pitch + column)]; }
+};
+
+// One item of all columns through an epilogue, a warp for each 16 RM rows.
+template <class Epilogue, int RM, int NB>
+void run_epilogue(const Problem& p, int64_t part, Products& products, int chunk_columns) {
+    using Scratch = typename Epilogue::Scratch;
+    const int warps = static_cast<int>((p.n_rows + 16 * RM - 1) / (16 * RM));
+    on_warps(warps, warps * static_cast<int>(sizeof(Scratch)), [&] {
+        const int warp = thread() / 32, first_row = 16 * RM * warp, n_cols = static_cast<int>(p.n_cols);
+        Epilogue epilogue(p, part, first_row, reinterpret_cast<Scratch*>(shared())[warp]);
+        for (int col = 0; col < n_cols; col += 8 * NB) {
+            float acc[RM][NB][4];
+            for (int r = 0; r < RM; ++r)
+                for (int n = 0; n < NB; ++n)
+                    for (int e = 0; e < 4; ++e)
+                        acc[r][n][e] = products.at(first_row + own_row(r, e), col + own_column(n, e));
+            epilogue.tile(acc, col);
+            if (ends_chunk({0, 0, 0, n_cols}, col + 8 * NB, chunk_columns)) epilogue.flush(col / chunk_columns);
+        }
+    });
+}
 
 }  // namespace properties
