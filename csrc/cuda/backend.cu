@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <limits>
 #include <mutex>
 #include <sstream>
 
@@ -18,7 +17,7 @@ namespace {
 // Rows are packed, and their sums kept, for so much memory at a time.
 constexpr int64_t kSlabBytes = int64_t{64} << 20;
 constexpr int64_t kPaddedColumns = 256;
-constexpr int64_t kMostRows = std::numeric_limits<int32_t>::max() - 1024;  // coordinates of the copy engine
+constexpr int64_t kMostRows = int64_t{1} << 30;  // work.h counts in 32 bits
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }

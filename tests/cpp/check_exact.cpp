@@ -284,6 +284,7 @@ void check_places() {
 }  // namespace
 
 int main() {
+    catch_fences();
     check_wide_sum();
     check_rounds_surely();
     check_dots();

@@ -323,6 +323,7 @@ void check_pairs() {
 }  // namespace
 
 int main() {
+    catch_fences();
     check_pack();
     check_columns();
     check_pairs();

@@ -135,6 +135,7 @@ void check_sample() {
 }  // namespace
 
 int main() {
+    catch_fences();
     check_items();
     check_chosen();
     check_sample();

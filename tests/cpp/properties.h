@@ -2,6 +2,7 @@
 // rows of any type. Each check is a property of many random cases; the seed of a case is its number.
 #pragma once
 
+#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -72,6 +73,23 @@ void for_cases(const char* name, int cases, Body body) {
             expect(false, error.what());
         }
     }
+}
+
+// Says in which case somebody went beyond a fence (Fenced), rather than nothing at all.
+inline void on_fence(int) {
+    expect(false, "read or wrote memory that is none of its business");
+    std::fflush(stdout);
+    _exit(1);
+}
+inline void catch_fences() {
+    static char stack[1 << 16];  // a fiber's own is small
+    const stack_t other{stack, 0, sizeof stack};
+    sigaltstack(&other, nullptr);
+    struct sigaction action{};
+    action.sa_handler = on_fence;
+    action.sa_flags = SA_ONSTACK;
+    sigaction(SIGSEGV, &action, nullptr);
+    sigaction(SIGBUS, &action, nullptr);
 }
 
 inline int report() {
