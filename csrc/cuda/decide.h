@@ -68,15 +68,10 @@ HNSCORE_DEVICE_CALL Decision decide(const Problem& p, int64_t row, int64_t colum
         error = error * (static_cast<double>(x.norm) / static_cast<double>(x.m)) *
                     (static_cast<double>(t.norm) / static_cast<double>(t.m)) +
                 static_cast<double>(p.rows.view.dim) * 0x1p-1074;
-<<<<<<< HEAD
-    const bool sure = std::fabs(s - tau) > error && filters(p, row, column, s, error) != Verdict::open;
-    const bool open = p.exact && wanted && (is_key || !sure);
-    if (ballot(open) != 0) {
-=======
     // A group without a pair brings columns that do not exist: it must not look at their rules.
     const bool sure = !wanted || (std::fabs(s - tau) > error && filters(p, row, column, s, error) != Verdict::open);
-    if (ballot(wanted && (exact || !sure)) != 0) {
->>>>>>> h-prop
+    const bool open = p.exact && wanted && (is_key || !sure);
+    if (ballot(open) != 0) {
         int64_t* wide = p.wide + (static_cast<int64_t>(block()) * kMostWarps + thread() / 32) * WideSum::kLimbs;
         const double dot = exact_dot(p.rows.view, values, p.cols.view, others, wanted, wide);
         if (open) s = dot / roots;
