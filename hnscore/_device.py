@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import math
 import sys
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ _ITEM_BYTES = {name: 2 if name == "bfloat16" else np.dtype(name).itemsize for na
 PRECISIONS = (*_core.PRECISIONS, "fp16")
 _loaded: Any = None
 used: set[int] = set()  # devices
+_held: list[tuple[Any, list[DeviceArray]]] = []  # a stream that ends when the arrays have been read
+_lock = threading.Lock()
 
 
 def backend() -> Any:
@@ -132,6 +135,10 @@ class Space(ABC):
     def zeros(self, n: int) -> DeviceArray:
         """So many zero bytes."""
         return self.upload("method", np.zeros(n, np.int8))
+
+    @abstractmethod
+    def end(self) -> None:
+        """What the end of a call asks for."""
 
     def arange(self, n: int) -> DeviceArray:
         return self.upload("rows", np.arange(n))
@@ -271,7 +278,9 @@ class TorchSpace(Space):
         if not is_tensor(x):  # beside tensors: an array of another library
             return _from_dlpack(self, x)
         dense(name, x)
-        tensor = x.detach().resolve_neg() if not x.is_complex() else x.detach()
+        tensor = x.detach()
+        if tensor.is_neg():  # a view whose memory has the other sign
+            tensor = tensor.resolve_neg()
         item = tensor.element_size()
         strides = tuple(item * stride for stride in tensor.stride())
         code = _core.DTYPES.get(str(tensor.dtype).removeprefix("torch."))
@@ -304,8 +313,9 @@ class TorchSpace(Space):
     def copied(self, array: NDArray[Any]) -> tuple[int, object]:
         import torch
 
-        tensor = torch.from_numpy(array.reshape(-1).view(np.uint8)).pin_memory()
-        tensor = tensor.to(self.torch_device, non_blocking=True)
+        pinned = torch.empty(array.nbytes, dtype=torch.uint8, pin_memory=True)
+        pinned.numpy()[:] = array.reshape(-1).view(np.uint8)
+        tensor = pinned.to(self.torch_device, non_blocking=True)
         return tensor.data_ptr(), tensor
 
     def zeros(self, n: int) -> DeviceArray:
@@ -344,6 +354,9 @@ class TorchSpace(Space):
     def leave(self, mark: Any) -> None:
         pass
 
+    def end(self) -> None:
+        pass  # tensors are the caller's stream's own
+
 
 class DlpackSpace(Space):
     """The arrays of any library that speaks DLPack; CuPy's current stream, the default stream for the others."""
@@ -357,9 +370,20 @@ class DlpackSpace(Space):
             with library.cuda.Device(device):  # type: ignore[union-attr]
                 stream = int(library.cuda.get_current_stream().ptr)  # type: ignore[union-attr]
         super().__init__(gpu, device, stream)
+        self._read: list[DeviceArray] = []
 
     def read(self, name: str, x: Any) -> DeviceArray:
-        return _from_dlpack(self, x)
+        self._read.append(_from_dlpack(self, x))
+        return self._read[-1]
+
+    def end(self) -> None:
+        # Who owns an array may use its memory anew once nobody holds it: hold it until the device has read it.
+        if self.capturing:
+            return
+        reader = self.gpu.CopyStream(self.device)
+        reader.wait_for(self.stream)
+        release((reader, self._read))
+        self._read = []
 
     def allocate(self, n_bytes: int) -> tuple[int, object]:
         memory = self.gpu.Memory(self.device, self.stream, n_bytes)
@@ -410,6 +434,12 @@ class Exported:
         if stream != -1:
             in_order(space, _LEGACY_STREAM if stream is None else stream)
         return space.gpu.to_dlpack(self._array.owner, self._array.shape, self._array.code)
+
+
+def release(*more: tuple[Any, list[DeviceArray]]) -> None:
+    """Lets go of arrays that the devices have read; holds some more until they have."""
+    with _lock:
+        _held[:] = [held for held in (*_held, *more) if not held[0].done()]
 
 
 def in_order(space: Space, stream: int) -> None:

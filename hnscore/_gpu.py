@@ -95,8 +95,8 @@ class GpuTexts(Settings):
     def _values(self, space: Space, name: str, x: Any, side: int) -> DeviceArray | None:
         """A float64 value for each text in use; None for limits that limit nothing."""
         limits = side == _reports.LIMITS
-        if location(x) is not None:
-            array = space.array(name, x)
+        if isinstance(x, DeviceArray) or location(x) is not None:
+            array = x if isinstance(x, DeviceArray) else space.array(name, x)
             one_value_per_text(name, array, array.code, self.n_txt, limits)
             if not array.shape:
                 array = replace(array, shape=(self.n_txt,), strides=(0,))
@@ -121,7 +121,7 @@ class GpuTexts(Settings):
         own = space.array("reference", x)
         values_or_rows(own, own.code, self.n_txt, dim)
         if len(own.shape) == 1:
-            self.reference = self._values(space, "reference", x, _reports.REFERENCE_VALUES)
+            self.reference = self._values(space, "reference", own, _reports.REFERENCE_VALUES)
         else:
             self.reference = self.paired(space, own, _reports.REFERENCE_ROWS, self.pick)
 

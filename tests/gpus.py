@@ -187,6 +187,7 @@ def a_gpu(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
         gpu = Library(real_backend(), library)
     monkeypatch.setattr(_device, "_loaded", gpu.backend)
     monkeypatch.setattr(_device, "used", set())
+    monkeypatch.setattr(_device, "_held", [])
     yield gpu
     for device in range(gpu.backend.device_count()):
         gpu.backend.synchronize_device(device)
