@@ -99,6 +99,7 @@ class Space(ABC):
 
     def __init__(self, gpu: Any, device: int, stream: int) -> None:
         self.gpu, self.device, self.stream = gpu, device, stream
+        self._read: list[DeviceArray] = []  # of libraries beside torch
 
     @abstractmethod
     def read(self, name: str, x: Any) -> DeviceArray:
@@ -136,9 +137,15 @@ class Space(ABC):
         """So many zero bytes."""
         return self.upload("method", np.zeros(n, np.int8))
 
-    @abstractmethod
     def end(self) -> None:
-        """What the end of a call asks for."""
+        """The end of a call. Who owns an array may use its memory anew once nobody holds it, which torch alone does in
+        the order of the stream: hold those of other libraries until the device has read them."""
+        if not self._read or self.capturing:
+            return
+        reader = self.gpu.CopyStream(self.device)
+        reader.wait_for(self.stream)
+        release((reader, self._read))
+        self._read = []
 
     def arange(self, n: int) -> DeviceArray:
         return self.upload("rows", np.arange(n))
@@ -163,6 +170,15 @@ class Space(ABC):
                 "move it there"
             )
         return self.read(name, x)
+
+    def from_dlpack(self, x: Any) -> DeviceArray:
+        external = self.gpu.External(x.__dlpack__(stream=self.stream or _LEGACY_STREAM))
+        code = external.dtype if external.dtype >= 0 else None
+        dtype = getattr(x, "dtype", None) if code is None else _NAMES[code]
+        self._read.append(
+            DeviceArray(external.pointer, external.shape, external.strides, code, dtype, self.device, external)
+        )
+        return self._read[-1]
 
     def embeddings(self, name: str, x: Any) -> DeviceArray:
         array = self.array(name, x)
@@ -276,7 +292,7 @@ class TorchSpace(Space):
 
     def read(self, name: str, x: Any) -> DeviceArray:
         if not is_tensor(x):  # beside tensors: an array of another library
-            return _from_dlpack(self, x)
+            return self.from_dlpack(x)
         dense(name, x)
         tensor = x.detach()
         if tensor.is_neg():  # a view whose memory has the other sign
@@ -354,9 +370,6 @@ class TorchSpace(Space):
     def leave(self, mark: Any) -> None:
         pass
 
-    def end(self) -> None:
-        pass  # tensors are the caller's stream's own
-
 
 class DlpackSpace(Space):
     """The arrays of any library that speaks DLPack; CuPy's current stream, the default stream for the others."""
@@ -370,20 +383,9 @@ class DlpackSpace(Space):
             with library.cuda.Device(device):  # type: ignore[union-attr]
                 stream = int(library.cuda.get_current_stream().ptr)  # type: ignore[union-attr]
         super().__init__(gpu, device, stream)
-        self._read: list[DeviceArray] = []
 
     def read(self, name: str, x: Any) -> DeviceArray:
-        self._read.append(_from_dlpack(self, x))
-        return self._read[-1]
-
-    def end(self) -> None:
-        # Who owns an array may use its memory anew once nobody holds it: hold it until the device has read it.
-        if self.capturing:
-            return
-        reader = self.gpu.CopyStream(self.device)
-        reader.wait_for(self.stream)
-        release((reader, self._read))
-        self._read = []
+        return self.from_dlpack(x)
 
     def allocate(self, n_bytes: int) -> tuple[int, object]:
         memory = self.gpu.Memory(self.device, self.stream, n_bytes)
@@ -410,13 +412,6 @@ class DlpackSpace(Space):
 
     def leave(self, mark: Any) -> None:
         in_order(self, mark.stream)  # where the memory goes back
-
-
-def _from_dlpack(space: Space, x: Any) -> DeviceArray:
-    external = space.gpu.External(x.__dlpack__(stream=space.stream or _LEGACY_STREAM))
-    code = external.dtype if external.dtype >= 0 else None
-    dtype = getattr(x, "dtype", None) if code is None else _NAMES[code]
-    return DeviceArray(external.pointer, external.shape, external.strides, code, dtype, space.device, external)
 
 
 class Exported:

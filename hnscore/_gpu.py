@@ -360,7 +360,7 @@ class ScorerTexts(GpuTexts):
             same_dim(img, self.txt, "img_chunk")
         both_groups(img_groups, self.groups)
         ids = self.image_groups(space, img_groups, n_img)
-        judge = (verbose or _reports.blocking()) and not judged and not of_host and not space.capturing
+        judge = (verbose or _reports.blocking()) and not judged and not space.capturing
         with self._kept.read_on(space):
             if of_host:
                 bar = rows_bar(show_bar, "score", n_img)
@@ -368,9 +368,9 @@ class ScorerTexts(GpuTexts):
             scores = space.empty((n_img,), self.dtype.__name__)
             if n_img:
                 self.reduce(space, img.rows(gpu, _reports.CHUNK), scores.pointer, **self.group_rules(ids))
-                if judge:
-                    judged = self.warn_if_wide(space, img, stacklevel=4)
+                if not judged:
                     self.log(space, n_img, verbose)
+                judged = self.warn_if_wide(space, img, stacklevel=4) if judge else True
             _reports.finish(space)
         return space.give(scores), judged
 

@@ -5,7 +5,7 @@ What only a real one can show stands at the end: streams of torch, graphs, no wa
 
 from collections.abc import Iterator
 from functools import cache
-from itertools import product
+from itertools import islice, product
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -84,8 +84,9 @@ def scores_of(gpu: Gpu, p: Problem, margin: float, **rules: Any) -> NDArray[Any]
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64", "int8"])
 def test_every_recipe(gpu: Gpu, dtype: str, similarity: str) -> None:
-    p = problem(37, 150, 72, dtype, similarity)
-    for rules in recipes(p.scale):
+    p = problem(37, 90, 72, dtype, similarity)
+    # All of them for one dtype, each weight for the others.
+    for rules in islice(recipes(p.scale), None, None, 1 if (dtype, similarity) == ("float32", "cosine") else 3):
         margin = 0.05 * p.scale
         scores = scores_of(gpu, p, margin, reference=p.r, similarity=similarity, **rules)
         assert_score(scores, p.s, p.norms, margin, label=rules, reference=p.r, **rules)
@@ -125,7 +126,7 @@ def test_every_filter(gpu: Gpu, filters: dict[str, Any], weight: str) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 def test_approximate_precisions(gpu: Gpu, precision: str, similarity: str) -> None:
-    p = problem(37, 150, 72, "float32", similarity)
+    p = problem(37, 90, 72, "float32", similarity)
     d = gpu_similarity_error(precision, 72) * p.norms
     for weight, aggregate in product(("count", "hinge", "squared_hinge", "exp"), AGGREGATES):
         rules: dict[str, Any] = {"weight": weight, **aggregate}
@@ -139,19 +140,19 @@ def test_approximate_precisions(gpu: Gpu, precision: str, similarity: str) -> No
 
 @pytest.mark.parametrize("rules", [{}, {"weight": "count"}, {"aggregate": "topk", "k": 3}, {"precision": "bf16"}])
 def test_the_same_bits_twice_and_in_chunks(gpu: Gpu, rules: dict[str, Any]) -> None:
-    p = problem(150, 300, 40, "float32", "cosine")
+    p = problem(140, 130, 40, "float32", "cosine")
     whole = scores_of(gpu, p, 0.1, reference=p.r, method="dense", **rules)
     np.testing.assert_array_equal(scores_of(gpu, p, 0.1, reference=p.r, method="dense", **rules), whole)
     scorer = hnscore.Scorer(gpu.put(p.t), 0.1, reference=gpu.put(p.r), method="dense", **rules)
-    for size in (1, 64, 149):
-        chunks = [gpu.get(scorer.score(gpu.put(p.x[i : i + size]))) for i in range(0, 3 * size, size) if i < 150]
-        np.testing.assert_array_equal(np.concatenate(chunks), whole[: 3 * size][: sum(map(len, chunks))])
+    for first, last in ((0, 1), (1, 65), (65, 140)):
+        chunk = gpu.get(scorer.score(gpu.put(p.x[first:last])))
+        np.testing.assert_array_equal(chunk, whole[first:last])
     np.testing.assert_array_equal(scorer.score(p.x), whole)
 
 
-@pytest.mark.parametrize("k", [1, 2, 7, 40])
+@pytest.mark.parametrize("k", [1, 7, 20])
 def test_neighbours(gpu: Gpu, k: int) -> None:
-    p = problem(90, 70, 33, "float32", "cosine")
+    p = problem(70, 50, 33, "float32", "cosine")
     for against in (None, p.t):
         similarities, indices = hnscore.knn_graph(
             gpu.put(p.x), k, against=None if against is None else gpu.put(against)
@@ -163,8 +164,8 @@ def test_neighbours(gpu: Gpu, k: int) -> None:
 
 def test_pools_of_equal_rows(gpu: Gpu) -> None:
     """Ties everywhere: to the lowest row."""
-    x = np.repeat(np.eye(4, 24, dtype=np.float32), 30, axis=0)
-    for k in (1, 29, 30, 45):
+    x = np.repeat(np.eye(3, 8, dtype=np.float32), 23, axis=0)
+    for k in (1, 22, 30):
         _, indices = hnscore.knn_graph(gpu.put(x), k)
         np.testing.assert_array_equal(gpu.get(indices), hnscore.knn_graph(x, k)[1])
         counts = hnscore.score(gpu.put(x), gpu.put(x[::7]), 0.5, weight="count", top_k_images=k)
