@@ -204,10 +204,7 @@ def test_chunks_get_the_bits_of_one_call(gpu: Gpu, rules: dict[str, Any]) -> Non
     whole = gpu.get(hnscore.score(gpu.put(IMG), gpu.put(TXT), 0.4, **rules))
     scorer = a_scorer(gpu, rules)
     assert "17 texts" in repr(scorer) or "minibatch" in rules
-    copies = [scorer] if isinstance(gpu.put(R), OnGpu) or gpu.tensors else []
-    if gpu.tensors or isinstance(gpu.put(R), OnGpu):
-        copies.append(pickle.loads(pickle.dumps(scorer)))
-    for one in copies:
+    for one in (scorer, pickle.loads(pickle.dumps(scorer))):
         for size in (7, 40):
             parts = [slice(start, start + size) for start in range(0, 40, size)]
             scores = [one.score(gpu.put(IMG[part]), img_groups=labels_of(rules, part)) for part in parts]
