@@ -441,7 +441,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
                 const bool first_launch = first == 0 && w == 0;
                 if (first_launch) {
                     p.hits = job.choice ? job.choice : call.zeros<int>(2);
-                    launch({1, kSampleThreads, 0, 1, call.stream()}, sample_kernel, p, const_cast<int*>(p.hits));
+                    launch({1, kSampleThreads, kSampleBytes, 1, call.stream()}, sample_kernel, p, const_cast<int*>(p.hits));
                 }
                 p.if_many = ways[w].if_many;
             }

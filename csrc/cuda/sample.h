@@ -9,6 +9,7 @@ namespace hnscore::gpu {
 // float32 product on depth 512 take; both grow with the depth.
 constexpr int kFewShare = 64;
 constexpr int kSampleThreads = 256, kSampleRows = 64, kSampleCols = 128;
+constexpr int kSampleBytes = sizeof(int);  // of shared memory
 
 // One block. choice[0]: 1 if more than one pair in kFewShare may count; choice[1]: 1 once that is known, and then it
 // stays. Rows and columns are packed as float16.

@@ -74,7 +74,11 @@ inline int thread() { return emulator::self().index; }
 inline int block() { return static_cast<int>(emulator::self().block->index); }
 inline int blocks() { return static_cast<int>(emulator::machine.schedule.blocks); }
 inline int cluster_rank() { return emulator::self().block->rank; }
-inline uint8_t* shared() { return emulator::self().block->shared; }
+inline uint8_t* shared(Site site = Site::current()) {
+    if (emulator::machine.schedule.shared_bytes == 0)
+        emulator::machine.fail({"shared", site}, "the launch asked for no dynamic shared memory");
+    return emulator::self().block->shared;
+}
 inline int shared_size() { return emulator::machine.schedule.shared_bytes; }
 inline uint32_t shared_address(const void* p, Site site = Site::current()) {
     return emulator::address_of(*emulator::self().block, p, {"shared_address", site});
