@@ -330,6 +330,40 @@ def test_streams_are_handed_over(fake: Gpu) -> None:
     assert exported.__dlpack_device__() == (2, 0)
 
 
+def test_tensors_are_recorded_on_the_streams_that_read_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch's allocator is told of a Scorer that is made on stream 1 and used on stream 2."""
+    told: list[Any] = []
+
+    class Stream:
+        cuda_stream = 1
+
+        def wait_event(self, event: Any) -> None:
+            told.append(("waits for", event.recorded_on, self.cuda_stream))
+
+    class Event:
+        def record(self, stream: Stream) -> None:
+            self.recorded_on = stream.cuda_stream
+
+    class Tensor:
+        def record_stream(self, stream: Stream) -> None:
+            told.append(("is read on", stream.cuda_stream))
+
+    stream = Stream()
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    backend = FakeCuda()
+    kept = _device.Kept(_device.TorchSpace(backend, 0), [Tensor()])
+    with kept.read_on(_device.TorchSpace(backend, 0)):
+        assert told == []
+    stream = Stream()
+    stream.cuda_stream = 2
+    with kept.read_on(_device.TorchSpace(backend, 0)):
+        assert told == [("waits for", 1, 2), ("is read on", 2)]
+    backend.captured = True
+    with kept.read_on(_device.TorchSpace(backend, 0)):
+        assert len(told) == 2
+
+
 class Hasty(OnGpu):
     """Of a library that uses memory anew as soon as nobody holds the array, whatever its streams have to do."""
 
