@@ -233,6 +233,7 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
             "wait_for", [](gpu::CopyStream& x, Address stream) { x.wait_for(stream_at(stream)); }, py::arg("stream"))
         .def(
             "make_wait", [](gpu::CopyStream& x, Address stream) { x.make_wait(stream_at(stream)); }, py::arg("stream"))
+        .def("done", &gpu::CopyStream::done)
         .def("synchronize", &gpu::CopyStream::synchronize, py::call_guard<py::gil_scoped_release>());
 
     py::class_<gpu::Input>(m, "Rows")

@@ -68,6 +68,7 @@ class CopyStream:  # a stream of its own
     def stream(self) -> int: ...
     def wait_for(self, stream: int) -> None: ...  # what is queued here from now on runs after what `stream` has now
     def make_wait(self, stream: int) -> None: ...  # and the other way round
+    def done(self) -> bool: ...  # whether nothing is queued here
     def synchronize(self) -> None: ...
 
 # Bad rows are reported by their numbers in the memory: pick[i] where there is a pick.
