@@ -228,7 +228,7 @@ def with_(k: Kernel, opcode: str) -> Kernel:
         (uses_mma, without(MMA, "LDSM")),
         (stays_in_registers, with_(SIMT, "STL.64")),
         (stays_in_registers, with_(WGMMA, "LDL")),
-        (stays_in_registers, replace(MMA, names=("mma_kernel", "Half", "Screen"), stack=64, hot_local=25)),
+        (stays_in_registers, replace(MMA, names=("mma_kernel", "Half", "Screen"), stack=64, hot_local=40)),
         (stays_in_registers, replace(WGMMA, stack=8)),
         (stays_in_registers, replace(WGMMA, local=16)),
         (stays_in_registers, replace(MMA, hot_local=1)),
