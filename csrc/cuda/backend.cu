@@ -61,7 +61,7 @@ Operand operand_for(const Device& d, Operand rounded) { return has_wgmma(d) || h
 Engine engine_for(const Device& d, Operand operand, int64_t depth) {
     const int limit = static_cast<int>(d.shared_per_block);
     if (operand == Operand::single) return {operand, kSimt, start_simt, kSimt.shared_bytes(depth, limit), 4};
-    const bool half = operand == Operand::half;
+    [[maybe_unused]] const bool half = operand == Operand::half;  // a build may have neither
 #ifdef HNSCORE_HAS_WGMMA
     if (has_wgmma(d))
         return {operand, kWgmma, half ? start_wgmma_half : start_wgmma_bf16, kWgmma.shared_bytes(depth, limit), 1};
