@@ -40,9 +40,13 @@ void check_sums() {
         Fenced<double> partial(p.chunks * p.n_rows, true);
         std::vector<RowFacts> facts;
         for (int64_t i = 0; i < p.n_rows; ++i) facts.push_back(fact(random.chance(0.05) ? NAN : 1));
-        for (int64_t c = 0; c < partial.size(); ++c)  // of sizes whose sum depends on the order
-            partial[c] = integer ? static_cast<double>(random.integer(0, 8192))
-                                 : random.sign() * std::exp2(random.uniform(-30, 30));
+        for (int64_t c = 0; c < p.chunks; ++c)  // the second half cancels the first, so that the order shows
+            for (int64_t i = 0; i < p.n_rows; ++i) {
+                double& x = partial[c * p.n_rows + i];
+                x = integer ? static_cast<double>(random.integer(0, 8192))
+                            : random.sign() * std::exp2(random.uniform(-30, 30));
+                if (!integer && c >= (p.chunks + 1) / 2) x = -partial[(c - p.chunks / 2) * p.n_rows + i];
+            }
         p.partial = partial.data();
         p.facts = facts.data();
         const int bad = random.chance(0.15) ? 1 : 0;
