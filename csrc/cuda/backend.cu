@@ -58,8 +58,13 @@ Operand operand_for(const Device& d, Operand rounded) { return has_wgmma(d) || h
 
 Engine engine_for(const Device& d, Operand operand, int64_t depth) {
     const int limit = static_cast<int>(d.shared_per_block);
+<<<<<<< HEAD
     if (operand == Operand::single) return {operand, kSimt, start_simt, kSimt.shared_bytes(depth, limit), 4};
     [[maybe_unused]] const bool half = operand == Operand::half;  // a build may have neither
+=======
+    if (operand == Operand::single) return {operand, kSimt, start_simt, kSimt.shared_bytes(depth, limit), kSimtBlocks};
+    const bool half = operand == Operand::half;
+>>>>>>> h-hw
 #ifdef HNSCORE_HAS_WGMMA
     if (has_wgmma(d))
         return {operand, kWgmma, half ? start_wgmma_half : start_wgmma_bf16, kWgmma.shared_bytes(depth, limit), 1};
@@ -220,8 +225,20 @@ struct Plan {
             fit >= wave ? fit / wave * wave : std::max(fit / engine.shape.rows, int64_t{1}) * engine.shape.rows;
         return std::min(rows, whole);
     }
-    // Parts that the columns are split into where there are few rows.
+    // Columns are split where rows alone would leave a part of the device without work, in the last wave of items: into
+    // the fewest parts with which the last wave ends earliest.
     int64_t chunks_per_item(int64_t rows, int64_t chunks) const {
+        const int64_t row_blocks = divide_up(rows, engine.shape.rows);
+        int64_t best = chunks, least = divide_up(row_blocks, clusters) * chunks;
+        for (int64_t each = chunks - 1; each > 0; --each) {
+            const int64_t time = divide_up(row_blocks * divide_up(chunks, each), clusters) * each;
+            if (time < least) best = each, least = time;
+        }
+        return best;
+    }
+    // The same for rankings: a part has lists of its own, which cost memory and decisions, so that parts are no more
+    // than it takes to have work for all.
+    int64_t chunks_per_list(int64_t rows, int64_t chunks) const {
         const int64_t parts = std::min(chunks, divide_up(clusters, divide_up(rows, engine.shape.rows)));
         return divide_up(chunks, parts);
     }
@@ -414,8 +431,13 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
             {Plan(call.device(), packed.operand, rows.rows.view.dim), packer, {}, rules.facts, rules.limit});
     }
     const Plan& plan = prepared.front().plan;
+<<<<<<< HEAD
     int64_t slab = plan.slab(context.slab_bytes, bytes_a_row, n);
     p.chunks_per_item = plan.chunks_per_item(slab, chunks);
+=======
+    int64_t slab = plan.slab(bytes_a_row, n);
+    p.chunks_per_item = plan.chunks_per_list(slab, chunks);
+>>>>>>> h-hw
     const int64_t parts = divide_up(chunks, p.chunks_per_item);
     if (is_top)
         slab = plan.slab(context.slab_bytes, bytes_a_row + (parts - 1) * job.k * static_cast<int64_t>(sizeof(TopEntry)),
@@ -440,11 +462,13 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
             set_columns(p, columns.input, columns.operands[operand], 0, m, q.facts, columns.largest_error[operand],
                         by_values);
             p.col_limit = q.limit;
+            if (!is_top) p.chunks_per_item = q.plan.chunks_per_item(count, chunks);
             if (ways.size() > 1) {
                 const bool first_launch = first == 0 && w == 0;
                 if (first_launch) {
                     p.hits = job.choice ? job.choice : call.zeros<int>(2);
-                    launch({1, kSampleThreads, kSampleBytes, 1, call.stream()}, sample_kernel, p, const_cast<int*>(p.hits));
+                    launch({1, kSampleThreads, kSampleBytes, 1, call.stream()}, sample_kernel, p,
+                           const_cast<int*>(p.hits));
                 }
                 p.if_many = ways[w].if_many;
             }
@@ -487,8 +511,13 @@ void top(const Context& context, const Input& rows, const Input& pool, bool cosi
     const int64_t col_slab =
         std::min(m, std::max(context.slab_bytes / col_bytes / kChunkColumns, int64_t{1}) * kChunkColumns);
     const int64_t chunks = divide_up(col_slab, kChunkColumns);
+<<<<<<< HEAD
     const int64_t chunks_per_item = plan.chunks_per_item(n, chunks), parts = divide_up(chunks, chunks_per_item);
     const int64_t row_slab = plan.slab(context.slab_bytes, row_packer.bytes_a_row() + parts * job.k * entry, n);
+=======
+    const int64_t chunks_per_item = plan.chunks_per_list(n, chunks), parts = divide_up(chunks, chunks_per_item);
+    const int64_t row_slab = plan.slab(row_packer.bytes_a_row() + parts * job.k * entry, n);
+>>>>>>> h-hw
 
     const PackedRows row_room = row_packer.room(call, row_slab), col_room = col_packer.room(call, col_slab);
     auto* facts = call.array<ColumnFacts>(round_up(col_slab, kPaddedColumns));

@@ -5,7 +5,7 @@
 //   Top             pairs that may be among the k largest of their row are decided and join its list.
 //
 // Budget: the tensor cores of an SM take depth / 2048 cycles for a pair, in which its four schedulers issue depth / 16
-// instructions for a lane: 32 a pair at depth 512. A Sum needs 3 to 7 (tests/test_cuda_compile.py counts them), beside
+// instructions for a lane: 32 a pair at depth 512. They need 5 to 10 (tests/test_cuda_compile.py counts them), beside
 // half a load of the column's facts.
 #pragma once
 
@@ -41,7 +41,8 @@ struct OwnRows {
 struct OwnColumns {
     ColumnFacts c[2];
     HNSCORE_DEVICE OwnColumns(const Problem& p, int64_t first_column, int n) {
-        const ColumnFacts* at = p.col_facts + first_column + own_column(n, 0);
+        // One address for all slices of a tile, the slice an offset in the instruction.
+        const ColumnFacts* at = p.col_facts + (first_column + own_column(0, 0)) + 8 * n;
         for (int e = 0; e < 2; ++e) {
             const Float4 f = load4(reinterpret_cast<const Float4*>(at + e));
             c[e] = {f.x, f.y, f.z, f.w};
@@ -95,7 +96,8 @@ HNSCORE_DEVICE void exclude(const Problem& p, const OwnRows<RM>& own, int64_t fi
     if (!p.max_similarity) return;
 #pragma unroll
     for (int n = 0; n < NB; ++n) {
-        const Float2 limit = load2(reinterpret_cast<const Float2*>(p.col_limit + first_column + own_column(n, 0)));
+        const Float2 limit =
+            load2(reinterpret_cast<const Float2*>(p.col_limit + (first_column + own_column(0, 0)) + 8 * n));
         const OwnColumns columns(p, first_column, n);
 #pragma unroll
         for (int r = 0; r < RM; ++r)

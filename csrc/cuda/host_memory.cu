@@ -23,6 +23,7 @@ void order(Stream earlier, Stream later) {
 
 void* mapped_memory(size_t bytes) {
     void* memory = nullptr;
+    const BesideCapture beside;
     check(cudaHostAlloc(&memory, bytes, cudaHostAllocMapped | cudaHostAllocPortable), "cudaHostAlloc");
     return memory;
 }

@@ -13,6 +13,10 @@ struct Shape {
     int (*shared_bytes)(int64_t depth, int limit);  // 0: does not fit
 };
 
+// Blocks of the float32 loop that a processor holds: 168 registers a thread. More would wait for a place, with their
+// share of the items.
+constexpr int kSimtBlocks = 3;
+
 // In 32 bits, as the copy engine counts rows: a GPU divides 64 by a function call, and tile loops have no registers for
 // it. So rows and columns are at most 2^30.
 struct Item {
