@@ -58,13 +58,8 @@ Operand operand_for(const Device& d, Operand rounded) { return has_wgmma(d) || h
 
 Engine engine_for(const Device& d, Operand operand, int64_t depth) {
     const int limit = static_cast<int>(d.shared_per_block);
-<<<<<<< HEAD
-    if (operand == Operand::single) return {operand, kSimt, start_simt, kSimt.shared_bytes(depth, limit), 4};
-    [[maybe_unused]] const bool half = operand == Operand::half;  // a build may have neither
-=======
     if (operand == Operand::single) return {operand, kSimt, start_simt, kSimt.shared_bytes(depth, limit), kSimtBlocks};
-    const bool half = operand == Operand::half;
->>>>>>> h-hw
+    [[maybe_unused]] const bool half = operand == Operand::half;  // a build may have neither
 #ifdef HNSCORE_HAS_WGMMA
     if (has_wgmma(d))
         return {operand, kWgmma, half ? start_wgmma_half : start_wgmma_bf16, kWgmma.shared_bytes(depth, limit), 1};
@@ -431,13 +426,8 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
             {Plan(call.device(), packed.operand, rows.rows.view.dim), packer, {}, rules.facts, rules.limit});
     }
     const Plan& plan = prepared.front().plan;
-<<<<<<< HEAD
     int64_t slab = plan.slab(context.slab_bytes, bytes_a_row, n);
-    p.chunks_per_item = plan.chunks_per_item(slab, chunks);
-=======
-    int64_t slab = plan.slab(bytes_a_row, n);
     p.chunks_per_item = plan.chunks_per_list(slab, chunks);
->>>>>>> h-hw
     const int64_t parts = divide_up(chunks, p.chunks_per_item);
     if (is_top)
         slab = plan.slab(context.slab_bytes, bytes_a_row + (parts - 1) * job.k * static_cast<int64_t>(sizeof(TopEntry)),
@@ -511,13 +501,8 @@ void top(const Context& context, const Input& rows, const Input& pool, bool cosi
     const int64_t col_slab =
         std::min(m, std::max(context.slab_bytes / col_bytes / kChunkColumns, int64_t{1}) * kChunkColumns);
     const int64_t chunks = divide_up(col_slab, kChunkColumns);
-<<<<<<< HEAD
-    const int64_t chunks_per_item = plan.chunks_per_item(n, chunks), parts = divide_up(chunks, chunks_per_item);
-    const int64_t row_slab = plan.slab(context.slab_bytes, row_packer.bytes_a_row() + parts * job.k * entry, n);
-=======
     const int64_t chunks_per_item = plan.chunks_per_list(n, chunks), parts = divide_up(chunks, chunks_per_item);
-    const int64_t row_slab = plan.slab(row_packer.bytes_a_row() + parts * job.k * entry, n);
->>>>>>> h-hw
+    const int64_t row_slab = plan.slab(context.slab_bytes, row_packer.bytes_a_row() + parts * job.k * entry, n);
 
     const PackedRows row_room = row_packer.room(call, row_slab), col_room = col_packer.room(call, col_slab);
     auto* facts = call.array<ColumnFacts>(round_up(col_slab, kPaddedColumns));
