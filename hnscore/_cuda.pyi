@@ -89,8 +89,11 @@ class Rows:
     def count(self) -> int: ...
 
 class Context:
-    # allocate(n_bytes) gives memory that lives until the caller's next call, in the order of the stream.
-    def __init__(self, device: int, stream: int, allocate: Callable[[int], int]) -> None: ...
+    # allocate(n_bytes) gives memory that lives until the caller's next call, in the order of the stream. Rows are packed
+    # for slab_bytes of memory at a time.
+    def __init__(
+        self, device: int, stream: int, allocate: Callable[[int], int], slab_bytes: int = 67108864
+    ) -> None: ...
 
 # The rows, one after another at `out`: as they are, or as values of `dtype` (float32, float64 or int64, to which uint64
 # keeps its bits). finite: a row with a NaN or Inf is reported; or_infinity: +inf is none of these.
