@@ -89,8 +89,8 @@ class Rows:
     def count(self) -> int: ...
 
 class Context:
-    # allocate(n_bytes) gives memory that lives until the caller's next call, in the order of the stream. Rows are packed
-    # for slab_bytes of memory at a time.
+    # allocate(n_bytes) gives memory that lives until the caller's next call, in the order of the stream. Rows are
+    # packed for slab_bytes of memory at a time.
     def __init__(
         self, device: int, stream: int, allocate: Callable[[int], int], slab_bytes: int = 67108864
     ) -> None: ...
