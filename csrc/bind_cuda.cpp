@@ -51,6 +51,7 @@ struct CallContext {
     int device;
     Address stream;
     std::function<Address(size_t)> allocate;
+    int64_t slab_bytes;
 
     gpu::Context get() const {
         const gpu::Device d = gpu::device(device);
@@ -58,7 +59,7 @@ struct CallContext {
             throw gpu::GpuError("GPU " + std::to_string(device) + ", " + d.name + ", has compute capability " +
                                 std::to_string(d.major) + "." + std::to_string(d.minor) +
                                 ", and this build has kernels for " HNSCORE_CUDA_ARCHS);
-        return {d, stream_at(stream), [this](size_t bytes) { return at<void>(allocate(bytes)); }};
+        return {d, stream_at(stream), [this](size_t bytes) { return at<void>(allocate(bytes)); }, slab_bytes};
     }
 };
 
@@ -233,6 +234,7 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
             "wait_for", [](gpu::CopyStream& x, Address stream) { x.wait_for(stream_at(stream)); }, py::arg("stream"))
         .def(
             "make_wait", [](gpu::CopyStream& x, Address stream) { x.make_wait(stream_at(stream)); }, py::arg("stream"))
+        .def("done", &gpu::CopyStream::done)
         .def("synchronize", &gpu::CopyStream::synchronize, py::call_guard<py::gil_scoped_release>());
 
     py::class_<gpu::Input>(m, "Rows")
@@ -240,10 +242,9 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
              py::arg("col_stride"), py::arg("dtype"), py::arg("side"), py::arg("pick") = 0, py::arg("count") = -1)
         .def_property_readonly("count", [](const gpu::Input& x) { return x.rows.count; });
     py::class_<CallContext>(m, "Context")
-        .def(py::init([](int device, Address stream, const std::function<Address(size_t)>& allocate) {
-                 return CallContext{device, stream, allocate};
-             }),
-             py::arg("device"), py::arg("stream"), py::arg("allocate"));
+        .def(py::init([](int device, Address stream, const std::function<Address(size_t)>& allocate,
+                         int64_t slab_bytes) { return CallContext{device, stream, allocate, slab_bytes}; }),
+             py::arg("device"), py::arg("stream"), py::arg("allocate"), py::arg("slab_bytes") = gpu::kSlabBytes);
     py::class_<gpu::PackedColumns>(m, "Columns")
         .def(py::init([](const CallContext& context, const gpu::Input& input, const std::string& similarity,
                          const std::string& precision, const std::string& method) {

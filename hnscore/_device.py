@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import math
 import sys
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ _ITEM_BYTES = {name: 2 if name == "bfloat16" else np.dtype(name).itemsize for na
 PRECISIONS = (*_core.PRECISIONS, "fp16")
 _loaded: Any = None
 used: set[int] = set()  # devices
+_held: list[tuple[Any, list[DeviceArray]]] = []  # a stream that ends when the arrays have been read
+_lock = threading.Lock()
 
 
 def backend() -> Any:
@@ -96,6 +99,7 @@ class Space(ABC):
 
     def __init__(self, gpu: Any, device: int, stream: int) -> None:
         self.gpu, self.device, self.stream = gpu, device, stream
+        self._read: list[DeviceArray] = []  # of libraries beside torch
 
     @abstractmethod
     def read(self, name: str, x: Any) -> DeviceArray:
@@ -133,6 +137,16 @@ class Space(ABC):
         """So many zero bytes."""
         return self.upload("method", np.zeros(n, np.int8))
 
+    def end(self) -> None:
+        """The end of a call. Who owns an array may use its memory anew once nobody holds it, which torch alone does in
+        the order of the stream: hold those of other libraries until the device has read them."""
+        if not self._read or self.capturing:
+            return
+        reader = self.gpu.CopyStream(self.device)
+        reader.wait_for(self.stream)
+        release((reader, self._read))
+        self._read = []
+
     def arange(self, n: int) -> DeviceArray:
         return self.upload("rows", np.arange(n))
 
@@ -156,6 +170,15 @@ class Space(ABC):
                 "move it there"
             )
         return self.read(name, x)
+
+    def from_dlpack(self, x: Any) -> DeviceArray:
+        external = self.gpu.External(x.__dlpack__(stream=self.stream or _LEGACY_STREAM))
+        code = external.dtype if external.dtype >= 0 else None
+        dtype = getattr(x, "dtype", None) if code is None else _NAMES[code]
+        self._read.append(
+            DeviceArray(external.pointer, external.shape, external.strides, code, dtype, self.device, external)
+        )
+        return self._read[-1]
 
     def embeddings(self, name: str, x: Any) -> DeviceArray:
         array = self.array(name, x)
@@ -269,9 +292,11 @@ class TorchSpace(Space):
 
     def read(self, name: str, x: Any) -> DeviceArray:
         if not is_tensor(x):  # beside tensors: an array of another library
-            return _from_dlpack(self, x)
+            return self.from_dlpack(x)
         dense(name, x)
-        tensor = x.detach().resolve_neg() if not x.is_complex() else x.detach()
+        tensor = x.detach()
+        if tensor.is_neg():  # a view whose memory has the other sign
+            tensor = tensor.resolve_neg()
         item = tensor.element_size()
         strides = tuple(item * stride for stride in tensor.stride())
         code = _core.DTYPES.get(str(tensor.dtype).removeprefix("torch."))
@@ -304,8 +329,9 @@ class TorchSpace(Space):
     def copied(self, array: NDArray[Any]) -> tuple[int, object]:
         import torch
 
-        tensor = torch.from_numpy(array.reshape(-1).view(np.uint8)).pin_memory()
-        tensor = tensor.to(self.torch_device, non_blocking=True)
+        pinned = torch.empty(array.nbytes, dtype=torch.uint8, pin_memory=True)
+        pinned.numpy()[:] = array.reshape(-1).view(np.uint8)
+        tensor = pinned.to(self.torch_device, non_blocking=True)
         return tensor.data_ptr(), tensor
 
     def zeros(self, n: int) -> DeviceArray:
@@ -359,7 +385,7 @@ class DlpackSpace(Space):
         super().__init__(gpu, device, stream)
 
     def read(self, name: str, x: Any) -> DeviceArray:
-        return _from_dlpack(self, x)
+        return self.from_dlpack(x)
 
     def allocate(self, n_bytes: int) -> tuple[int, object]:
         memory = self.gpu.Memory(self.device, self.stream, n_bytes)
@@ -388,13 +414,6 @@ class DlpackSpace(Space):
         in_order(self, mark.stream)  # where the memory goes back
 
 
-def _from_dlpack(space: Space, x: Any) -> DeviceArray:
-    external = space.gpu.External(x.__dlpack__(stream=space.stream or _LEGACY_STREAM))
-    code = external.dtype if external.dtype >= 0 else None
-    dtype = getattr(x, "dtype", None) if code is None else _NAMES[code]
-    return DeviceArray(external.pointer, external.shape, external.strides, code, dtype, space.device, external)
-
-
 class Exported:
     """A result, for whoever speaks DLPack."""
 
@@ -410,6 +429,12 @@ class Exported:
         if stream != -1:
             in_order(space, _LEGACY_STREAM if stream is None else stream)
         return space.gpu.to_dlpack(self._array.owner, self._array.shape, self._array.code)
+
+
+def release(*more: tuple[Any, list[DeviceArray]]) -> None:
+    """Lets go of arrays that the devices have read; holds some more until they have."""
+    with _lock:
+        _held[:] = [held for held in (*_held, *more) if not held[0].done()]
 
 
 def in_order(space: Space, stream: int) -> None:

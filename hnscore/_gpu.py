@@ -95,8 +95,8 @@ class GpuTexts(Settings):
     def _values(self, space: Space, name: str, x: Any, side: int) -> DeviceArray | None:
         """A float64 value for each text in use; None for limits that limit nothing."""
         limits = side == _reports.LIMITS
-        if location(x) is not None:
-            array = space.array(name, x)
+        if isinstance(x, DeviceArray) or location(x) is not None:
+            array = x if isinstance(x, DeviceArray) else space.array(name, x)
             one_value_per_text(name, array, array.code, self.n_txt, limits)
             if not array.shape:
                 array = replace(array, shape=(self.n_txt,), strides=(0,))
@@ -121,7 +121,7 @@ class GpuTexts(Settings):
         own = space.array("reference", x)
         values_or_rows(own, own.code, self.n_txt, dim)
         if len(own.shape) == 1:
-            self.reference = self._values(space, "reference", x, _reports.REFERENCE_VALUES)
+            self.reference = self._values(space, "reference", own, _reports.REFERENCE_VALUES)
         else:
             self.reference = self.paired(space, own, _reports.REFERENCE_ROWS, self.pick)
 
@@ -360,7 +360,7 @@ class ScorerTexts(GpuTexts):
             same_dim(img, self.txt, "img_chunk")
         both_groups(img_groups, self.groups)
         ids = self.image_groups(space, img_groups, n_img)
-        judge = (verbose or _reports.blocking()) and not judged and not of_host and not space.capturing
+        judge = (verbose or _reports.blocking()) and not judged and not space.capturing
         with self._kept.read_on(space):
             if of_host:
                 bar = rows_bar(show_bar, "score", n_img)
@@ -368,9 +368,9 @@ class ScorerTexts(GpuTexts):
             scores = space.empty((n_img,), self.dtype.__name__)
             if n_img:
                 self.reduce(space, img.rows(gpu, _reports.CHUNK), scores.pointer, **self.group_rules(ids))
-                if judge:
-                    judged = self.warn_if_wide(space, img, stacklevel=4)
+                if not judged:
                     self.log(space, n_img, verbose)
+                judged = self.warn_if_wide(space, img, stacklevel=4) if judge else True
             _reports.finish(space)
         return space.give(scores), judged
 

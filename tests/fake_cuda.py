@@ -319,6 +319,9 @@ class FakeCuda:
             def make_wait(self, stream: int) -> None:
                 self._streams.order(self.stream, stream)
 
+            def done(self) -> bool:
+                return not self._streams.queues.get(self.stream)
+
             def synchronize(self) -> None:
                 gpu.waits += 1
                 self._streams.synchronize(self.stream)

@@ -160,9 +160,9 @@ def products_of(code: Sequence[Instruction]) -> list[int]:
 
 
 def product_loop(code: Sequence[Instruction]) -> range:
-    """From the first product of matrices to the last."""
-    products = products_of(code)
-    return range(products[0], products[-1] + 1) if products else range(0)
+    """From the first product of matrices to the last; where there are none, between the loads of operands."""
+    inside = products_of(code) or [i for i, x in enumerate(code) if x.opcode == "LDS.128"]
+    return range(inside[0], inside[-1] + 1) if inside else range(0)
 
 
 def tile_path(code: Sequence[Instruction]) -> list[int] | None:

@@ -6,6 +6,7 @@ On pretended GPUs (gpus.py), and on a real one where there is one.
 import contextlib
 import gc
 import pickle
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from fake_cuda import Device, FakeCuda
+from fake_cuda import Device, FakeCuda, at, capsule_of
 from gpus import PRETENDED, REAL, Gpu, OnGpu, a_gpu
 from numpy.typing import NDArray
 from tolerances import assert_score, norm_products
@@ -51,6 +52,7 @@ def used(fake: Gpu, expected: int = 0) -> int:
     """Bytes on the devices."""
     for device in range(2):
         fake.backend.synchronize_device(device)
+    _device.release()
     if fake.backend.used != expected:
         gc.collect()
     return int(fake.backend.used)
@@ -202,10 +204,7 @@ def test_chunks_get_the_bits_of_one_call(gpu: Gpu, rules: dict[str, Any]) -> Non
     whole = gpu.get(hnscore.score(gpu.put(IMG), gpu.put(TXT), 0.4, **rules))
     scorer = a_scorer(gpu, rules)
     assert "17 texts" in repr(scorer) or "minibatch" in rules
-    copies = [scorer] if isinstance(gpu.put(R), OnGpu) or gpu.tensors else []
-    if gpu.tensors or isinstance(gpu.put(R), OnGpu):
-        copies.append(pickle.loads(pickle.dumps(scorer)))
-    for one in copies:
+    for one in (scorer, pickle.loads(pickle.dumps(scorer))):
         for size in (7, 40):
             parts = [slice(start, start + size) for start in range(0, 40, size)]
             scores = [one.score(gpu.put(IMG[part]), img_groups=labels_of(rules, part)) for part in parts]
@@ -268,6 +267,7 @@ def test_an_interrupt_leaves_nothing_running(fake: Gpu, monkeypatch: pytest.Monk
     monkeypatch.setattr(_gpu_stream, "_BUFFER_BYTES", 0)
     monkeypatch.setattr(_gpu_stream, "_LEAST_ROWS", 4)
     scorer = hnscore.Scorer(fake.put(TXT), 0.4, reference=R, show_progress_bar=True)
+    hnscore.cuda.check()
 
     def interrupt(*arguments: Any) -> Any:
         return lambda share: (_ for _ in ()).throw(KeyboardInterrupt()) if share > 0.4 else None
@@ -328,6 +328,63 @@ def test_streams_are_handed_over(fake: Gpu) -> None:
     fake.backend.synchronize(0, 77)
     assert not fake.backend.streams[0].queues[0], "stream 77 has to wait for what stream 0 makes"
     assert exported.__dlpack_device__() == (2, 0)
+
+
+def test_tensors_are_recorded_on_the_streams_that_read_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch's allocator is told of a Scorer that is made on stream 1 and used on stream 2."""
+    told: list[Any] = []
+
+    class Stream:
+        cuda_stream = 1
+
+        def wait_event(self, event: Any) -> None:
+            told.append(("waits for", event.recorded_on, self.cuda_stream))
+
+    class Event:
+        def record(self, stream: Stream) -> None:
+            self.recorded_on = stream.cuda_stream
+
+    class Tensor:
+        def record_stream(self, stream: Stream) -> None:
+            told.append(("is read on", stream.cuda_stream))
+
+    stream = Stream()
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    backend = FakeCuda()
+    kept = _device.Kept(_device.TorchSpace(backend, 0), [Tensor()])
+    with kept.read_on(_device.TorchSpace(backend, 0)):
+        assert told == []
+    stream = Stream()
+    stream.cuda_stream = 2
+    with kept.read_on(_device.TorchSpace(backend, 0)):
+        assert told == [("waits for", 1, 2), ("is read on", 2)]
+    backend.captured = True
+    with kept.read_on(_device.TorchSpace(backend, 0)):
+        assert len(told) == 2
+
+
+class Hasty(OnGpu):
+    """Of a library that uses memory anew as soon as nobody holds the array, whatever its streams have to do."""
+
+    def __init__(self, x: NDArray[Any]) -> None:
+        self._memory = np.array(x)
+        super().__init__(self._memory)
+
+    def __dlpack__(self, *, stream: int | None = None) -> object:
+        memory = self._memory
+        view = at(memory.ctypes.data, memory.shape, memory.dtype, owner=(holder := type("Holder", (), {})()))
+        weakref.finalize(holder, memory.fill, 0)
+        return capsule_of(view, 0)
+
+
+def test_arrays_are_held_until_they_are_read(fake: Gpu) -> None:
+    scores = hnscore.score(Hasty(IMG), Hasty(TXT), 0.4, reference=Hasty(OWN))
+    check(fake.get(scores), IMG, TXT, 0.4, reference=OWN)
+    scorer = hnscore.Scorer(Hasty(TXT), 0.4, reference=R)
+    check(fake.get(scorer.score(Hasty(IMG))), IMG, TXT, 0.4, reference=R)
+    hnscore.cuda.check()
+    assert not _device._held
 
 
 def test_each_call_uses_the_device_of_its_arrays(fake: Gpu) -> None:

@@ -14,8 +14,6 @@
 namespace hnscore::gpu {
 namespace {
 
-// Rows are packed, and their sums kept, for so much memory at a time.
-constexpr int64_t kSlabBytes = int64_t{64} << 20;
 constexpr int64_t kPaddedColumns = 256;
 constexpr int64_t kMostRows = int64_t{1} << 30;  // work.h counts in 32 bits
 
@@ -61,7 +59,7 @@ Operand operand_for(const Device& d, Operand rounded) { return has_wgmma(d) || h
 Engine engine_for(const Device& d, Operand operand, int64_t depth) {
     const int limit = static_cast<int>(d.shared_per_block);
     if (operand == Operand::single) return {operand, kSimt, start_simt, kSimt.shared_bytes(depth, limit), kSimtBlocks};
-    const bool half = operand == Operand::half;
+    [[maybe_unused]] const bool half = operand == Operand::half;  // a build may have neither
 #ifdef HNSCORE_HAS_WGMMA
     if (has_wgmma(d))
         return {operand, kWgmma, half ? start_wgmma_half : start_wgmma_bf16, kWgmma.shared_bytes(depth, limit), 1};
@@ -216,8 +214,8 @@ struct Plan {
         clusters = std::max<int64_t>(1, d.processors * engine.blocks_per_processor / engine.shape.cluster);
     }
     // Rows of a slab: whole waves of the device where there are that many.
-    int64_t slab(int64_t bytes_a_row, int64_t rows) const {
-        const int64_t wave = clusters * engine.shape.rows, fit = kSlabBytes / bytes_a_row;
+    int64_t slab(int64_t bytes, int64_t bytes_a_row, int64_t rows) const {
+        const int64_t wave = clusters * engine.shape.rows, fit = bytes / bytes_a_row;
         const int64_t whole =
             fit >= wave ? fit / wave * wave : std::max(fit / engine.shape.rows, int64_t{1}) * engine.shape.rows;
         return std::min(rows, whole);
@@ -409,6 +407,9 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         rules.margin = job.margin;
         rules.kth_value = way.kind == Kind::screen ? job.kth_value : nullptr;
         rules.keep_m = is_top;
+        rules.decided = is_top || by_values || way.kind == Kind::screen;
+        // (m_i tau_j)^2, 16 of them in a sum
+        rules.most = way.kind == Kind::squared_hinge ? std::ldexp(1.0, kPlainExponent) : HUGE_VAL;
         rules.max_similarity = job.max_similarity;
         rules.facts = call.array<ColumnFacts>(padded);
         rules.limit = job.max_similarity ? call.array<float>(padded) : nullptr;
@@ -425,10 +426,12 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
             {Plan(call.device(), packed.operand, rows.rows.view.dim), packer, {}, rules.facts, rules.limit});
     }
     const Plan& plan = prepared.front().plan;
-    int64_t slab = plan.slab(bytes_a_row, n);
+    int64_t slab = plan.slab(context.slab_bytes, bytes_a_row, n);
     p.chunks_per_item = plan.chunks_per_list(slab, chunks);
     const int64_t parts = divide_up(chunks, p.chunks_per_item);
-    if (is_top) slab = plan.slab(bytes_a_row + (parts - 1) * job.k * static_cast<int64_t>(sizeof(TopEntry)), n);
+    if (is_top)
+        slab = plan.slab(context.slab_bytes, bytes_a_row + (parts - 1) * job.k * static_cast<int64_t>(sizeof(TopEntry)),
+                         n);
     for (Prepared& q : prepared) q.room = q.packer.room(call, slab);
     if (is_top)
         p.top = call.array<TopEntry>(parts * slab * job.k);
@@ -495,10 +498,11 @@ void top(const Context& context, const Input& rows, const Input& pool, bool cosi
 
     // Slabs of the pool are whole chunks, so that items are as in one launch.
     const int64_t col_bytes = col_packer.bytes_a_row() + static_cast<int64_t>(sizeof(ColumnFacts));
-    const int64_t col_slab = std::min(m, std::max(kSlabBytes / col_bytes / kChunkColumns, int64_t{1}) * kChunkColumns);
+    const int64_t col_slab =
+        std::min(m, std::max(context.slab_bytes / col_bytes / kChunkColumns, int64_t{1}) * kChunkColumns);
     const int64_t chunks = divide_up(col_slab, kChunkColumns);
     const int64_t chunks_per_item = plan.chunks_per_list(n, chunks), parts = divide_up(chunks, chunks_per_item);
-    const int64_t row_slab = plan.slab(row_packer.bytes_a_row() + parts * job.k * entry, n);
+    const int64_t row_slab = plan.slab(context.slab_bytes, row_packer.bytes_a_row() + parts * job.k * entry, n);
 
     const PackedRows row_room = row_packer.room(call, row_slab), col_room = col_packer.room(call, col_slab);
     auto* facts = call.array<ColumnFacts>(round_up(col_slab, kPaddedColumns));

@@ -24,10 +24,14 @@ std::vector<uint64_t> take_reports(int device);
 // Memory that lives until the end of the call, or of the Columns, in the order of the stream.
 using Allocate = std::function<void*(size_t bytes)>;
 
+// Rows are packed, and their sums kept, for so much memory at a time.
+constexpr int64_t kSlabBytes = int64_t{64} << 20;
+
 struct Context {
     Device device;
     Stream stream;
     Allocate allocate;
+    int64_t slab_bytes = kSlabBytes;
 };
 
 struct Input {

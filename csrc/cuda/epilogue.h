@@ -5,7 +5,7 @@
 //   Top             pairs that may be among the k largest of their row are decided and join its list.
 //
 // Budget: the tensor cores of an SM take depth / 2048 cycles for a pair, in which its four schedulers issue depth / 16
-// instructions for a lane: 32 a pair at depth 512. A Sum needs 3 to 7 (tests/test_cuda_compile.py counts them), beside
+// instructions for a lane: 32 a pair at depth 512. They need 5 to 10 (tests/test_cuda_compile.py counts them), beside
 // half a load of the column's facts.
 #pragma once
 

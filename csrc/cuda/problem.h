@@ -75,7 +75,7 @@ struct Problem {
     const double* max_similarity;
     bool max_similarity_of_rows;
     const int64_t *row_group, *col_group;
-    bool negative_groups_differ;  // one side is signed, the other is not: equal bits are then no equal labels
+    bool negative_groups_differ;           // one side is signed, the other is not: equal bits are then no equal labels
     const int64_t *row_owner, *col_owner;  // columns without are their own
     const double* kth_value;
     const int64_t* kth_row;

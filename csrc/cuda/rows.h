@@ -160,7 +160,9 @@ struct ColumnRules {
     const double* reference;  // tau_j = reference_j - margin; null: every pair counts
     double margin;
     const double* kth_value;
-    bool keep_m;  // for a top recipe
+    bool keep_m;   // for a top recipe
+    bool decided;  // there is a band, and pairs within it are decided
+    double most;   // a larger |tau_j| would make a weight in row units overflow
     const double* max_similarity;
     ColumnFacts* facts;
     float* limit;  // max_similarity_j m_j
@@ -170,14 +172,15 @@ struct ColumnRules {
 };
 
 // One threshold in the units of the tiles. A NaN hands every pair of the column on.
-HNSCORE_DEVICE ColumnFacts column_facts(const RowFacts& row, double tau, bool keep_m) {
+HNSCORE_DEVICE ColumnFacts column_facts(const RowFacts& row, double tau, const ColumnRules& p) {
     if (std::isnan(row.norm)) return {kNever, 0, 0, 0};
     const double m = static_cast<double>(row.m) + static_cast<double>(row.m_low), scaled = tau * m;
+    const bool beyond = p.reference && (std::fabs(scaled) >= 0x1p60 || std::fabs(tau) >= p.most);
+    const bool one_by_one = std::isinf(row.norm) || (p.decided && beyond);
     ColumnFacts f;
-    const bool one_by_one = std::isinf(row.norm) || (std::fabs(scaled) >= 0x1p60 && !std::isinf(tau));
     f.tau = one_by_one ? NAN : static_cast<float>(std::fmin(std::fmax(scaled, -0x1p100), 0x1p100));
-    f.second =
-        keep_m ? row.m : (std::isinf(tau) || one_by_one ? 0 : static_cast<float>(scaled - static_cast<double>(f.tau)));
+    f.second = p.keep_m ? row.m
+                        : (std::isinf(tau) || one_by_one ? 0 : static_cast<float>(scaled - static_cast<double>(f.tau)));
     f.scale = static_cast<float>(1 / m);
     f.norm = row.norm;
     return f;
@@ -199,11 +202,11 @@ HNSCORE_KERNEL(kPackThreads) columns_kernel(const HNSCORE_GRID_CONSTANT ColumnRu
         if (!std::isfinite(p.reference[j])) atomic_min_system(p.report, bad_row_report(j, kNonFinite));
         p.tau[j] = tau;
     }
-    if (p.bad && (std::isnan(p.rows[j].norm) || (p.reference && !std::isfinite(tau)) ||
+    if (p.bad && (std::isnan(p.rows[j].norm) || (p.reference && !std::isfinite(p.reference[j])) ||
                   (p.max_similarity && std::isnan(p.max_similarity[j]))))
         *p.bad = 1;
     const double least = p.kth_value ? std::fmax(tau, p.kth_value[j]) : tau;
-    p.facts[j] = column_facts(p.rows[j], least, p.keep_m);
+    p.facts[j] = column_facts(p.rows[j], least, p);
 }
 
 struct PairProblem {

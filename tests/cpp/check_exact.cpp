@@ -123,6 +123,9 @@ void check_wide_sum() {
     expect(wide({least, 0x1p-1000}, {0.5, 0x1p-1000}) == least, "a little more is not");
     expect(wide({least, least}, {1, 0.5}) == 2 * least, "one and a half is a tie, and 2 is even");
     expect(wide({least}, {least}) == 0 && wide({-least}, {least}) == 0, "far below the smallest number");
+    expect(
+        wide({1, 0x1p-53, 2 * least, least, least, least, least}, {1, 1, -2 * least, least, least, least, least}) == 1,
+        "a tie, and products of subnormals that cancel");
     expect(wide({most}, {2}) == HUGE_VAL && wide({-most}, {most}) == -HUGE_VAL, "beyond the largest number");
     expect(wide({most, -most, 3}, {most, most, 1}) == 3, "what cancels leaves nothing");
     const std::vector<double> many(40000, most);
@@ -161,8 +164,9 @@ void check_rounds_surely() {
 const DType kAll[] = {DType::f16, DType::bf16, DType::f32, DType::f64, DType::i8,  DType::u8,
                       DType::i16, DType::u16,  DType::i32, DType::u32, DType::i64, DType::u64};
 
-double any_value(Random& random, DType type, int range) {
+double any_value(Random& random, DType type, int range, int scale) {
     const int bits = integer_bits(type);
+    if (type == DType::f64) return std::ldexp(any_double(random, -range, std::min(range, 14)), scale);
     if (bits == 0) return any_double(random, type == DType::f16 ? std::max(-range, -14) : -range, std::min(range, 14));
     const double x = std::floor(random.uniform() * std::ldexp(1, static_cast<int>(random.integer(0, bits))) * 0.999);
     return is_unsigned(type) ? x : random.sign() * x;
@@ -172,7 +176,8 @@ struct Layout {
     int64_t row_stride, col_stride, shift;
 };
 Layout any_layout(Random& random, DType type, int64_t dim) {
-    const int64_t col = random.of<int64_t>({1, 1, 1, 2, 3, -1}), shift = random.integer(0, 5) * element_bytes(type);
+    const int64_t col = random.of<int64_t>({1, 1, 1, 2, 3, -1});
+    const int64_t shift = random.of({0, 0, 0, 1, 2, 4}) * element_bytes(type);
     const int64_t row = std::abs(col) * dim + random.of<int64_t>({0, 0, 1, 4});
     return {random.chance(0.2) ? -row : row, col, shift};
 }
@@ -200,12 +205,14 @@ std::vector<Answer> four_pairs(const Rows& x, const Rows& t, const int64_t (&i)[
 }
 
 void check_dots() {
-    for_cases("dot products", 900, [](Random& random) {
-        const DType types[] = {kAll[random.integer(0, 11)],
-                               random.chance(0.5) ? DType::f32 : kAll[random.integer(0, 11)]};
+    for_cases("dot products", 1200, [](Random& random) {
+        const auto any_type = [&](double single) {
+            return random.chance(single) ? DType::f32 : kAll[random.integer(0, 11)];
+        };
+        const DType types[] = {any_type(0.3), any_type(0.6)};
         const int64_t dim = random.of<int64_t>({1, 3, 4, 7, 8, 31, 32, 33, 36, 64, 100, 128});
         const int64_t rows = random.integer(1, 6);
-        const int range = random.of({1, 14, 200, 500});
+        const int range = random.of({1, 14, 200, 500}), scale = random.of({0, 0, -515});
         const Layout la = any_layout(random, types[0], dim), lb = any_layout(random, types[1], dim);
         const bool behind = random.chance(0.5);
         Table a(types[0], rows, dim, la.row_stride, la.col_stride, la.shift, behind);
@@ -213,8 +220,8 @@ void check_dots() {
         const bool hard = random.chance(0.5);
         for (int64_t i = 0; i < rows; ++i)
             for (int64_t k = 0; k < dim; ++k) {
-                a.set(i, k, any_value(random, types[0], range));
-                b.set(i, k, any_value(random, types[1], range));
+                a.set(i, k, any_value(random, types[0], range, scale));
+                b.set(i, k, any_value(random, types[1], range, scale));
                 if (hard && k % 2 == 1) {  // cancels, but for what the last values leave
                     a.set(i, k, a.row(i)[k - 1]);
                     b.set(i, k, k > dim - 3 || is_unsigned(types[1]) ? b.row(i)[k] : -b.row(i)[k - 1]);

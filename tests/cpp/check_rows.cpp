@@ -1,20 +1,14 @@
-// Rows and columns made ready for the tiles, on made-up rows: cuda/rows.h.
+// Rows and columns made ready for the tiles, pairs of rows, and copies, on made-up rows: cuda/rows.h and cuda/copy.h.
 #include "cuda/rows.h"
 
 #include <algorithm>
 
+#include "cuda/copy.h"
 #include "properties.h"
 
 namespace {
 
 using namespace properties;
-
-double exact_dot_of(const double* a, const double* b, int64_t n) {
-    int64_t limbs[WideSum::kLimbs];
-    WideSum sum(limbs);
-    for (int64_t k = 0; k < n; ++k) sum.add_product(a[k], b[k]);
-    return sum.round();
-}
 
 // ---- pack_kernel ----------------------------------------------------------------------------------------------------
 
@@ -320,6 +314,64 @@ void check_pairs() {
     });
 }
 
+// ---- copy_kernel ----------------------------------------------------------------------------------------------------
+
+void check_copies() {
+    for_cases("copies", 200, [](Random& random) {
+        const DType from =
+            random.of({DType::f16, DType::bf16, DType::f32, DType::f64, DType::u8, DType::i16, DType::u64, DType::i64});
+        const DType to = random.chance(0.3) ? from : random.of({DType::i64, DType::f32, DType::f64});
+        const int64_t rows = random.integer(1, 20), dim = random.integer(1, 30), bytes = element_bytes(from);
+        Table t(from, rows, dim, random.sign() > 0 ? 2 * dim : -2 * dim, random.integer(1, 2), 0, random.chance(0.5));
+        std::vector<int64_t> pick;
+        for (int64_t i = 0; i < rows; ++i) {
+            pick.push_back(random.integer(0, rows - 1));
+            for (int64_t k = 0; k < dim; ++k)
+                t.set(i, k,
+                      is_unsigned(from) ? static_cast<double>(random.integer(0, 255)) : random.uniform(-300, 300));
+            if (to != DType::i64 && integer_bits(from) == 0 && random.chance(0.1))
+                t.set(i, random.integer(0, dim - 1), random.of({NAN, HUGE_VALF, -HUGE_VALF}));
+        }
+        if (bytes == 8 && integer_bits(from) > 0)  // more bits than float64 has
+            for (int64_t b = 0; b < t.memory.size(); ++b) t.memory[b] = static_cast<char>(random.bits());
+        Copying p{};
+        const bool picks = random.chance(0.5);
+        p.rows = {t.view, picks ? pick.data() : nullptr, rows};
+        p.dtype = to;
+        p.finite = random.chance(0.6);
+        p.or_infinity = random.chance(0.5);
+        uint64_t report = ~uint64_t{0}, right = report;
+        p.report = &report;
+        Fenced<char> out(rows * dim * element_bytes(to), true);
+        p.out = out.data();
+        launch({(rows * dim + kCopyThreads - 1) / kCopyThreads, kCopyThreads}, copy_kernel, p);
+        for (int64_t i = 0; i < rows; ++i)
+            for (int64_t k = 0; k < dim; ++k) {
+                const int64_t row = picks ? pick[static_cast<size_t>(i)] : i;
+                const char* value = t.view.data + row * t.view.row_stride + k * t.view.col_stride;
+                const double x = t.row(row)[k];
+                if (p.finite && !std::isfinite(x) && !(p.or_infinity && x == HUGE_VAL))
+                    right = std::min(right, static_cast<uint64_t>(row) * 8 + kNonFinite);
+                char wanted[8];
+                int64_t whole;
+                std::memcpy(&whole, value, std::min<size_t>(static_cast<size_t>(bytes), 8));
+                const bool wide = bytes == 8 && integer_bits(from) > 0;
+                if (from == to || (wide && to == DType::i64))
+                    std::memcpy(wanted, value, static_cast<size_t>(bytes));
+                else
+                    put(to, wanted,
+                        !wide                ? x
+                        : from == DType::i64 ? static_cast<double>(whole)
+                                             : static_cast<double>(static_cast<uint64_t>(whole)));
+                const int64_t size = element_bytes(to);
+                if (x != x && from != to) continue;  // no particular NaN
+                expect(std::memcmp(wanted, out.data() + (i * dim + k) * size, static_cast<size_t>(size)) == 0, "row ",
+                       i, ", value ", k, ", type ", int(from), " as ", int(to));
+            }
+        expect(report == right, "report ", report, ", not ", right);
+    });
+}
+
 }  // namespace
 
 int main() {
@@ -327,5 +379,6 @@ int main() {
     check_pack();
     check_columns();
     check_pairs();
+    check_copies();
     return report();
 }

@@ -12,13 +12,6 @@
 
 namespace properties {
 
-inline double exact_dot_of(const double* a, const double* b, int64_t n) {
-    int64_t limbs[WideSum::kLimbs];
-    WideSum sum(limbs);
-    for (int64_t k = 0; k < n; ++k) sum.add_product(a[k], b[k]);
-    return sum.round();
-}
-
 // One side: `count` rows of a launch, which are rows [first_value, first_value + count) of the values, directly or by
 // `pick`, and rows [first, first + count) in the arrays of the rules.
 struct Side {

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "core/wide_sum.h"
 #include "cuda/input.h"
 #include "cuda/runtime.h"
 
@@ -201,7 +202,7 @@ struct Table {
         : view{nullptr, rows, dim, 0, 0, type, false},
           memory(
               shift + element_bytes(type) * ((rows - 1) * std::abs(row_stride) + (dim - 1) * std::abs(col_stride) + 1),
-              fence_behind),
+              fence_behind, 0x7f),  // between the values: what would be missed, NaN or large
           value(static_cast<size_t>(rows * dim)) {
         const int64_t bytes = element_bytes(type);
         view.row_stride = row_stride * bytes;
@@ -217,5 +218,13 @@ struct Table {
     }
     const double* row(int64_t i) const { return &value[static_cast<size_t>(i * view.dim)]; }
 };
+
+// What check_exact.cpp has found right.
+inline double exact_dot_of(const double* a, const double* b, int64_t n) {
+    int64_t limbs[WideSum::kLimbs];
+    WideSum sum(limbs);
+    for (int64_t k = 0; k < n; ++k) sum.add_product(a[k], b[k]);
+    return sum.round();
+}
 
 }  // namespace properties
