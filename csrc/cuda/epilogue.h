@@ -71,6 +71,47 @@ struct DecidedSums {
     }
 };
 
+// Pairs within the band of a warp wait here, some tiles long at most until the end of the chunk: a decision takes as
+// long as some steps of products, and holds up the three other warps that multiply with this one. In the order of each
+// row's columns, whatever other rows have.
+template <int RM>
+struct WaitingPairs : DecidedSums<RM> {
+    static constexpr int kRoom = 28;
+    int64_t first_column;  // that columns are counted from
+    int count;
+    uint32_t pair[kRoom];  // row << 16 | column
+    static_assert(kChunkColumns <= 1 << 16);
+
+    HNSCORE_DEVICE void clear_pairs() {
+        if (lane() == 0) count = 0;
+        sync_warp();
+    }
+    // One pair a group.
+    HNSCORE_DEVICE void add_pairs(const Problem& p, int64_t first_row, int64_t tile_column, int row, int column,
+                                  bool wanted) {
+        if (count > kRoom - kGroups) decide_all(p, first_row);
+        for (int g = 0; g < kGroups; ++g) {
+            const int leader = g * kGroupLanes, i = shfl(row, leader), j = shfl(column, leader);
+            if (shfl(static_cast<int>(wanted), leader) == 0 || lane() != 0) continue;
+            if (count == 0) first_column = tile_column;
+            pair[count++] = static_cast<uint32_t>(i) << 16 | static_cast<uint32_t>(tile_column - first_column + j);
+        }
+        sync_warp();
+    }
+    HNSCORE_DEVICE_CALL void decide_all(const Problem& p, int64_t first_row) {
+        const int n = count;
+        if (n == 0) return;
+        for (int first = 0; first < n; first += kGroups) {
+            const int at = first + lane() / kGroupLanes;
+            const uint32_t x = pair[at < n ? at : 0];
+            const int row = static_cast<int>(x >> 16);
+            const Decision d = decide(p, first_row + row, first_column + (x & 0xffff), at < n, false);
+            this->add(row, weight_of(p.weight, d.s, d.gap, p.temperature), d.counts);
+        }
+        clear_pairs();
+    }
+};
+
 // Takes pairs that the rules beside the threshold exclude out of a tile: as acc = -inf they count nowhere. Pairs too
 // close to their max_similarity are handed on where there is a band. Not for p.kth_value, which Screen alone has.
 template <bool kBand, int RM, int NB>
@@ -116,7 +157,7 @@ HNSCORE_DEVICE void exclude(const Problem& p, const OwnRows<RM>& own, int64_t fi
 template <class Weight, bool kBand, bool kTwoParts, int RM, int NB>
 class Sum {
   public:
-    using Scratch = DecidedSums<RM>;
+    using Scratch = WaitingPairs<RM>;
 
     HNSCORE_DEVICE Sum(const Problem& p, int64_t, int64_t first_row, Scratch& decided)
         : p_(p), first_row_(first_row), own_(p, first_row), decided_(decided) {
@@ -127,6 +168,7 @@ class Sum {
                 factor_[r][h] = static_cast<float>(1 / (m * p.temperature));
             }
         if (kBand) decided_.clear();
+        if (kBand) decided_.clear_pairs();
     }
 
     HNSCORE_DEVICE void tile(float (&acc)[RM][NB][4], int64_t first_column) {
@@ -160,14 +202,14 @@ class Sum {
         if constexpr (kBand) {
             hits.keep(own_.real);
             hits.each([&](int row, int column, bool wanted) {
-                const int64_t j = first_column + column;
-                const Decision d = decide(p_, first_row_ + row, j, wanted && j < p_.n_cols, false);
-                decided_.add(row, weight_of(p_.weight, d.s, d.gap, p_.temperature), d.counts);
+                decided_.add_pairs(p_, first_row_, first_column, row, column,
+                                   wanted && first_column + column < p_.n_cols);
             });
         }
     }
 
     HNSCORE_DEVICE void flush(int64_t chunk) {
+        if (kBand) decided_.decide_all(p_, first_row_);
         for (int r = 0; r < RM; ++r)
             for (int h = 0; h < 2; ++h) {
                 double sum = total_[r][h];
