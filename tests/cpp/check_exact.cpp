@@ -206,11 +206,11 @@ std::vector<Answer> four_pairs(const Rows& x, const Rows& t, const int64_t (&i)[
 
 void check_dots() {
     for_cases("dot products", 1200, [](Random& random) {
-        const auto any_type = [&](double single) {
-            return random.chance(single) ? DType::f32 : kAll[random.integer(0, 11)];
-        };
         const bool tiny = random.chance(0.1);  // products among the subnormals, whose rounding errors are lost
-        const DType types[] = {tiny ? DType::f64 : any_type(0.3), tiny ? DType::f64 : any_type(0.6)};
+        const DType any = kAll[random.integer(0, 11)], other = kAll[random.integer(0, 11)];
+        const DType short_or_single = random.of({DType::f16, DType::bf16, DType::f32});  // read four at a time
+        const DType first = tiny ? DType::f64 : random.chance(0.5) ? short_or_single : any;
+        const DType types[] = {first, tiny || random.chance(0.6) ? first : other};
         const int64_t dim = random.of<int64_t>({1, 3, 4, 7, 8, 31, 32, 33, 36, 64, 100, 128});
         const int64_t rows = random.integer(1, 6);
         const int range = tiny ? 2 : random.of({1, 14, 200, 500}), scale = tiny ? -515 : 0;
@@ -260,30 +260,33 @@ void check_dots() {
     });
 }
 
-// The same values wherever they lie, as float32 or float64, in any group, beside any other pair: the same bits.
+// The same values wherever they lie, of any type that has them, in any group, beside any other pair: the same bits.
 void check_places() {
     for_cases("places", 120, [](Random& random) {
         const int64_t dim = random.of<int64_t>({4, 8, 9, 32, 60, 64, 100});
         std::vector<double> x, t;
-        for (int64_t k = 0; k < dim; ++k) {
-            x.push_back(static_cast<double>(static_cast<float>(any_double(random, -3, 3))));
-            t.push_back(static_cast<double>(static_cast<float>(any_double(random, -3, 3))));
-        }
+        // 8 bits, so that every type has them, of sizes so different that float64 rounds their sums.
+        const auto value = [&] {
+            return random.sign() * std::ldexp(random.integer(128, 255), static_cast<int>(random.integer(-21, 7)));
+        };
+        for (int64_t k = 0; k < dim; ++k) x.push_back(value()), t.push_back(value());
         std::vector<Answer> all;
-        for (const DType type : {DType::f32, DType::f64})
-            for (const Layout at :
-                 {Layout{dim, 1, 0}, Layout{dim, 1, 4}, Layout{dim + 4, 1, 16}, Layout{2 * dim, 2, 8}}) {
-                Table a(type, 1, dim, at.row_stride, at.col_stride, at.shift, false);
-                Table b(DType::f32, 2, dim, dim + 1, 1, 0, random.chance(0.5));
-                for (int64_t k = 0; k < dim; ++k) {
-                    a.set(0, k, x[static_cast<size_t>(k)]);
-                    for (int64_t i = 0; i < 2; ++i) b.set(i, k, t[static_cast<size_t>(k)]);
-                }
-                const int64_t other = random.integer(-1, 0);
-                const int64_t i[4] = {0, other, 0, other}, j[4] = {0, 0, 1, 1};
-                const std::vector<Answer> four = four_pairs({a.view, nullptr, 1}, {b.view, nullptr, 2}, i, j);
-                for (const int g : {0, 2}) all.push_back(four[static_cast<size_t>(g)]);
+        const auto look = [&](DType type, const Layout& at, DType other) {
+            Table a(type, 1, dim, at.row_stride, at.col_stride, at.shift, false);
+            Table b(other, 2, dim, dim + random.of<int64_t>({0, 1, 4}), 1, 0, random.chance(0.3));
+            for (int64_t k = 0; k < dim; ++k) {
+                a.set(0, k, x[static_cast<size_t>(k)]);
+                for (int64_t i = 0; i < 2; ++i) b.set(i, k, t[static_cast<size_t>(k)]);
             }
+            const int64_t none = random.integer(-1, 0);
+            const int64_t i[4] = {0, none, 0, none}, j[4] = {0, 0, 1, 1};
+            const std::vector<Answer> four = four_pairs({a.view, nullptr, 1}, {b.view, nullptr, 2}, i, j);
+            for (const size_t g : {size_t{0}, size_t{2}}) all.push_back(four[g]);
+        };
+        for (const DType type : {DType::f16, DType::bf16, DType::f32, DType::f64})
+            for (const Layout at :
+                 {Layout{dim, 1, 0}, Layout{dim, 1, 8}, Layout{dim + 4, 1, 16}, Layout{2 * dim, 2, 8}})
+                look(type, at, random.chance(0.7) ? type : DType::f32);
         for (const Answer& answer : all)
             expect(same(answer.plain, all[0].plain) && same(answer.exact, all[0].exact), "dim ", dim, ": ",
                    answer.plain, " in one place, ", all[0].plain, " in another");

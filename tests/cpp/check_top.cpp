@@ -63,7 +63,7 @@ void check_case(Random& random) {
         MadeUp::decide_all_of(made.rows.facts[random.integer(0, p.n_rows - 1)]);
         MadeUp::decide_all_of(made.cols.facts[random.integer(0, p.n_cols - 1)]);
     }
-    made.make_columns(true);
+    made.make_columns(true, true);
 
     const int64_t lists = random.integer(1, 2), pitch = made.padded;
     std::vector<Part> parts;

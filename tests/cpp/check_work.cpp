@@ -123,11 +123,11 @@ void check_sample() {
             }
         const int many = hits > sampled_rows * sampled_cols / kFewShare;
         int choice[2] = {7, 0};
-        launch({1, kSampleThreads, 16}, sample_kernel, p, choice);
+        launch({1, kSampleThreads, kSampleBytes}, sample_kernel, p, choice);
         expect(choice[0] == many && choice[1] == 1, hits, " hits of ", n, " x ", m, ": choice ", choice[0], ", ",
                choice[1]);
         int known[2] = {1 - many, 1};
-        launch({1, kSampleThreads, 16}, sample_kernel, p, known);
+        launch({1, kSampleThreads, kSampleBytes}, sample_kernel, p, known);
         expect(known[0] == 1 - many && known[1] == 1, "a known choice was taken again");
     });
 }

@@ -105,6 +105,7 @@ struct MadeUp {
         p.row_facts = rows.facts.data();
         p.col_rows = cols.facts.data();
         p.cosine = cosine;
+        p.exact = !integers || random.chance(0.5);  // sums of integers are exact anyway
         p.temperature = 1;
         p.wide = wide.data();
     }
@@ -131,7 +132,10 @@ struct MadeUp {
             p.row_group = rows.group.data(), p.col_group = cols.group.data();
             p.negative_groups_differ = random.chance(0.5);
         }
-        if (random.chance(0.5) || !p.row_group) p.row_owner = rows.owner.data(), p.col_owner = cols.owner.data();
+        if (random.chance(0.5) || !p.row_group) {
+            p.row_owner = rows.owner.data();
+            if (random.chance(0.6)) p.col_owner = cols.owner.data();
+        }
     }
     void draw_limits(bool of_rows) {
         for (int64_t j = 0; j < most.size(); ++j) most[j] = random.chance(0.1) ? HUGE_VAL : near_similarity();
@@ -152,9 +156,14 @@ struct MadeUp {
         f.m = f.m_low = NAN;
     }
     // What the tiles are told of the columns, once the rules are drawn.
-    void make_columns(bool keep_m) {
+    void make_columns(bool keep_m, bool decided) {
+        ColumnRules rules{};
+        rules.reference = p.tau;  // that there is one
+        rules.keep_m = keep_m;
+        rules.decided = decided;
+        rules.most = HUGE_VAL;
         for (int64_t j = 0; j < p.n_cols; ++j) {
-            col_facts[j] = column_facts(cols.facts[j], least(j), keep_m);
+            col_facts[j] = column_facts(cols.facts[j], least(j), rules);
             const double high = p.max_similarity && !p.max_similarity_of_rows ? most[cols.first + j] : HUGE_VAL;
             col_limit[j] = high < HUGE_VAL ? static_cast<float>(high) * cols.facts[j].m : kNever;
             col_error = std::max(col_error, cols.facts[j].error);
@@ -178,7 +187,7 @@ struct MadeUp {
 
     bool excluded(int64_t row, int64_t column) const {
         const int64_t i = rows.first + row, j = cols.first + column;
-        if (p.row_owner && rows.owner[i] == cols.owner[j]) return true;
+        if (p.row_owner && rows.owner[i] == (p.col_owner ? cols.owner[j] : j)) return true;
         if (!p.row_group || rows.group[i] != cols.group[j]) return false;
         return rows.group[i] >= 0 || !p.negative_groups_differ;
     }
