@@ -21,7 +21,8 @@ from ._device import Space
 from ._pool import check_rows
 
 if TYPE_CHECKING:
-    from ._gpu import Labels, ScorerTexts
+    from ._gpu import Labels
+    from ._gpu_scorer import ScorerTexts
 
 # One buffer is filled, one is copied, one is scored.
 _BUFFERS = 3

@@ -24,7 +24,8 @@ from ._arrays import (
     same_library,
     threads,
 )
-from ._device import on_device, space_of
+from ._device import on_device
+from ._libraries import space_of
 from ._pool import kth_best, pack
 
 # Ranks of the mini-batch expectation are left out once they hold less than this share of the whole weight: their

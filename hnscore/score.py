@@ -95,9 +95,9 @@ def score(
         similarity, |tau| stands for norm(x) * norm(t); and for constant rows on both sides 4 becomes 8.
         ``"fp32"``: the same sums, but pairs within float32 rounding of their threshold (a few
         2^-24 * norm(x) * norm(t)) may fall on either side. ``"bf16"``: embeddings are rounded to 8 significant bits,
-        which moves a similarity by at most 2^-7 * norm(x) * norm(t), usually far less. ``"fp16"``: to 11 bits, after
-        scaling by a power of two, 2^-10; on a GPU both add up to dim * 2^-22 from tensor cores, and may double for
-        cosines.
+        which moves a similarity by at most 2^-7 * norm(x) * norm(t), usually far less. ``"fp16"``: to 11
+        bits after scaling by a power of two, at most 2^-10 * norm(x) * norm(t). On a GPU a cosine is that of the
+        rounded rows, which may double both, and its tensor cores add up to dim * 2^-22 * norm(x) * norm(t).
     method : {"auto", "dense", "cascade"}
         ``"dense"`` computes every similarity. ``"cascade"`` drops most pairs after a glance at few dimensions in low
         precision, by a bound that never drops one that counts, and decides the rest in float64: the same counts, sums

@@ -8,7 +8,7 @@ import numpy as np
 
 from ._arrays import both_groups, embeddings, is_tensor, like, refuse_pool_wide, same_dim, same_library
 from ._device import on_device
-from ._gpu import ScorerTexts
+from ._gpu_scorer import ScorerTexts
 from ._progress import rows_bar
 from ._texts import TextSide
 from .score import given_reference

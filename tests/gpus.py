@@ -14,7 +14,7 @@ import torch
 from fake_cuda import External, FakeCuda, at, capsule_of, numpy_dtype
 from numpy.typing import NDArray
 
-from hnscore import _device
+from hnscore import _device, _libraries
 
 
 class OnGpu:
@@ -82,7 +82,7 @@ class PretendedTensor(torch.Tensor):
     device = property(lambda self: torch.device("cuda", 0))  # type: ignore[assignment]
 
 
-class PretendedSpace(_device.TorchSpace):
+class PretendedSpace(_libraries.TorchSpace):
     def __init__(self, gpu: Any, device: int) -> None:
         self.torch_device = torch.device("cpu")
         _device.Space.__init__(self, gpu, device, 0)
@@ -176,7 +176,7 @@ def a_gpu(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
     if name in ("late", "at random"):
         gpu = Gpu(FakeCuda(eager=0 if name == "at random" else None))
     elif name == "tensors":
-        monkeypatch.setattr(_device, "TorchSpace", PretendedSpace)
+        monkeypatch.setattr(_libraries, "TorchSpace", PretendedSpace)
         gpu = Tensors(FakeCuda(at_once=True))
     elif name == "emulated":
         from emulated import emulated_module

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tolerances import assert_score, norm_products
 
 import hnscore
-from hnscore import _device, _gpu_stream, _reports
+from hnscore import _device, _gpu_stream, _libraries, _reports
 from hnscore import reference as ref
 
 pytestmark = pytest.mark.filterwarnings("ignore::hnscore.MarginWarning")
@@ -273,7 +273,7 @@ def test_an_interrupt_leaves_nothing_running(fake: Gpu, monkeypatch: pytest.Monk
         return lambda share: (_ for _ in ()).throw(KeyboardInterrupt()) if share > 0.4 else None
 
     with monkeypatch.context() as patch:
-        patch.setattr("hnscore._gpu.rows_bar", interrupt)
+        patch.setattr("hnscore._gpu_scorer.rows_bar", interrupt)
         with pytest.raises(KeyboardInterrupt):
             scorer.score(IMG)
     assert not any(queue for stream, queue in fake.backend.streams[0].queues.items() if stream), "copies go on"
@@ -318,8 +318,8 @@ def test_streams_are_handed_over(fake: Gpu) -> None:
     assert fake.backend.waits == waits, "a call on a GPU waits for nothing"
     check(fake.get(scores), IMG, TXT, 0.4, reference=OWN)
 
-    exported = _device.Exported(
-        space := _device.DlpackSpace(fake.backend, 0), space.values(space.array("x", img), "float32")
+    exported = _libraries.Exported(
+        space := _libraries.DlpackSpace(fake.backend, 0), space.values(space.array("x", img), "float32")
     )
     before = fake.backend.streams[0].count
     exported.__dlpack__(stream=-1)
@@ -352,15 +352,15 @@ def test_tensors_are_recorded_on_the_streams_that_read_them(monkeypatch: pytest.
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
     monkeypatch.setattr(torch.cuda, "Event", Event)
     backend = FakeCuda()
-    kept = _device.Kept(_device.TorchSpace(backend, 0), [Tensor()])
-    with kept.read_on(_device.TorchSpace(backend, 0)):
+    kept = _device.Kept(_libraries.TorchSpace(backend, 0), [Tensor()])
+    with kept.read_on(_libraries.TorchSpace(backend, 0)):
         assert told == []
     stream = Stream()
     stream.cuda_stream = 2
-    with kept.read_on(_device.TorchSpace(backend, 0)):
+    with kept.read_on(_libraries.TorchSpace(backend, 0)):
         assert told == [("waits for", 1, 2), ("is read on", 2)]
     backend.captured = True
-    with kept.read_on(_device.TorchSpace(backend, 0)):
+    with kept.read_on(_libraries.TorchSpace(backend, 0)):
         assert len(told) == 2
 
 
@@ -734,10 +734,11 @@ def test_graphs_hold_what_is_on_the_device(fake: Gpu) -> None:
     for rules, name in (
         ({"reference": R}, "reference"),
         ({"reference": r, "max_similarity": LIMITS}, "max_similarity"),
-        ({"reference": r, "minibatch": 3}, "a minibatch's draw"),
     ):
         with pytest.raises(ValueError, match=f"{name} must be on cuda:0 while a CUDA graph is captured"):
             hnscore.score(img, txt, 0.4, **rules)
+    with pytest.raises(ValueError, match=r"minibatch must be None while a CUDA graph is captured, .* got 3; make a"):
+        hnscore.score(img, txt, 0.4, reference=r, minibatch=3)
     with pytest.raises(ValueError, match="img_chunk must be on cuda:0 while a CUDA graph is captured"):
         scorer.score(IMG)
     fake.backend.captured = False

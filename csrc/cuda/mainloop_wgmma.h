@@ -177,7 +177,6 @@ wgmma_kernel(const HNSCORE_GRID_CONSTANT TensorMap rows, const HNSCORE_GRID_CONS
     if (thread() < 128) {
         registers_down<40>();
         if (thread() == 0) wgmma_bring<kChunk>(rows, columns, p, memory, head);
-        sync_warp();  // a warp arrives at the end as a whole
     } else {
         registers_up<232>();
         wgmma_multiply<T, Epilogue, kChunk>(p, memory, head);

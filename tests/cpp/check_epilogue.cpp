@@ -91,7 +91,7 @@ void add_expected(Expected& expected, const MadeUp& made, int64_t i, int64_t j, 
 template <class Epilogue, int RM, int NB>
 void check_sums(const std::string& name, Recipe weight, Mode mode, bool two_parts) {
     const int chunk = 16 * NB;  // two tiles
-    for_cases(name.c_str(), 12, [&](Random& random) {
+    for_cases(name.c_str(), 8, [&](Random& random) {
         MadeUp made(random, random.integer(1, 70), random.integer(1, 150));
         made.p.weight = weight;
         made.p.temperature = random.uniform(0.5, 2);

@@ -82,7 +82,7 @@ void check_clear() {
 bool before(const TopEntry& a, const TopEntry& b) { return a.key != b.key ? a.key > b.key : a.column < b.column; }
 
 void check_top() {
-    for_cases("top", 400, [](Random& random) {
+    for_cases("top", 200, [](Random& random) {
         TopFinish p{};
         p.parts = random.integer(1, 4);
         p.n_rows = random.integer(1, 20);

@@ -133,8 +133,8 @@ void check_order() {
 int main() {
     catch_fences();
     check_order();
-    for_cases("top, 16 x 64", 25, check_case<1, 8>);
-    for_cases("top, 32 x 128", 14, check_case<2, 16>);
-    for_cases("top, 16 x 256", 14, check_case<1, 32>);
+    for_cases("top, 16 x 64", 18, check_case<1, 8>);
+    for_cases("top, 32 x 128", 8, check_case<2, 16>);
+    for_cases("top, 16 x 256", 8, check_case<1, 32>);
     return report();
 }
