@@ -43,7 +43,7 @@ HNSCORE_KERNEL(kSampleThreads) sample_kernel(const HNSCORE_GRID_CONSTANT Problem
             uint16_t own[8], other[8];
             memcpy(own, &a, sizeof a);
             memcpy(other, &b, sizeof b);
-            for (int i = 0; i < 8; ++i) acc = std::fma(from_half(own[i]), from_half(other[i]), acc);
+            for (int v = 0; v < 8; ++v) acc = std::fma(from_half(own[v]), from_half(other[v]), acc);
         }
         for (; k < p.depth; ++k) acc = std::fma(from_half(x[k]), from_half(t[k]), acc);
         const RowFacts& f = p.row_facts[i];
