@@ -53,14 +53,6 @@ HNSCORE_DEVICE double load_value(const View& view, const char* row, int64_t k) {
     }
 }
 
-// Calls f(chain, value) for the values of a row that belong to this lane of its group.
-template <class F>
-HNSCORE_DEVICE void for_own_values(const View& view, const char* row, F f) {
-    for (int64_t k = kChains * (lane() % kGroupLanes); k < view.dim; k += kChains * kGroupLanes)
-        for (int c = 0; c < kChains; ++c)
-            if (k + c < view.dim) f(c, load_value(view, row, k + c));
-}
-
 // Four adjacent values at once, where they lie so.
 struct FourFloats {
     static constexpr int kBytes = 16;
@@ -82,12 +74,40 @@ struct FourShort {
     }
 };
 
+// Whether a row lies so that it can be read by fours.
+template <class Four>
+HNSCORE_DEVICE bool lies_in_fours(const View& view, const char* row) {
+    return view.col_stride == Four::kBytes / kChains && view.dim % kChains == 0 &&
+           reinterpret_cast<uintptr_t>(row) % Four::kBytes == 0;
+}
+
+template <class Four, class F>
+HNSCORE_DEVICE bool for_own_four_values(const View& view, const char* row, F f) {
+    if (!lies_in_fours<Four>(view, row)) return false;
+#pragma unroll 4
+    for (int64_t k = kChains * (lane() % kGroupLanes); k < view.dim; k += kChains * kGroupLanes) {
+        double x[kChains];
+        Four::get(row + Four::kBytes / kChains * k, x);
+        for (int c = 0; c < kChains; ++c) f(k + c, x[c]);
+    }
+    return true;
+}
+
+// Calls f(k, value) for the values of a row that belong to this lane of its group.
+template <class F>
+HNSCORE_DEVICE void for_own_values(const View& view, const char* row, F f) {
+    if (view.dtype == DType::f32 && for_own_four_values<FourFloats>(view, row, f)) return;
+    if (view.dtype == DType::f16 && for_own_four_values<FourShort<from_half>>(view, row, f)) return;
+    if (view.dtype == DType::bf16 && for_own_four_values<FourShort<from_bf16>>(view, row, f)) return;
+    for (int64_t k = kChains * (lane() % kGroupLanes); k < view.dim; k += kChains * kGroupLanes)
+        for (int c = 0; c < kChains; ++c)
+            if (k + c < view.dim) f(k + c, load_value(view, row, k + c));
+}
+
 template <class Four, class F>
 HNSCORE_DEVICE bool for_own_fours(const View& x, const char* row, const View& t, const char* column, F f) {
+    if (!lies_in_fours<Four>(x, row) || !lies_in_fours<Four>(t, column)) return false;
     const int size = Four::kBytes / kChains;
-    const uintptr_t places = reinterpret_cast<uintptr_t>(row) | reinterpret_cast<uintptr_t>(column);
-    if (x.col_stride != size || t.col_stride != size || x.dim % kChains != 0 || places % Four::kBytes != 0)
-        return false;
 #pragma unroll 4
     for (int64_t k = kChains * (lane() % kGroupLanes); k < x.dim; k += kChains * kGroupLanes) {
         double a[kChains], b[kChains];
