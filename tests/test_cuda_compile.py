@@ -122,6 +122,7 @@ SPILLS = {
     ("mma_kernel", "Top"): (512, 0.04),
     ("mma_kernel", "Rounded"): (32, 0.003),
     ("wgmma_kernel", "Top"): (64, 0.012),
+    ("wgmma_kernel", "ExactCount"): (64, 0.015),
     # Outside of the loop over the depth.
     ("simt_kernel",): (64, 0),
     # Around calls of a division: once a row, and once a pair that is decided.

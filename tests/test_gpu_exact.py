@@ -50,6 +50,13 @@ def halves(n: int, m: int, dim: int) -> Embeddings:
     return x[:n], t[:m]
 
 
+def swamped(n: int, m: int, dim: int) -> Embeddings:
+    """Products that a tensor core cuts off to the last bit, since one is larger by 2^23."""
+    x, t = np.full((2, max(n, m), dim), 1448 * 2.0**-22)
+    x[:, 0], t[:, 0] = 1 + np.arange(max(n, m)) % 4 * 2.0**-10, 1
+    return x[:n].astype(np.float32), t[:m].astype(np.float32)
+
+
 def wide_rows(n: int, m: int, dim: int) -> Embeddings:
     """Values of one row from 1e-30 to 1: most are no float16 beside the largest."""
     rng = RNG(2)
@@ -66,7 +73,21 @@ def halfway(n: int, m: int, dim: int) -> Embeddings:
     return x, t
 
 
-ALL_CASES = [*CASES, *((f, similarity) for f in (halves, wide_rows, halfway) for similarity in ("cosine", "dot"))]
+def rounded_apart(n: int, m: int, dim: int) -> Embeddings:
+    """The larger of two values just beside the middle of two float16 becomes the smaller one, all along the row."""
+    x, t = np.full((n, dim), 1 + 2.0**-11 - 2.0**-20, np.float32), np.ones((m, dim), np.float32)
+    x[1::2] += np.float32(2.0**-19)
+    x[1::2, 0] -= np.float32(2.0**-12)
+    x[:, 1] += np.arange(n, dtype=np.float32) * np.float32(2.0**-22)
+    t[:, 2] += np.arange(m, dtype=np.float32) * np.float32(2.0**-10)
+    return x, t
+
+
+GPU_ADVERSARIES = (halves, swamped, wide_rows, halfway, rounded_apart)
+ALL_CASES = [
+    *CASES,
+    *((f, similarity) for f in GPU_ADVERSARIES for similarity in ("cosine", "dot")),
+]
 each_case = pytest.mark.parametrize(
     ("adversary", "similarity"), ALL_CASES, ids=lambda v: v if v in ("cosine", "dot") else v.__name__
 )

@@ -456,9 +456,9 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
             if (ways.size() > 1) {
                 const bool first_launch = first == 0 && w == 0;
                 if (first_launch) {
-                    p.hits = job.choice ? job.choice : call.zeros<int>(2);
-                    launch({1, kSampleThreads, kSampleBytes, 1, call.stream()}, sample_kernel, p,
-                           const_cast<int*>(p.hits));
+                    int* choice = call.array<int>(1);
+                    p.hits = choice;
+                    launch({1, kSampleThreads, kSampleBytes, 1, call.stream()}, sample_kernel, p, choice, job.choice);
                 }
                 p.if_many = ways[w].if_many;
             }

@@ -177,6 +177,7 @@ wgmma_kernel(const HNSCORE_GRID_CONSTANT TensorMap rows, const HNSCORE_GRID_CONS
     if (thread() < 128) {
         registers_down<40>();
         if (thread() == 0) wgmma_bring<kChunk>(rows, columns, p, memory, head);
+        sync_warp();  // a warp arrives at the cluster's barrier as a whole
     } else {
         registers_up<232>();
         wgmma_multiply<T, Epilogue, kChunk>(p, memory, head);

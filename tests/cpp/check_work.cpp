@@ -84,19 +84,19 @@ void check_sample() {
         const bool small = random.chance(0.6);
         const int64_t n = small ? random.integer(1, 5) : random.integer(60, 900),
                       m = small ? random.integer(1, 140) : random.integer(120, 900);
-        const int64_t depth = random.integer(1, 3);
+        const int64_t depth = random.integer(1, 20), pitch = (depth + 7) / 8 * 8;  // of values, 16 bytes
         std::vector<uint16_t> x, t;
         std::vector<RowFacts> rows;
         std::vector<ColumnFacts> columns;
         const double share = random.of({0.0, 0.005, 0.015, 0.02, 0.1}), part = random.uniform();
-        for (int64_t i = 0; i < n * depth; ++i) x.push_back(to_half(1));
+        for (int64_t i = 0; i < n * pitch; ++i) x.push_back(to_half(1));
         for (int64_t i = 0; i < n; ++i) rows.push_back({1, 1, 0, 1, 0.25f});
         for (int64_t j = 0; j < m; ++j) {
             // 1/4 + 1/8 + 1/8 of a band: hits from depth + 1/2 down.
             const bool few = random.chance(0.5) ? random.chance(share)
                              : small            ? false
                                                 : j > part * static_cast<double>(m);
-            for (int64_t k = 0; k < depth; ++k) t.push_back(to_half(few ? 1 : -1));
+            for (int64_t k = 0; k < pitch; ++k) t.push_back(to_half(few ? 1 : -1));
             columns.push_back(
                 {random.chance(0.5) ? 0.25f : static_cast<float>(depth) + (random.chance(0.9) ? 0.4375f : 0.5625f), 0,
                  1, 1});
@@ -108,7 +108,7 @@ void check_sample() {
         Problem p{};
         p.n_rows = n, p.n_cols = m, p.depth = depth;
         p.row_values = x.data(), p.col_values = t.data();
-        p.row_pitch = p.col_pitch = 2 * depth;
+        p.row_pitch = p.col_pitch = 2 * pitch;
         p.row_facts = rows.data(), p.col_facts = columns.data();
         p.col_error = &error;
         p.rounding = 0.125f;
@@ -118,17 +118,19 @@ void check_sample() {
         for (int64_t a = 0; a < sampled_rows; ++a)
             for (int64_t b = 0; b < sampled_cols; ++b) {
                 const auto i = static_cast<size_t>(a * n / sampled_rows), j = static_cast<size_t>(b * m / sampled_cols);
-                const float acc = static_cast<float>(depth) * from_half(t[j * static_cast<size_t>(depth)]);
+                const float acc = static_cast<float>(depth) * from_half(t[j * static_cast<size_t>(pitch)]);
                 hits += acc - rows[i].m * columns[j].tau + 0.5f >= 0;
             }
         const int many = hits > sampled_rows * sampled_cols / kFewShare;
-        int choice[2] = {7, 0};
-        launch({1, kSampleThreads, kSampleBytes}, sample_kernel, p, choice);
-        expect(choice[0] == many && choice[1] == 1, hits, " hits of ", n, " x ", m, ": choice ", choice[0], ", ",
-               choice[1]);
-        int known[2] = {1 - many, 1};
-        launch({1, kSampleThreads, kSampleBytes}, sample_kernel, p, known);
-        expect(known[0] == 1 - many && known[1] == 1, "a known choice was taken again");
+        int choice = 7, kept = 0;
+        launch({1, kSampleThreads, kSampleBytes}, sample_kernel, p, &choice, nullptr);
+        expect(choice == many, hits, " hits of ", n, " x ", m, ": choice ", choice);
+        choice = 7;
+        launch({1, kSampleThreads, kSampleBytes}, sample_kernel, p, &choice, &kept);
+        expect(choice == many && kept == 1 + many, "choice ", choice, " kept as ", kept);
+        kept = 2 - many;
+        launch({1, kSampleThreads, kSampleBytes}, sample_kernel, p, &choice, &kept);
+        expect(choice == 1 - many && kept == 2 - many, "a known choice was taken again");
     });
 }
 
