@@ -142,8 +142,8 @@ std::vector<std::tuple<int, int64_t, int>> bad_rows(int device) {
 }  // namespace
 
 PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
-    py::register_exception<gpu::GpuError>(m, "GpuError", PyExc_RuntimeError);
-    py::register_exception<gpu::NoMemory>(m, "GpuMemoryError", PyExc_MemoryError);
+    py::register_local_exception<gpu::GpuError>(m, "GpuError", PyExc_RuntimeError);
+    py::register_local_exception<gpu::NoMemory>(m, "GpuMemoryError", PyExc_MemoryError);
     py::list archs;
     std::istringstream words(HNSCORE_CUDA_ARCHS);
     for (std::string word; words >> word;) archs.append(word);
@@ -158,7 +158,7 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
     m.attr("EMULATED") = false;
 #endif
 
-    py::class_<gpu::Device>(m, "Device")
+    py::class_<gpu::Device>(m, "Device", py::module_local())
         .def_readonly("name", &gpu::Device::name)
         .def_property_readonly("capability", [](const gpu::Device& d) { return py::make_tuple(d.major, d.minor); })
         .def_readonly("processors", &gpu::Device::processors)
@@ -207,7 +207,7 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
         py::arg("device"), py::arg("stream"), py::arg("to"), py::arg("from_"), py::arg("n_bytes"));
     m.def("bad_rows", &bad_rows, py::arg("device"));
 
-    py::class_<gpu::DeviceMemory, std::shared_ptr<gpu::DeviceMemory>>(m, "Memory")
+    py::class_<gpu::DeviceMemory, std::shared_ptr<gpu::DeviceMemory>>(m, "Memory", py::module_local())
         .def(py::init([](int device, Address stream, size_t n_bytes) {
                  return std::make_shared<gpu::DeviceMemory>(device, stream_at(stream), n_bytes);
              }),
@@ -215,7 +215,7 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
         .def_property_readonly("device", &gpu::DeviceMemory::device)
         .def_property_readonly("pointer",
                                [](const gpu::DeviceMemory& x) { return reinterpret_cast<Address>(x.data()); });
-    py::class_<gpu::External>(m, "External")
+    py::class_<gpu::External>(m, "External", py::module_local())
         .def(py::init<const py::object&>(), py::arg("capsule"))
         .def_property_readonly("pointer", &gpu::External::pointer)
         .def_property_readonly("shape", &gpu::External::shape)
@@ -223,28 +223,29 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
         .def_property_readonly("dtype", &gpu::External::dtype)
         .def_property_readonly("device", &gpu::External::device);
     m.def("to_dlpack", &gpu::to_dlpack, py::arg("memory"), py::arg("shape"), py::arg("dtype"));
-    py::class_<gpu::PinnedMemory>(m, "PinnedMemory")
+    py::class_<gpu::PinnedMemory>(m, "PinnedMemory", py::module_local())
         .def(py::init<size_t>(), py::arg("n_bytes"))
         .def_property_readonly("pointer",
                                [](const gpu::PinnedMemory& x) { return reinterpret_cast<Address>(x.data()); });
-    py::class_<gpu::CopyStream>(m, "CopyStream")
+    py::class_<gpu::CopyStream>(m, "CopyStream", py::module_local())
         .def(py::init<int>(), py::arg("device"))
         .def_property_readonly("stream", [](const gpu::CopyStream& x) { return reinterpret_cast<Address>(x.stream()); })
         .def(
             "wait_for", [](gpu::CopyStream& x, Address stream) { x.wait_for(stream_at(stream)); }, py::arg("stream"))
         .def(
             "make_wait", [](gpu::CopyStream& x, Address stream) { x.make_wait(stream_at(stream)); }, py::arg("stream"))
+        .def("done", &gpu::CopyStream::done)
         .def("synchronize", &gpu::CopyStream::synchronize, py::call_guard<py::gil_scoped_release>());
 
-    py::class_<gpu::Input>(m, "Rows")
+    py::class_<gpu::Input>(m, "Rows", py::module_local())
         .def(py::init(&rows), py::arg("pointer"), py::arg("rows"), py::arg("dim"), py::arg("row_stride"),
              py::arg("col_stride"), py::arg("dtype"), py::arg("side"), py::arg("pick") = 0, py::arg("count") = -1)
         .def_property_readonly("count", [](const gpu::Input& x) { return x.rows.count; });
-    py::class_<CallContext>(m, "Context")
+    py::class_<CallContext>(m, "Context", py::module_local())
         .def(py::init([](int device, Address stream, const std::function<Address(size_t)>& allocate,
                          int64_t slab_bytes) { return CallContext{device, stream, allocate, slab_bytes}; }),
              py::arg("device"), py::arg("stream"), py::arg("allocate"), py::arg("slab_bytes") = gpu::kSlabBytes);
-    py::class_<gpu::PackedColumns>(m, "Columns")
+    py::class_<gpu::PackedColumns>(m, "Columns", py::module_local())
         .def(py::init([](const CallContext& context, const gpu::Input& input, const std::string& similarity,
                          const std::string& precision, const std::string& method) {
                  return gpu::PackedColumns(context.get(), input, is_cosine(similarity), precision_of(precision),

@@ -68,6 +68,7 @@ class CopyStream:  # a stream of its own
     def stream(self) -> int: ...
     def wait_for(self, stream: int) -> None: ...  # what is queued here from now on runs after what `stream` has now
     def make_wait(self, stream: int) -> None: ...  # and the other way round
+    def done(self) -> bool: ...  # whether nothing is queued here
     def synchronize(self) -> None: ...
 
 # Bad rows are reported by their numbers in the memory: pick[i] where there is a pick.
@@ -88,7 +89,7 @@ class Rows:
     def count(self) -> int: ...
 
 class Context:
-    # allocate(n_bytes) gives memory that lives until the caller's next call, in the order of the stream; rows are
+    # allocate(n_bytes) gives memory that lives until the caller's next call, in the order of the stream. Rows are
     # packed for slab_bytes of memory at a time.
     def __init__(
         self, device: int, stream: int, allocate: Callable[[int], int], slab_bytes: int = 67108864

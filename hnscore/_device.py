@@ -1,12 +1,10 @@
-"""GPU memory: which arrays lie there, and where a call on them runs, with whose memory and on which stream.
-
-Torch tensors are read directly, the arrays of other libraries through DLPack. Nothing here waits for a device.
-"""
+"""GPU memory: which arrays lie there, and what a call on them needs: memory, copies, the order of streams."""
 
 from __future__ import annotations
 
+import importlib
 import math
-import sys
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,26 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from ._arrays import dense, is_tensor, native, refuse_device, refuse_dtype, rows_and_columns
+from ._arrays import is_tensor, native, refuse_dtype, rows_and_columns
 
 # DLPack's numbers of CUDA memory and of its managed memory.
-_DLPACK_CUDA = (2, 13)
+DLPACK_CUDA = (2, 13)
 # DLPack's number of the legacy default stream, which CUDA calls 0.
-_LEGACY_STREAM = 1
+LEGACY_STREAM = 1
 _NAMES = {code: name for name, code in _core.DTYPES.items()}
-_ITEM_BYTES = {name: 2 if name == "bfloat16" else np.dtype(name).itemsize for name in _core.DTYPES}
+ITEM_BYTES = {name: 2 if name == "bfloat16" else np.dtype(name).itemsize for name in _core.DTYPES}
 PRECISIONS = (*_core.PRECISIONS, "fp16")
 _loaded: Any = None
 used: set[int] = set()  # devices
+_held: list[tuple[Any, list[DeviceArray]]] = []  # a stream that ends when the arrays have been read
+_lock = threading.Lock()
 
 
 def backend() -> Any:
     """The extension for GPUs, imported on first use."""
     global _loaded
     if _loaded is None:
-        from . import _cuda
-
-        _loaded = _cuda
+        _loaded = importlib.import_module("hnscore._cuda")
     return _loaded
 
 
@@ -51,7 +49,7 @@ def location(x: Any) -> int | None:
     if isinstance(x, np.generic | np.ndarray) or not hasattr(x, "__dlpack_device__"):
         return None
     kind, index = x.__dlpack_device__()
-    return int(index) if int(kind) in _DLPACK_CUDA else None
+    return int(index) if int(kind) in DLPACK_CUDA else None
 
 
 def on_device(*arrays: Any) -> bool:
@@ -97,6 +95,7 @@ class Space(ABC):
 
     def __init__(self, gpu: Any, device: int, stream: int) -> None:
         self.gpu, self.device, self.stream = gpu, device, stream
+        self._read: list[DeviceArray] = []  # of libraries beside torch
 
     @abstractmethod
     def read(self, name: str, x: Any) -> DeviceArray:
@@ -134,6 +133,16 @@ class Space(ABC):
         """So many zero bytes."""
         return self.upload("method", np.zeros(n, np.int8))
 
+    def end(self) -> None:
+        """The end of a call. Who owns an array may use its memory anew once nobody holds it, which torch alone does in
+        the order of the stream: hold those of other libraries until the device has read them."""
+        if not self._read or self.capturing:
+            return
+        reader = self.gpu.CopyStream(self.device)
+        reader.wait_for(self.stream)
+        release((reader, self._read))
+        self._read = []
+
     def arange(self, n: int) -> DeviceArray:
         return self.upload("rows", np.arange(n))
 
@@ -157,6 +166,15 @@ class Space(ABC):
                 "move it there"
             )
         return self.read(name, x)
+
+    def from_dlpack(self, x: Any) -> DeviceArray:
+        external = self.gpu.External(x.__dlpack__(stream=self.stream or LEGACY_STREAM))
+        code = external.dtype if external.dtype >= 0 else None
+        dtype = getattr(x, "dtype", None) if code is None else _NAMES[code]
+        self._read.append(
+            DeviceArray(external.pointer, external.shape, external.strides, code, dtype, self.device, external)
+        )
+        return self._read[-1]
 
     def embeddings(self, name: str, x: Any) -> DeviceArray:
         array = self.array(name, x)
@@ -185,11 +203,11 @@ class Space(ABC):
 
     def internal(self, shape: tuple[int, ...], dtype: str) -> DeviceArray:
         """Memory that the caller never sees."""
-        pointer, owner = self.allocate(_ITEM_BYTES[dtype] * math.prod(shape))
+        pointer, owner = self.allocate(ITEM_BYTES[dtype] * math.prod(shape))
         return self._contiguous(pointer, shape, dtype, owner)
 
     def _contiguous(self, pointer: int, shape: tuple[int, ...], dtype: str, owner: object) -> DeviceArray:
-        item = _ITEM_BYTES[dtype]
+        item = ITEM_BYTES[dtype]
         strides = tuple(item * math.prod(shape[i + 1 :]) for i in range(len(shape)))
         return DeviceArray(pointer, shape, strides, _core.DTYPES[dtype], dtype, self.device, owner)
 
@@ -240,6 +258,12 @@ class Space(ABC):
         return out
 
 
+def release(*more: tuple[Any, list[DeviceArray]]) -> None:
+    """Lets go of arrays that the devices have read; holds some more until they have."""
+    with _lock:
+        _held[:] = [held for held in (*_held, *more) if not held[0].done()]
+
+
 class Kept:
     """Device memory that outlives its call, and may be read on other streams than the one it was written on."""
 
@@ -257,213 +281,3 @@ class Kept:
         finally:
             if elsewhere:
                 space.leave(self._mark)
-
-
-class TorchSpace(Space):
-    """Tensors, torch's current stream, its caching allocator."""
-
-    def __init__(self, gpu: Any, device: int) -> None:
-        import torch
-
-        self.torch_device = torch.device("cuda", device)
-        super().__init__(gpu, device, torch.cuda.current_stream(device).cuda_stream)
-
-    def read(self, name: str, x: Any) -> DeviceArray:
-        if not is_tensor(x):  # beside tensors: an array of another library
-            return _from_dlpack(self, x)
-        dense(name, x)
-        tensor = x.detach().resolve_neg() if not x.is_complex() else x.detach()
-        item = tensor.element_size()
-        strides = tuple(item * stride for stride in tensor.stride())
-        code = _core.DTYPES.get(str(tensor.dtype).removeprefix("torch."))
-        return DeviceArray(
-            tensor.data_ptr(), tuple(tensor.shape), strides, code, tensor.dtype, self.device, tensor
-        )  # fmt: skip
-
-    def _tensor(self, shape: tuple[int, ...], dtype: str) -> Any:
-        import torch
-
-        try:
-            return torch.empty(shape, dtype=getattr(torch, dtype), device=self.torch_device)
-        except torch.OutOfMemoryError as error:
-            n_bytes = _ITEM_BYTES[dtype] * math.prod(shape)
-            raise torch.OutOfMemoryError(
-                f"hnscore needs {n_bytes} bytes ({n_bytes / 2**20:.0f} MiB) more on {self.name}: {error}"
-            ) from None
-
-    def allocate(self, n_bytes: int) -> tuple[int, object]:
-        memory = self._tensor((n_bytes,), "uint8")
-        return memory.data_ptr(), memory
-
-    def empty(self, shape: tuple[int, ...], dtype: str) -> DeviceArray:
-        tensor = self._tensor(shape, dtype)
-        return self._contiguous(tensor.data_ptr(), shape, dtype, tensor)
-
-    def give(self, array: DeviceArray) -> Any:
-        return array.owner
-
-    def copied(self, array: NDArray[Any]) -> tuple[int, object]:
-        import torch
-
-        tensor = torch.from_numpy(array.reshape(-1).view(np.uint8)).pin_memory()
-        tensor = tensor.to(self.torch_device, non_blocking=True)
-        return tensor.data_ptr(), tensor
-
-    def zeros(self, n: int) -> DeviceArray:
-        import torch
-
-        tensor = torch.zeros(n, dtype=torch.int8, device=self.torch_device)
-        return self._contiguous(tensor.data_ptr(), (n,), "int8", tensor)
-
-    def arange(self, n: int) -> DeviceArray:
-        import torch
-
-        tensor = torch.arange(n, device=self.torch_device)
-        return self._contiguous(tensor.data_ptr(), (n,), "int64", tensor)
-
-    def full(self, n: int, value: float) -> DeviceArray:
-        import torch
-
-        tensor = torch.full((n,), value, dtype=torch.float64, device=self.torch_device)
-        return self._contiguous(tensor.data_ptr(), (n,), "float64", tensor)
-
-    def mark(self) -> Any:
-        import torch
-
-        event: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record(torch.cuda.current_stream(self.device))
-        return event
-
-    def join(self, mark: Any, owners: list[Any]) -> None:
-        import torch
-
-        stream = torch.cuda.current_stream(self.device)
-        stream.wait_event(mark)
-        for tensor in owners:  # the allocator gives its memory to nobody before this stream is through with it
-            tensor.record_stream(stream)
-
-    def leave(self, mark: Any) -> None:
-        pass
-
-
-class DlpackSpace(Space):
-    """The arrays of any library that speaks DLPack; CuPy's current stream, the default stream for the others."""
-
-    def __init__(self, gpu: Any, device: int, example: Any = None) -> None:
-        library = sys.modules.get(type(example).__module__.partition(".")[0])
-        namespace = getattr(example, "__array_namespace__", None)
-        self._from_dlpack = getattr(library if namespace is None else namespace(), "from_dlpack", None)
-        stream = 0
-        if getattr(library, "__name__", "") == "cupy":
-            with library.cuda.Device(device):  # type: ignore[union-attr]
-                stream = int(library.cuda.get_current_stream().ptr)  # type: ignore[union-attr]
-        super().__init__(gpu, device, stream)
-
-    def read(self, name: str, x: Any) -> DeviceArray:
-        return _from_dlpack(self, x)
-
-    def allocate(self, n_bytes: int) -> tuple[int, object]:
-        memory = self.gpu.Memory(self.device, self.stream, n_bytes)
-        return memory.pointer, memory
-
-    def empty(self, shape: tuple[int, ...], dtype: str) -> DeviceArray:
-        return self.internal(shape, dtype)
-
-    def give(self, array: DeviceArray) -> Any:
-        result = Exported(self, array)
-        return result if self._from_dlpack is None else self._from_dlpack(result)
-
-    def copied(self, array: NDArray[Any]) -> tuple[int, object]:
-        # From pageable memory: CUDA has read it when this returns.
-        pointer, memory = self.allocate(array.nbytes)
-        self.gpu.copy_to_device(self.device, self.stream, pointer, array.ctypes.data, array.nbytes)
-        return pointer, memory
-
-    def mark(self) -> Any:
-        return self
-
-    def join(self, mark: Any, owners: list[Any]) -> None:
-        in_order(mark, self.stream)
-
-    def leave(self, mark: Any) -> None:
-        in_order(self, mark.stream)  # where the memory goes back
-
-
-def _from_dlpack(space: Space, x: Any) -> DeviceArray:
-    external = space.gpu.External(x.__dlpack__(stream=space.stream or _LEGACY_STREAM))
-    code = external.dtype if external.dtype >= 0 else None
-    dtype = getattr(x, "dtype", None) if code is None else _NAMES[code]
-    return DeviceArray(external.pointer, external.shape, external.strides, code, dtype, space.device, external)
-
-
-class Exported:
-    """A result, for whoever speaks DLPack."""
-
-    def __init__(self, space: Space, array: DeviceArray) -> None:
-        self._space, self._array = space, array
-        self.shape, self.dtype = array.shape, array.dtype
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return _DLPACK_CUDA[0], self._space.device
-
-    def __dlpack__(self, *, stream: int | None = None, **version: Any) -> Any:
-        space = self._space
-        if stream != -1:
-            in_order(space, _LEGACY_STREAM if stream is None else stream)
-        return space.gpu.to_dlpack(self._array.owner, self._array.shape, self._array.code)
-
-
-def in_order(space: Space, stream: int) -> None:
-    """What is queued on `stream` from now on runs after what the space's stream has now."""
-    if (stream or _LEGACY_STREAM) != (space.stream or _LEGACY_STREAM):
-        between = space.gpu.CopyStream(space.device)
-        between.wait_for(space.stream)
-        between.make_wait(stream)
-
-
-def space_of(**arrays: Any) -> Space:
-    """Where a call on these arrays runs; the error that tells apart their devices."""
-    places = {name: location(x) for name, x in arrays.items()}
-    name, x = next((name, x) for name, x in arrays.items() if places[name] is not None)
-    device = places[name]
-    assert device is not None
-    try:
-        gpu = backend()
-    except ImportError as error:
-        if type(error) is ModuleNotFoundError:
-            refuse_device(name, f"cuda:{device}")
-        raise ImportError(
-            f"{name} is on cuda:{device}, and what hnscore needs there does not load: {error}; update the NVIDIA "
-            "driver, or move the arrays to the CPU"
-        ) from error
-    for other, place in places.items():
-        if place != device:
-            where = "in CPU memory" if place is None else f"on cuda:{place}"
-            raise ValueError(
-                f"{name} is on cuda:{device} and {other} {where}; expected both on one device: move one of them to "
-                "the other's"
-            )
-    return space_on(gpu, device, x)
-
-
-def space_on(gpu: Any, device: int, example: Any = None, *, tensors: bool | None = None) -> Space:
-    """Where a call on arrays like `example` runs, or one on tensors."""
-    properties = gpu.device(device)
-    if not properties.arch:
-        refuse_gpu(gpu, device, properties)
-    used.add(device)
-    return TorchSpace(gpu, device) if tensors or is_tensor(example) else DlpackSpace(gpu, device, example)
-
-
-_OLDEST = (7, 5)
-
-
-def refuse_gpu(gpu: Any, device: int, properties: Any) -> None:
-    major, minor = properties.capability
-    what = f"cuda:{device} is an {properties.name} of compute capability {major}.{minor}"
-    if (major, minor) < _OLDEST:
-        raise RuntimeError(f"{what}; hnscore needs {_OLDEST[0]}.{_OLDEST[1]} or later: move the arrays to the CPU")
-    raise RuntimeError(
-        f"{what}, and this build has {', '.join(gpu.ARCHS) or 'no architectures'}; rebuild with "
-        f"HNSCORE_CUDA_ARCHS={major}{minor}, or move the arrays to the CPU"
-    )

@@ -1,4 +1,4 @@
-"""`score` and `Scorer` on a GPU: what score.py and _texts.py do, with values that nobody waits for.
+"""`score` on a GPU: what score.py and _texts.py do, with values that nobody waits for.
 
 A call queues its work on the current stream of the caller's library and returns.
 """
@@ -14,13 +14,10 @@ from numpy.typing import NDArray
 
 from . import _reports
 from ._arrays import (
-    both_groups,
     convert,
-    embeddings,
     is_tensor,
     is_unsigned,
     labels,
-    like,
     not_empty,
     one_integer_per_row,
     one_value_per_text,
@@ -31,9 +28,8 @@ from ._arrays import (
     values,
     values_or_rows,
 )
-from ._device import PRECISIONS, DeviceArray, Kept, Space, backend, location, space_of, space_on
-from ._gpu_stream import stream
-from ._progress import rows_bar
+from ._device import PRECISIONS, DeviceArray, Space, location
+from ._libraries import space_of
 from ._settings import Settings, pool_rules
 from ._texts import enough_pairs, judge_margin, samples
 
@@ -78,8 +74,13 @@ class GpuTexts(Settings):
             )
         self.n_threads = n_threads
         self.threads = threads(n_threads)  # that fill buffers with images of the host
+        if self.is_minibatch and space.capturing:
+            raise ValueError(
+                f"minibatch must be None while a CUDA graph is captured, whose replays would all have one draw, got "
+                f"{minibatch}; make a Scorer before"
+            )
         self.drawn = self.draw(random_state)  # rows of the texts in use; None: all
-        self.pick = None if self.drawn is None else space.upload("a minibatch's draw", self.drawn)
+        self.pick = None if self.drawn is None else space.upload("minibatch", self.drawn)
         self.txt, self.side = txt, _reports.TXT
         self.limits = None
         if max_similarity is not None:
@@ -95,8 +96,8 @@ class GpuTexts(Settings):
     def _values(self, space: Space, name: str, x: Any, side: int) -> DeviceArray | None:
         """A float64 value for each text in use; None for limits that limit nothing."""
         limits = side == _reports.LIMITS
-        if location(x) is not None:
-            array = space.array(name, x)
+        if isinstance(x, DeviceArray) or location(x) is not None:
+            array = x if isinstance(x, DeviceArray) else space.array(name, x)
             one_value_per_text(name, array, array.code, self.n_txt, limits)
             if not array.shape:
                 array = replace(array, shape=(self.n_txt,), strides=(0,))
@@ -121,7 +122,7 @@ class GpuTexts(Settings):
         own = space.array("reference", x)
         values_or_rows(own, own.code, self.n_txt, dim)
         if len(own.shape) == 1:
-            self.reference = self._values(space, "reference", x, _reports.REFERENCE_VALUES)
+            self.reference = self._values(space, "reference", own, _reports.REFERENCE_VALUES)
         else:
             self.reference = self.paired(space, own, _reports.REFERENCE_ROWS, self.pick)
 
@@ -314,85 +315,3 @@ def _score(
             )  # fmt: skip
         rules |= {"kth_value": kth_value.pointer, "kth_row": kth_row.pointer}
     texts.reduce(space, images, scores.pointer, **texts.group_rules(ids), **rules)
-
-
-class ScorerTexts(GpuTexts):
-    """The texts of a Scorer: in memory of their own, packed once, read on any stream of their device."""
-
-    def __init__(self, txt_emb: Any, reference: Any, *settings: Any) -> None:
-        space = space_of(txt_emb=txt_emb)
-        _reports.raise_found(space.gpu, space.device)
-        super().__init__(space, space.embeddings("txt_emb", txt_emb), *settings)
-        self.set_reference(space, reference)
-        self.device, self.tensors = space.device, is_tensor(txt_emb)
-        self.txt = space.copy(self.txt, self.pick)
-        if self.pick is not None:
-            self.pick, self.side = None, _reports.DRAWN
-        if self.method == "auto":
-            self.chosen = space.zeros(8)
-        self._pack(space)
-        _reports.finish(space)
-
-    def _pack(self, space: Space) -> None:
-        self.columns(space)
-        labels = None if self.groups is None else self.groups.array
-        arrays = (self.txt, self.reference, self.limits, labels, self.chosen)
-        self._kept = Kept(space, self._memory + [array.owner for array in arrays if array is not None])
-
-    def score(self, img_chunk: Any, img_groups: Any, show_bar: Any, verbose: Any, judged: bool) -> tuple[Any, bool]:
-        """The scores of a chunk on the texts' device or of the host, and whether the margin has been judged."""
-        gpu = backend()
-        _reports.raise_found(gpu, self.device)
-        of_host = location(img_chunk) is None
-        space = space_on(gpu, self.device, None if of_host else img_chunk, tensors=self.tensors)
-        if of_host:
-            host, code = embeddings("img_chunk", img_chunk)
-            n_img = len(host)
-            same_dim(host, self.txt, "img_chunk")
-        else:
-            img = space.embeddings("img_chunk", img_chunk)
-            n_img = img.shape[0]
-            same_library(img_chunk, self.tensors, "img_chunk")
-            same_dim(img, self.txt, "img_chunk")
-        both_groups(img_groups, self.groups)
-        ids = self.image_groups(space, img_groups, n_img)
-        judge = (verbose or _reports.blocking()) and not judged and not of_host and not space.capturing
-        with self._kept.read_on(space):
-            if of_host:
-                bar = rows_bar(show_bar, "score", n_img)
-                return like(img_chunk, stream(space, self, host, code, ids, bar)), judged
-            scores = space.empty((n_img,), self.dtype.__name__)
-            if n_img:
-                self.reduce(space, img.rows(gpu, _reports.CHUNK), scores.pointer, **self.group_rules(ids))
-                if judge:
-                    judged = self.warn_if_wide(space, img, stacklevel=4)
-                    self.log(space, n_img, verbose)
-            _reports.finish(space)
-        return space.give(scores), judged
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Arrays travel through the host, which waits for them, and are packed again on arrival.
-        space = space_on(backend(), self.device, tensors=self.tensors)
-        state = {name: value for name, value in self.__dict__.items() if name not in ("_columns", "_memory", "_kept")}
-        with self._kept.read_on(space):
-            for name in ("txt", "reference", "limits", "chosen"):
-                array = state[name]
-                state[name] = None if array is None else (space.download(array), array.code)
-            if self.groups is not None:
-                state["groups"] = (space.download(self.groups.array), self.groups.unsigned)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.threads = threads(self.n_threads)
-        if self.tensors:
-            import torch  # noqa: F401  whose memory it is
-        space = space_on(backend(), self.device, tensors=self.tensors)
-        for name in ("txt", "reference", "limits", "chosen"):
-            array = state[name]
-            setattr(self, name, None if array is None else space.upload("a Scorer", *array))
-        if self.groups is not None:
-            host, unsigned = state["groups"]
-            self.groups = Labels(space, "txt_groups", host.view(np.uint64) if unsigned else host, len(host))
-        self._columns, self._memory = None, []
-        self._pack(space)

@@ -8,6 +8,7 @@ the caller's stream                  | b   | b+1 | ...
 from __future__ import annotations
 
 import ctypes
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ from ._device import Space
 from ._pool import check_rows
 
 if TYPE_CHECKING:
-    from ._gpu import Labels, ScorerTexts
+    from ._gpu import Labels
+    from ._gpu_scorer import ScorerTexts
 
 # One buffer is filled, one is copied, one is scored.
 _BUFFERS = 3
@@ -45,10 +47,10 @@ def stream(
             f"img_chunk must be on {space.name} while a CUDA graph is captured, got it in CPU memory; copy it there "
             "before"
         )
-    row_bytes = img.shape[1] * img.itemsize
-    n_rows = min(len(img), max(_LEAST_ROWS, _BUFFER_BYTES // row_bytes))
+    n_rows = min(len(img), max(_LEAST_ROWS, _BUFFER_BYTES // (img.shape[1] * img.itemsize)))
     starts = range(0, len(img), n_rows)
-    buffers = [_Buffer(space, texts, img, code, n_rows) for _ in starts[:_BUFFERS]]
+    lanes = [_lane(space, texts) for _ in starts[:_BUFFERS]]
+    buffers = [_Buffer(space, texts, lane, img, code, n_rows) for lane in lanes]
     try:
         with ThreadPoolExecutor(min(texts.threads, _MOST_THREADS)) as pool:
             for i, start in enumerate(starts):
@@ -64,6 +66,7 @@ def stream(
         for buffer in buffers:  # nothing may be in use when the memory goes, whatever went wrong
             buffer.copies.synchronize()
         space.gpu.synchronize(space.device, space.stream)
+    texts.lanes += lanes
     if bar is not None:
         bar(1.0)
     bad = np.flatnonzero(np.isnan(scores) if scores.dtype == np.float32 else scores < 0)[:_NAMED]
@@ -73,19 +76,40 @@ def stream(
     return scores
 
 
-class _Buffer:
-    """Some rows, in pinned memory and on the device, with their scores; and the stream that copies them."""
+class Lane:
+    """A stream for copies, and the pinned memory at their end. Pinning takes long: a Scorer keeps its lanes."""
 
-    def __init__(self, space: Space, texts: ScorerTexts, img: NDArray[Any], code: int, n_rows: int) -> None:
-        gpu = space.gpu
-        self.space, self.texts, self.gpu = space, texts, gpu
-        shape = (n_rows, img.shape[1])
+    def __init__(self, space: Space) -> None:
+        self._gpu = space.gpu
+        self.copies = space.gpu.CopyStream(space.device)
+        self._memory, self._n_bytes = None, 0
+
+    def pinned(self, n_bytes: int) -> int:
+        if self._n_bytes < n_bytes:
+            self._memory = None  # before there is more
+            self._memory, self._n_bytes = self._gpu.PinnedMemory(n_bytes), n_bytes
+        assert self._memory is not None
+        return int(self._memory.pointer)
+
+
+def _lane(space: Space, texts: ScorerTexts) -> Lane:
+    try:
+        return texts.lanes.pop()
+    except IndexError:  # none, or another thread took it
+        return Lane(space)
+
+
+class _Buffer:
+    """Some rows, in pinned memory and on the device, with their scores."""
+
+    def __init__(self, space: Space, texts: ScorerTexts, lane: Lane, img: NDArray[Any], code: int, n_rows: int) -> None:
+        self.space, self.texts, self.gpu, self.copies = space, texts, space.gpu, lane.copies
         like, self.code = native(img[:0], code)
-        self.pinned = gpu.PinnedMemory(n_rows * img.shape[1] * like.itemsize)
-        self.pinned_scores = gpu.PinnedMemory(8 * n_rows)
-        self.rows = _array_at(self.pinned.pointer, shape, like.dtype)
-        self.scores = _array_at(self.pinned_scores.pointer, (n_rows,), texts.dtype)
-        self.copies = gpu.CopyStream(space.device)
+        shape = (n_rows, img.shape[1])
+        scores_at = -(-n_rows * img.shape[1] * like.itemsize // 64) * 64
+        pinned = lane.pinned(scores_at + 8 * n_rows)
+        self.rows = _array_at(pinned, shape, like.dtype)
+        self.scores = _array_at(pinned + scores_at, (n_rows,), np.dtype(texts.dtype))
         self.on_device = space.allocate(self.rows.nbytes)
         self.scores_on_device = space.allocate(self.scores.nbytes)
         self.copies.wait_for(space.stream)  # where the memory comes from
@@ -123,8 +147,8 @@ class _Buffer:
             self.count = 0
 
 
-def _array_at(pointer: int, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+def _array_at(pointer: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """An array in memory that somebody else keeps."""
-    dtype = np.dtype(dtype)
-    memory = (ctypes.c_char * (int(np.prod(shape)) * dtype.itemsize)).from_address(pointer)
-    return np.frombuffer(memory, dtype).reshape(shape)
+    memory = (ctypes.c_char * (math.prod(shape) * dtype.itemsize)).from_address(pointer)
+    array: NDArray[Any] = np.frombuffer(memoryview(memory), dtype)
+    return array.reshape(shape)

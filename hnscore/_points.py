@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from . import _core
 from ._arrays import choice, embeddings, flag, is_tensor, not_empty, positive, refuse_bad_rows, same_library, threads
 from ._checks import other_points, same_width
-from ._device import on_device, space_of
+from ._device import on_device
+from ._libraries import space_of
 from ._pool import best_in_pool
 
 _CASCADES = ("knn", "ball")

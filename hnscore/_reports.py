@@ -48,6 +48,7 @@ def blocking() -> bool:
 
 def finish(space: Space) -> None:
     """The end of a call."""
+    space.end()
     if blocking() and not space.capturing:
         space.gpu.synchronize(space.device, space.stream)
         raise_found(space.gpu, space.device, earlier=False)

@@ -95,6 +95,7 @@ def check(device: Any = None) -> None:
     for number in numbers:
         gpu = _device.backend()
         gpu.synchronize_device(number)
+        _device.release()
         _reports.raise_found(gpu, number)
 
 

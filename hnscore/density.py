@@ -90,7 +90,7 @@ def density(
         Whether a point is compared with the others only. Without meaning where `against` is given.
     similarity : {"cosine", "dot"}
         Cosine normalises the rows on the way in, those of "gaussian" too. A kernel needs it.
-    precision : {"exact", "fp32", "bf16"}
+    precision : {"exact", "fp32", "bf16"}, and "fp16" on a GPU
         As in `score`; the mean is always computed in float64.
     method : {"auto", "dense", "cascade"}
         As in `score`; a cascade serves "knn" and "ball".
@@ -119,6 +119,9 @@ def density(
     Kernel, ball and neighbour densities of one set look at each pair of points once where they do not skip most of
     them. Memory beyond inputs and outputs: 16 MiB of packed points, at most 64 MiB of neighbours, ``40 * n`` bytes and
     a fixed workspace.
+
+    On a GPU there are "knn", "ball", "kernel" and, for torch tensors, "mean", without weights; a kernel's terms below
+    e^-87 count as 0. Nothing waits, as in `score`.
 
     Examples
     --------

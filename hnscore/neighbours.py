@@ -44,7 +44,7 @@ def knn_graph(
     k : int
         Up to the number of points compared with.
     as_csr : bool
-        Return a matrix in place of two arrays; needs SciPy.
+        Return a matrix in place of two arrays; needs SciPy, and points in CPU memory.
 
     Returns
     -------

@@ -24,7 +24,8 @@ from ._arrays import (
     same_library,
     threads,
 )
-from ._device import on_device, space_of
+from ._device import on_device
+from ._libraries import space_of
 from ._pool import kth_best, pack
 
 # Ranks of the mini-batch expectation are left out once they hold less than this share of the whole weight: their
@@ -91,6 +92,8 @@ def reference_similarity(
     -----
     Memory beyond inputs and outputs: 16 MiB of packed images and at most 64 MiB of running best images; with
     ``"minibatch"`` all packed images, about ``4 * n_img * dim`` bytes, and the ranks that count of one text per thread.
+
+    On a GPU nothing waits, as in `score`, unless `owner` is there: its values are looked at.
     """
     choice("kind", kind, ("positive", "hardest", "topk", "minibatch"))
     choice("similarity", similarity, ("cosine", "dot"))

@@ -54,8 +54,9 @@ def score(
     Parameters
     ----------
     img_emb : array (n_img, dim)
-        The pool. NumPy array, torch CPU tensor or anything with DLPack or ``__array__``; float16, bfloat16, float32,
-        float64 or integers, with any strides. It is read where it lies, memory-mapped files included.
+        The pool. NumPy array, torch tensor or anything with DLPack or ``__array__``, in CPU memory or on an NVIDIA
+        GPU; float16, bfloat16, float32, float64 or integers, with any strides. It is read where it lies,
+        memory-mapped files included.
     txt_emb : array (n_txt, dim)
         The texts that are already paired with an image; the same kinds and dtypes, independently of img_emb's dtype.
     margin : float
@@ -87,14 +88,16 @@ def score(
         Cosine normalises the rows on the way in.
     temperature : float, optional
         For ``weight="exp"`` only, in units of similarity.
-    precision : {"exact", "fp32", "bf16"}
+    precision : {"exact", "fp32", "bf16"}, and "fp16" on a GPU
         ``"exact"``: a pair counts as it does with exact dot products rounded once to float64, so that counts are the
         same integers everywhere; a sum is within 4 * 2^-24 of the sum over its qualifying pairs of
         |dw/ds| * norm(x) * norm(t), plus the rounding of the output. Where the threshold is larger than any
         similarity, |tau| stands for norm(x) * norm(t); and for constant rows on both sides 4 becomes 8.
         ``"fp32"``: the same sums, but pairs within float32 rounding of their threshold (a few
         2^-24 * norm(x) * norm(t)) may fall on either side. ``"bf16"``: embeddings are rounded to 8 significant bits,
-        which moves a similarity by at most 2^-7 * norm(x) * norm(t), usually far less.
+        which moves a similarity by at most 2^-7 * norm(x) * norm(t), usually far less. ``"fp16"``: to 11
+        bits after scaling by a power of two, at most 2^-10 * norm(x) * norm(t). On a GPU a cosine is that of the
+        rounded rows, which may double both, and its tensor cores add up to dim * 2^-22 * norm(x) * norm(t).
     method : {"auto", "dense", "cascade"}
         ``"dense"`` computes every similarity. ``"cascade"`` drops most pairs after a glance at few dimensions in low
         precision, by a bound that never drops one that counts, and decides the rest in float64: the same counts, sums
@@ -104,32 +107,43 @@ def score(
     random_state : int, numpy.random.Generator or RandomState, optional
         Seed of the minibatch.
     n_threads : int, optional
-        Default: all that the process may use. The result does not depend on it.
+        Default: all that the process may use. The result does not depend on it. A GPU needs none.
     show_progress_bar : bool
-        Show the rows done, the rate and the time left.
+        Show the rows done, the rate and the time left. Not for arrays on a GPU: the call returns before they are done.
     verbose : bool
         Print in one line what was decided. The logger "hnscore" has it at level INFO in any case.
 
     Returns
     -------
     scores : array (n_img,)
-        float32, the kind of array that img_emb is; int64 for ``weight="count"`` with ``aggregate="sum"`` and no
-        minibatch. A weight beyond the float32 range is +inf. Torch results carry no gradient.
+        float32, the kind of array that img_emb is, on its device; int64 for ``weight="count"`` with
+        ``aggregate="sum"`` and no minibatch. A weight beyond the float32 range is +inf. Torch results carry no
+        gradient.
 
     Raises
     ------
     TypeError
         For kinds and dtypes that hold no embeddings, float labels, NumPy mixed with torch.
     ValueError
-        For shapes, dims, NaN, Inf, zero rows under cosine, and values out of range.
+        For shapes, dims, NaN, Inf, zero rows under cosine, values out of range, and arrays on different devices. What
+        only a GPU can see is told later: see `hnscore.cuda.check`.
+    RuntimeError, MemoryError
+        Where a GPU cannot do it: RuntimeError in the words of CUDA or of what this build lacks, and
+        torch.OutOfMemoryError, for tensors, or MemoryError.
 
     Warns
     -----
     MarginWarning
-        When over half of a sample of the pairs qualify.
+        When over half of a sample of the pairs qualify. On a GPU it needs an answer from there, and comes only where
+        `verbose` is set or CUDA_LAUNCH_BLOCKING=1.
 
     Notes
     -----
+    On a GPU the call queues its work on the current stream of torch or CuPy, or on the default stream, takes memory
+    from torch's allocator, and waits for nothing. A call that has been made once can be captured into a CUDA graph if
+    all its arrays are on the device; reference, groups and max_similarity may else be in CPU memory. Counts are those
+    of the CPU.
+
     Memory beyond inputs and outputs: the packed texts, about ``4 * n_txt * dim`` bytes (2 with bf16 on machines that
     multiply it), ``32 * (n_img + n_txt)`` bytes and a fixed workspace. ``"pool_max"`` and `top_k_images` add 16 MiB of
     packed images and at most 64 MiB of running best images, and one more pass over the pairs.

@@ -8,7 +8,7 @@ import numpy as np
 
 from ._arrays import both_groups, embeddings, is_tensor, like, refuse_pool_wide, same_dim, same_library
 from ._device import on_device
-from ._gpu import ScorerTexts
+from ._gpu_scorer import ScorerTexts
 from ._progress import rows_bar
 from ._texts import TextSide
 from .score import given_reference
@@ -37,6 +37,10 @@ class Scorer:
     -----
     Memory: the packed texts as in `score`, and a copy of txt_emb, so that later changes to the caller's array cannot
     change scores. A Scorer can be pickled: the copy travels and is packed again on arrival.
+
+    With texts on a GPU, chunks may be there or in CPU memory. Those in CPU memory, memory-mapped files included, are
+    copied through pinned buffers of 3 * 64 MiB while the images before them are scored: a pool may be larger than the
+    memory of the GPU. That call waits for its scores, which are in CPU memory.
 
     Examples
     --------
@@ -92,7 +96,7 @@ class Scorer:
         Parameters
         ----------
         img_chunk : array (n, dim)
-            As img_emb in `score`; a torch tensor where txt_emb was one.
+            As img_emb in `score`; a torch tensor where txt_emb was one, unless txt_emb was on a GPU and this is not.
         img_groups : integer array (n,), optional
             Labels of these images; needed where txt_groups was given.
 

@@ -55,16 +55,16 @@ def _build(folder: Path) -> None:
         defines = {
             "HNSCORE_EMULATE": "ON",
             "HNSCORE_CUDA": "OFF",
-            "CMAKE_MAKE_PROGRAM": _tool("ninja"),
+            "CMAKE_MAKE_PROGRAM": tool("ninja"),
             "Python_EXECUTABLE": sys.executable,
             "pybind11_DIR": pybind11.get_cmake_dir(),
         }
         options = [f"-D{name}={value}" for name, value in defines.items()]
-        _run(_tool("cmake"), "-G", "Ninja", "-S", str(ROOT), "-B", str(folder), *options)
-    _run(_tool("cmake"), "--build", str(folder), "--target", MODULE, "--parallel", "2")
+        _run(tool("cmake"), "-G", "Ninja", "-S", str(ROOT), "-B", str(folder), *options)
+    _run(tool("cmake"), "--build", str(folder), "--target", MODULE, "--parallel", "2")
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
     """A program of the test extra; its folder need not be on PATH."""
     places = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     path = shutil.which(name, path=places)

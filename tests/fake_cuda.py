@@ -188,7 +188,9 @@ class Columns:
         gpu.queue(context, pack)
 
     def values(self) -> NDArray[np.float64]:
-        return at(self._memory, (self.rows.count, self.rows.shape[1]), np.float64)
+        """The packed rows, bad ones as NaN; to be exact, the rows themselves are read again."""
+        packed = at(self._memory, (self.rows.count, self.rows.shape[1]), np.float64)
+        return np.where(np.isnan(packed), packed, self.rows.values()) if self.precision == "exact" else packed
 
 
 class Context:
@@ -274,6 +276,7 @@ class FakeCuda:
         self.captured = False
         self.room = 2**28  # bytes that a device gives
         self.used = 0
+        self.free: dict[tuple[int, int, int], list[NDArray[np.uint8]]] = {}
         self.next_stream = 1000
         self.waits = 0
         self.pinned: list[tuple[int, int]] = []
@@ -286,16 +289,15 @@ class FakeCuda:
                 if gpu.used + n_bytes > gpu.room:
                     raise GpuMemoryError(f"hnscore wants {n_bytes} bytes of GPU memory")
                 gpu.used += n_bytes
-                memory = np.full(n_bytes + 64, _GARBAGE, np.uint8)
+                free = gpu.free.setdefault((device, stream, n_bytes), [])
+                memory = free.pop() if free else np.full(n_bytes + 64, _GARBAGE, np.uint8)
                 self.pointer = memory.ctypes.data + -memory.ctypes.data % 64
                 self.device = device
 
-                def free() -> None:
-                    memory[:] = _GARBAGE
-
-                def give_back() -> None:
+                def give_back() -> None:  # to whoever asks next on the stream, though it may still be in use there
                     gpu.used -= n_bytes
-                    gpu.streams[device].queue(stream, free)
+                    gpu.streams[device].queue(stream, lambda: memory.fill(_GARBAGE))
+                    free.append(memory)
 
                 weakref.finalize(self, give_back)
 
@@ -316,6 +318,9 @@ class FakeCuda:
 
             def make_wait(self, stream: int) -> None:
                 self._streams.order(self.stream, stream)
+
+            def done(self) -> bool:
+                return not self._streams.queues.get(self.stream)
 
             def synchronize(self) -> None:
                 gpu.waits += 1
@@ -361,7 +366,7 @@ class FakeCuda:
 
     # -- Bad rows.
 
-    def report(self, device: int, rows: Rows, kinds: NDArray[np.int64], numbers: Any = None) -> None:
+    def report(self, device: int, rows: Rows, kinds: NDArray[np.int64]) -> None:
         for i in np.flatnonzero(kinds >= 0):
             found = int(rows.numbers()[i]), int(kinds[i])
             self.words[device][rows.side] = min(found, self.words[device].get(rows.side, found))
@@ -440,6 +445,8 @@ class FakeCuda:
             wrong = (
                 bool(np.isnan(t).any()) or not np.isfinite(r).all() or (limits is not None and np.isnan(limits).any())
             )
+            if not np.isfinite(r).all():
+                self.words[context.device][self.REFERENCE_SIDE] = int(np.isfinite(r).argmin()), _core.BAD_NONFINITE
             scores = at(out, (n,), np.int64 if integer else np.float32)
             if wrong:
                 scores[:] = -1 if integer else np.nan

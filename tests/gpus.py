@@ -14,7 +14,7 @@ import torch
 from fake_cuda import External, FakeCuda, at, capsule_of, numpy_dtype
 from numpy.typing import NDArray
 
-from hnscore import _device
+from hnscore import _device, _libraries
 
 
 class OnGpu:
@@ -60,11 +60,10 @@ class Gpu:
         self.backend = backend
 
     def put(self, x: Any, device: int = 0) -> Any:
-        x = np.asarray(x)
-        memory = self.backend.Memory(device, 0, x.nbytes)  # which goes back in the order of the stream
-        array = at(memory.pointer, x.shape, x.dtype, owner=memory)
-        array[...] = x
-        return OnGpu(array, device)
+        x = np.array(x, order="C")
+        memory = self.backend.Memory(device, 0, x.nbytes)
+        self.backend.copy_to_device(device, 0, memory.pointer, x.ctypes.data, x.nbytes)
+        return OnGpu(at(memory.pointer, x.shape, x.dtype, owner=memory), device)
 
     def get(self, x: Any) -> NDArray[Any]:
         """The values, once they are there."""
@@ -83,7 +82,7 @@ class PretendedTensor(torch.Tensor):
     device = property(lambda self: torch.device("cuda", 0))  # type: ignore[assignment]
 
 
-class PretendedSpace(_device.TorchSpace):
+class PretendedSpace(_libraries.TorchSpace):
     def __init__(self, gpu: Any, device: int) -> None:
         self.torch_device = torch.device("cpu")
         _device.Space.__init__(self, gpu, device, 0)
@@ -146,6 +145,8 @@ class Library(Gpu):
         self.library = library
 
     def put(self, x: Any, device: int = 0) -> Any:
+        if np.asarray(x).dtype.name == "bfloat16" and self.library.__name__ == "cupy":
+            pytest.skip("CuPy has no bfloat16")
         return self.library.asarray(x)
 
     def get(self, x: Any) -> NDArray[Any]:
@@ -175,7 +176,7 @@ def a_gpu(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
     if name in ("late", "at random"):
         gpu = Gpu(FakeCuda(eager=0 if name == "at random" else None))
     elif name == "tensors":
-        monkeypatch.setattr(_device, "TorchSpace", PretendedSpace)
+        monkeypatch.setattr(_libraries, "TorchSpace", PretendedSpace)
         gpu = Tensors(FakeCuda(at_once=True))
     elif name == "emulated":
         from emulated import emulated_module
@@ -185,9 +186,12 @@ def a_gpu(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
         gpu = Cuda(real_backend())
     else:
         library = pytest.importorskip("cupy" if name == "cupy" else "jax.numpy")
+        if name == "jax":
+            pytest.importorskip("jax").config.update("jax_enable_x64", True)
         gpu = Library(real_backend(), library)
     monkeypatch.setattr(_device, "_loaded", gpu.backend)
     monkeypatch.setattr(_device, "used", set())
+    monkeypatch.setattr(_device, "_held", [])
     yield gpu
     for device in range(gpu.backend.device_count()):
         gpu.backend.synchronize_device(device)

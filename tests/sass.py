@@ -1,8 +1,13 @@
-"""The machine code of a CUDA module: its kernels, the instructions and registers of each."""
+"""The machine code of a CUDA module: its kernels, the instructions and registers of each.
+
+python tests/sass.py MODULE.so|OBJECT.o|FILE.cubin
+"""
 
 import re
 import shutil
 import subprocess
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +25,7 @@ class Kernel:
     stack: int  # bytes a thread
     local: int
     tile_path: int | None  # see tile_path()
+    hot_local: int  # local memory instructions in the loop of products and on the path of a tile
 
     def __str__(self) -> str:
         return f"{self.arch} {'/'.join(self.names)}"
@@ -84,6 +90,7 @@ def _kernels_of_cubin(cubin: Path) -> list[Kernel]:
         if symbol not in usage:
             continue
         used = usage[symbol]
+        path = tile_path(code)
         result.append(
             Kernel(
                 arch[1],
@@ -92,7 +99,8 @@ def _kernels_of_cubin(cubin: Path) -> list[Kernel]:
                 used["REG"],
                 used["STACK"],
                 used["LOCAL"],
-                tile_path(code),
+                None if path is None else len(path),
+                sum(code[i].opcode.startswith(("LDL", "STL")) for i in {*(path or []), *product_loop(code)}),
             )
         )
     return result
@@ -147,38 +155,57 @@ def identifiers(mangled: str) -> tuple[str, ...]:
 # ---- The path of a tile ----------------------------------------------------------------------------------------------
 
 
-def tile_path(code: Sequence[Instruction]) -> int | None:
+def products_of(code: Sequence[Instruction]) -> list[int]:
+    return [i for i, x in enumerate(code) if x.opcode.startswith(("HMMA", "HGMMA"))]
+
+
+def product_loop(code: Sequence[Instruction]) -> range:
+    """From the first product of matrices to the last; where there are none, between the loads of operands."""
+    inside = products_of(code) or [i for i, x in enumerate(code) if x.opcode == "LDS.128"]
+    return range(inside[0], inside[-1] + 1) if inside else range(0)
+
+
+def tile_path(code: Sequence[Instruction]) -> list[int] | None:
     """The fewest instructions from a tile's last product of matrices, through its epilogue, to the next tile's first.
 
     That is what every tile costs beside its products: no filter is on, no pair needs more. An epilogue is known by
     what it loads from global memory, which the tile loops never do.
     """
-    products = [i for i, x in enumerate(code) if x.opcode.startswith(("HMMA", "HGMMA"))]
-    loads = [i for i, x in enumerate(code) if x.opcode.startswith("LDG.")]
-    if not products:
-        return None
+    products = products_of(code)
     after = _successors(code)
     before: list[list[int]] = [[] for _ in code]
     for i, targets in enumerate(after):
         for j in targets:
             before[j].append(i)
-    there, back = _distances(products, after), _distances(products, before)
-    around = [there[i] + back[i] - 1 for i in loads if i in there and i in back]
-    return min(around, default=None)
+    there, back = _ways(products, after), _ways(products, before)
+    loads = [i for i, x in enumerate(code) if x.opcode.startswith("LDG.") and i in there and i in back]
+    if not loads:
+        return None
+    middle = min(loads, key=lambda i: there[i][0] + back[i][0])
+    return [*_walk(middle, there)[1:], middle, *_walk(middle, back)[1:]]
 
 
-def _distances(sources: Sequence[int], neighbours: Sequence[Sequence[int]]) -> dict[int, int]:
-    distance = dict.fromkeys(sources, 0)
+def _ways(sources: Sequence[int], neighbours: Sequence[Sequence[int]]) -> dict[int, tuple[int, int]]:
+    """Of each instruction that is reached: steps from the nearest source, and the one before."""
+    ways = {i: (0, i) for i in sources}
     front = list(sources)
     while front:
         following = []
         for i in front:
             for j in neighbours[i]:
-                if j not in distance:
-                    distance[j] = distance[i] + 1
+                if j not in ways:
+                    ways[j] = (ways[i][0] + 1, i)
                     following.append(j)
         front = following
-    return distance
+    return ways
+
+
+def _walk(start: int, ways: dict[int, tuple[int, int]]) -> list[int]:
+    """Back to a source, which is left out."""
+    walk = [start]
+    while ways[walk[-1]][0] > 1:
+        walk.append(ways[walk[-1]][1])
+    return walk
 
 
 def _successors(code: Sequence[Instruction]) -> list[list[int]]:
@@ -204,3 +231,14 @@ def _successors(code: Sequence[Instruction]) -> list[list[int]]:
             targets = []
         result.append(targets + following)
     return result
+
+
+def _print_table(path: str) -> None:
+    print(f"{'registers':>9} {'stack':>5} {'hot':>3} {'instructions':>12} {'tile':>5}  kernel")
+    with tempfile.TemporaryDirectory() as folder:
+        for k in sorted(kernels(Path(path), Path(folder)), key=str):
+            print(f"{k.registers:>9} {k.stack:>5} {k.hot_local:>3} {k.opcodes.total():>12} {k.tile_path or '':>5}  {k}")
+
+
+if __name__ == "__main__":
+    _print_table(sys.argv[1])

@@ -39,6 +39,11 @@ def kernels(module: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Kern
 # ---- The module ------------------------------------------------------------------------------------------------------
 
 
+def test_core_says_what_was_built() -> None:
+    assert CONFIG["cuda"] == bool(CONFIG["cuda_archs"]) == bool(importlib.util.find_spec("hnscore._cuda"))
+    assert CONFIG["cuda_reason"]
+
+
 def missing(kernels: Iterable[Kernel], ptx: Iterable[str], archs: Iterable[str]) -> list[str]:
     """What should be there for these architectures and is not."""
     there = {(k.arch, k.names[0]) for k in kernels} | {(arch, "PTX") for arch in ptx}
@@ -86,19 +91,44 @@ def test_module_exports_nothing_but_its_entry(module: Path) -> None:
 # ---- Each kernel -----------------------------------------------------------------------------------------------------
 
 # Registers a thread. wgmma: 65,536 among 384 threads, which setmaxnreg then shares out anew. mma: all there are, for
-# 128 accumulators; two blocks of 128 threads have room. The others keep no such tile.
-REGISTERS = {"wgmma_kernel": 168, "mma_kernel": 255, "simt_kernel": 168}
+# 128 accumulators; two blocks of 128 threads have room. simt: three blocks have room with 168; on sm_100, which takes
+# 234, two have. The others keep no tile.
+REGISTERS = {"wgmma_kernel": 168, "mma_kernel": 255, "simt_kernel": 240}
 OTHER_REGISTERS = 128
 
 # Accumulators of a thread: what an epilogue's instructions are divided by.
 ACCUMULATORS = {"wgmma_kernel": 128, "mma_kernel": 128}
 
-# Instructions for a pair that no filter and no band hands on, beside its products. A threshold is one multiply-add, a
-# weight one to three, its addition one; the facts of a column are half a load and an address.
-BUDGETS: dict[str, float] = {}
+# Instructions for a pair that no filter and no band hands on, beside its products: a threshold is one multiply-add,
+# a weight one to three, its addition one, the facts of a column half a load and an address. Measured, and a tenth more.
+# Tensor cores leave a lane 32 a pair at depth 512 (csrc/cuda/epilogue.h); a Sum must stay well below half of that.
+BUDGETS = {
+    "Count": 6.1,  # a comparison, and an addition of 0 or 1
+    "Hinge": 7.8,
+    "Similarity": 7.8,
+    "SquaredHinge": 8.9,
+    "Exp": 11.1,  # a scaling, ex2, and what keeps it in range
+    "ExactCount": 11.3,  # two comparisons with the band, and the mask of what is handed on
+    "Screen": 7.9,  # one such comparison
+    "Top": 11.4,  # a comparison with the row's least key as well
+}
 
-# (kernel, reason): local memory that costs nothing that matters.
-LOCAL_MEMORY_ALLOWED: dict[str, str] = {}
+# What waits in local memory: most bytes a thread, and most of a tile's instructions as a share. Nothing else may.
+SPILLS = {
+    # 128 accumulators and what is known of 4 rows, of 255 registers. Where few pairs go on to the float64 part, its own
+    # needs are kept there meanwhile; sm_100 takes most, and is left as it is.
+    ("mma_kernel", "ExactCount"): (512, 0.04),
+    ("mma_kernel", "Screen"): (512, 0.05),
+    ("mma_kernel", "Top"): (512, 0.04),
+    ("mma_kernel", "Rounded"): (32, 0.003),
+    ("wgmma_kernel", "Top"): (64, 0.012),
+    ("wgmma_kernel", "ExactCount"): (64, 0.015),
+    # Outside of the loop over the depth.
+    ("simt_kernel",): (64, 0),
+    # Around calls of a division: once a row, and once a pair that is decided.
+    ("pack_kernel",): (64, 0),
+    ("pair_kernel",): (64, 0),
+}
 
 
 def uses_wgmma(k: Kernel) -> list[str]:
@@ -121,9 +151,14 @@ def uses_mma(k: Kernel) -> list[str]:
 
 
 def stays_in_registers(k: Kernel) -> list[str]:
-    if k.names[0] in LOCAL_MEMORY_ALLOWED or not (k.stack or k.local or k.count("LDL") or k.count("STL")):
+    bytes_allowed, share_allowed = next((most for names, most in SPILLS.items() if set(names) <= set(k.names)), (0, 0))
+    used, share = k.stack + k.local, k.hot_local / (k.tile_path or 1)
+    astray = not used and (k.count("LDL") or k.count("STL"))
+    if used <= bytes_allowed and share <= share_allowed and not astray:
         return []
-    return [f"{k.stack} bytes of stack, {k.local} local, {k.count('LDL')} loads and {k.count('STL')} stores of them"]
+    return [
+        f"{used} bytes of local memory, {bytes_allowed} allowed; {share:.1%} of a tile, {share_allowed:.1%} allowed"
+    ]
 
 
 def has_few_registers(k: Kernel) -> list[str]:
@@ -149,7 +184,8 @@ Check = Callable[[Kernel], list[str]]
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_kernels(kernels: list[Kernel], check: Check) -> None:
-    assert not [f"{k}: {complaint}" for k in kernels for complaint in check(k)]
+    complaints = [f"{k}: {complaint}" for k in kernels for complaint in check(k)]
+    assert not complaints, "\n" + "\n".join(complaints)
 
 
 # ---- The checks can fail ---------------------------------------------------------------------------------------------
@@ -162,6 +198,7 @@ WGMMA = Kernel(
     stack=0,
     local=0,
     tile_path=600,
+    hot_local=0,
 )
 MMA = replace(
     WGMMA,
@@ -191,9 +228,13 @@ def with_(k: Kernel, opcode: str) -> Kernel:
         (uses_mma, without(MMA, "LDGSTS")),
         (uses_mma, without(MMA, "LDSM")),
         (stays_in_registers, with_(SIMT, "STL.64")),
-        (stays_in_registers, with_(MMA, "LDL")),
+        (stays_in_registers, with_(WGMMA, "LDL")),
+        (stays_in_registers, replace(MMA, names=("mma_kernel", "Half", "Screen"), stack=64, hot_local=40)),
         (stays_in_registers, replace(WGMMA, stack=8)),
-        (stays_in_registers, replace(SIMT, local=16)),
+        (stays_in_registers, replace(WGMMA, local=16)),
+        (stays_in_registers, replace(MMA, hot_local=1)),
+        (stays_in_registers, replace(MMA, names=("mma_kernel", "Half", "Rounded"), stack=40)),
+        (stays_in_registers, replace(SIMT, stack=72)),
         (has_few_registers, replace(WGMMA, registers=176)),
         (has_few_registers, replace(SIMT, registers=255)),
         (has_few_registers, replace(SIMT, names=("pack_rows",))),
@@ -202,8 +243,7 @@ def with_(k: Kernel, opcode: str) -> Kernel:
         (has_a_short_epilogue, replace(MMA, names=("mma_kernel", "Half", "New"))),
     ],
 )
-def test_checks_can_fail(check: Check, broken: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BUDGETS, "Count", 8.0)
+def test_checks_can_fail(check: Check, broken: Kernel) -> None:
     for good in (WGMMA, MMA, SIMT):
         assert not check(good)
     assert check(broken)
@@ -242,13 +282,14 @@ def test_listing_is_read() -> None:
     assert [x.opcode for x in code][:4] == ["HMMA.16816.F32", "BRA", "LDG.E.128.CONSTANT", "BSSY"]
     assert len(code) == 15
     # The BRA that leaves the loop of products, LDG, BSSY, FFMA, BRA, BRA, BSYNC, LDL, BRA.
-    assert sass.tile_path(code) == 9
+    path = sass.tile_path(code)
+    assert path == [1, 2, 3, 4, 5, 6, 10, 12, 13]
 
 
 def test_path_counts_what_no_tile_can_skip() -> None:
     longer = LISTING.replace("LDL R5, [R1+0x4]", "LDL R5 ;\n        /*00c8*/   FADD R5, R5, R6")
     ((_, code),) = sass.functions(longer)
-    assert sass.tile_path(code) == 10
+    assert len(sass.tile_path(code) or []) == 10
 
 
 def test_count_of_an_opcode() -> None:
@@ -262,6 +303,7 @@ def test_count_of_an_opcode() -> None:
     [
         "ptxas info    : (C7508) Potential Performance Loss: 'setmaxnreg' ignored to maintain minimum register need.",
         "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized due to x",
+        "ptxas info    : (C7514) Potential Performance Loss: wgmma.mma_async instructions are serialized due to y",
         "ptxas info    : (C7517) warpgroup.wait is injected in around line 44 by compiler",
     ],
 )

@@ -3,9 +3,10 @@
 What only a real one can show stands at the end: streams of torch, graphs, no waiting, much memory, several devices.
 """
 
+import gc
 from collections.abc import Iterator
 from functools import cache
-from itertools import product
+from itertools import islice, product
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -22,7 +23,7 @@ from hnscore import reference as ref
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # a wide margin is the point of some tests
 
 # float32 multiply-adds, mma, wgmma.
-LOOPS = {"simt": (7, 5), "mma": (8, 0), "wgmma": (9, 0)}
+LOOPS = {"simt": (7, 5, 4), "mma": (8, 0, 4), "wgmma": (9, 0, 4)}  # capability and number of processors
 
 
 @pytest.fixture(params=[*LOOPS, *REAL[:1]])
@@ -84,8 +85,9 @@ def scores_of(gpu: Gpu, p: Problem, margin: float, **rules: Any) -> NDArray[Any]
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64", "int8"])
 def test_every_recipe(gpu: Gpu, dtype: str, similarity: str) -> None:
-    p = problem(37, 150, 72, dtype, similarity)
-    for rules in recipes(p.scale):
+    p = problem(37, 90, 72, dtype, similarity)
+    # All of them for one dtype, each weight for the others.
+    for rules in islice(recipes(p.scale), None, None, 1 if (dtype, similarity) == ("float32", "cosine") else 3):
         margin = 0.05 * p.scale
         scores = scores_of(gpu, p, margin, reference=p.r, similarity=similarity, **rules)
         assert_score(scores, p.s, p.norms, margin, label=rules, reference=p.r, **rules)
@@ -125,7 +127,7 @@ def test_every_filter(gpu: Gpu, filters: dict[str, Any], weight: str) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 def test_approximate_precisions(gpu: Gpu, precision: str, similarity: str) -> None:
-    p = problem(37, 150, 72, "float32", similarity)
+    p = problem(37, 90, 72, "float32", similarity)
     d = gpu_similarity_error(precision, 72) * p.norms
     for weight, aggregate in product(("count", "hinge", "squared_hinge", "exp"), AGGREGATES):
         rules: dict[str, Any] = {"weight": weight, **aggregate}
@@ -139,19 +141,19 @@ def test_approximate_precisions(gpu: Gpu, precision: str, similarity: str) -> No
 
 @pytest.mark.parametrize("rules", [{}, {"weight": "count"}, {"aggregate": "topk", "k": 3}, {"precision": "bf16"}])
 def test_the_same_bits_twice_and_in_chunks(gpu: Gpu, rules: dict[str, Any]) -> None:
-    p = problem(150, 300, 40, "float32", "cosine")
+    p = problem(140, 130, 40, "float32", "cosine")
     whole = scores_of(gpu, p, 0.1, reference=p.r, method="dense", **rules)
     np.testing.assert_array_equal(scores_of(gpu, p, 0.1, reference=p.r, method="dense", **rules), whole)
     scorer = hnscore.Scorer(gpu.put(p.t), 0.1, reference=gpu.put(p.r), method="dense", **rules)
-    for size in (1, 64, 149):
-        chunks = [gpu.get(scorer.score(gpu.put(p.x[i : i + size]))) for i in range(0, 3 * size, size) if i < 150]
-        np.testing.assert_array_equal(np.concatenate(chunks), whole[: 3 * size][: sum(map(len, chunks))])
+    for first, last in ((0, 1), (1, 65), (65, 140)):
+        chunk = gpu.get(scorer.score(gpu.put(p.x[first:last])))
+        np.testing.assert_array_equal(chunk, whole[first:last])
     np.testing.assert_array_equal(scorer.score(p.x), whole)
 
 
-@pytest.mark.parametrize("k", [1, 2, 7, 40])
+@pytest.mark.parametrize("k", [1, 7, 20])
 def test_neighbours(gpu: Gpu, k: int) -> None:
-    p = problem(90, 70, 33, "float32", "cosine")
+    p = problem(70, 50, 33, "float32", "cosine")
     for against in (None, p.t):
         similarities, indices = hnscore.knn_graph(
             gpu.put(p.x), k, against=None if against is None else gpu.put(against)
@@ -163,8 +165,8 @@ def test_neighbours(gpu: Gpu, k: int) -> None:
 
 def test_pools_of_equal_rows(gpu: Gpu) -> None:
     """Ties everywhere: to the lowest row."""
-    x = np.repeat(np.eye(4, 24, dtype=np.float32), 30, axis=0)
-    for k in (1, 29, 30, 45):
+    x = np.repeat(np.eye(3, 8, dtype=np.float32), 23, axis=0)
+    for k in (1, 22, 30):
         _, indices = hnscore.knn_graph(gpu.put(x), k)
         np.testing.assert_array_equal(gpu.get(indices), hnscore.knn_graph(x, k)[1])
         counts = hnscore.score(gpu.put(x), gpu.put(x[::7]), 0.5, weight="count", top_k_images=k)
@@ -192,13 +194,13 @@ def test_counts_equal_those_of_the_cpu(cuda: Gpu, dtype: torch.dtype) -> None:
     """Which are exact; so two backends agree on every pair."""
     img, txt, own = (x.to(dtype) for x in large(4000, 9000))
     for rules in ({"reference": own}, {"reference": "pool_max", "top_k_images": 20}):
-        for margin in (0.45, 0.6):
+        for margin in (0.65, 0.6):
             here = hnscore.score(img, txt, margin, weight="count", **rules)
             host = {name: rule.cpu() if isinstance(rule, torch.Tensor) else rule for name, rule in rules.items()}
             there = hnscore.score(img.cpu(), txt.cpu(), margin, weight="count", **host)
             assert torch.equal(here.cpu(), there)
             sums = hnscore.score(img, txt, margin, **rules).cpu()
-            torch.testing.assert_close(sums, hnscore.score(img.cpu(), txt.cpu(), margin, **host), rtol=1e-5, atol=1e-4)
+            torch.testing.assert_close(sums, hnscore.score(img.cpu(), txt.cpu(), margin, **host), rtol=3e-5, atol=1e-4)
 
 
 @pytest.mark.gpu
@@ -206,21 +208,25 @@ def test_counts_equal_those_of_the_cpu(cuda: Gpu, dtype: torch.dtype) -> None:
 def test_nothing_waits(cuda: Gpu, precision: str) -> None:
     img, txt, own = large(2000, 3000)
     rules: dict[str, Any] = {"reference": own, "precision": precision, "max_similarity": np.full(3000, 0.99)}
-    scorer = hnscore.Scorer(txt, 0.4, **rules)
-    hnscore.score(img, txt, 0.4, **rules)
-    # A kernel that runs for a while: whoever waits for the stream waits for it.
+    scorer = hnscore.Scorer(txt, 0.6, **rules)
+
+    def calls() -> None:
+        hnscore.score(img, txt, 0.6, **rules)
+        scorer.score(img)
+        hnscore.score(img, txt, 0.6, reference="pool_max", top_k_images=7, precision=precision)
+        hnscore.density(img, k=5, precision=precision)
+
+    calls()  # loads kernels, takes memory
+    # Work for a while: whoever waits for the stream waits for it.
     busy = torch.randn(8192, 8192, device="cuda")
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for _ in range(20):
+        for _ in range(40):
             busy = busy @ busy
         done = torch.cuda.Event()
-        hnscore.score(img, txt, 0.4, **rules)
-        scorer.score(img)
-        hnscore.score(img, txt, 0.4, reference="pool_max", top_k_images=7, precision=precision)
-        hnscore.density(img, k=5, precision=precision)
         done.record()
+        calls()
         assert not done.query(), "the calls have waited for the device"
     finally:
         torch.cuda.set_sync_debug_mode("default")
@@ -229,8 +235,8 @@ def test_nothing_waits(cuda: Gpu, precision: str) -> None:
 @pytest.mark.gpu
 def test_streams_of_torch(cuda: Gpu) -> None:
     img, txt, own = large(3000, 5000)
-    scorer = hnscore.Scorer(txt, 0.4, reference=own)
-    want = hnscore.score(img, txt, 0.4, reference=own)
+    scorer = hnscore.Scorer(txt, 0.6, reference=own)
+    want = hnscore.score(img, txt, 0.6, reference=own)
     stream = torch.cuda.Stream()
     torch.cuda.synchronize()
     with torch.cuda.stream(stream):
@@ -239,7 +245,7 @@ def test_streams_of_torch(cuda: Gpu) -> None:
         for _ in range(50):
             busy = busy @ busy
         late.copy_(img)  # after all that
-        got = [hnscore.score(late, txt, 0.4, reference=own), scorer.score(late)]
+        got = [hnscore.score(late, txt, 0.6, reference=own), scorer.score(late)]
         assert torch.cuda.current_stream() == stream
     del scorer, late, busy
     junk = [torch.randn(5000, 512, device="cuda") for _ in range(8)]  # on the other stream
@@ -256,21 +262,21 @@ def test_streams_of_torch(cuda: Gpu) -> None:
 def test_graphs_are_captured_and_replayed(cuda: Gpu, rules: dict[str, Any]) -> None:
     img, txt, own = large(1000, 2000, 128)
     rules = {name: own if rule == "own" else rule for name, rule in rules.items()}
-    scorer = hnscore.Scorer(txt, 0.4, reference=own)
-    hnscore.score(img, txt, 0.4, **rules)
+    scorer = hnscore.Scorer(txt, 0.6, reference=own)
+    hnscore.score(img, txt, 0.6, **rules)
     scorer.score(img)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        scores = hnscore.score(img, txt, 0.4, **rules)
+        scores = hnscore.score(img, txt, 0.6, **rules)
         chunk = scorer.score(img)
     for seed in range(3):
         img.copy_(torch.randn(1000, 128, device="cuda", generator=torch.Generator("cuda").manual_seed(seed)))
         graph.replay()
-        assert torch.equal(scores, hnscore.score(img, txt, 0.4, **rules))
+        assert torch.equal(scores, hnscore.score(img, txt, 0.6, **rules))
         assert torch.equal(chunk, scorer.score(img))
-    with pytest.raises(ValueError, match="reference must be on cuda:0 while a CUDA graph is captured"):
-        with torch.cuda.graph(torch.cuda.CUDAGraph()):
-            hnscore.score(img, txt, 0.4, reference=np.zeros(2000))
+    refused = pytest.raises(ValueError, match="reference must be on cuda:0 while a CUDA graph is captured")
+    with refused, torch.cuda.graph(torch.cuda.CUDAGraph()):
+        hnscore.score(img, txt, 0.6, reference=np.zeros(2000))
 
 
 @pytest.mark.gpu
@@ -278,14 +284,14 @@ def test_graphs_are_captured_and_replayed(cuda: Gpu, rules: dict[str, Any]) -> N
 def test_compiled_code(cuda: Gpu) -> None:
     img, txt, own = large(500, 700, 64)
     torch.compiler.reset()
-    compiled = torch.compile(lambda x: hnscore.score(2 * x, txt, 0.4, reference=own) + 1, fullgraph=True)
-    assert torch.equal(compiled(img), hnscore.score(2 * img, txt, 0.4, reference=own) + 1)
+    compiled = torch.compile(lambda x: hnscore.score(2 * x, txt, 0.6, reference=own) + 1, fullgraph=True)
+    assert torch.equal(compiled(img), hnscore.score(2 * img, txt, 0.6, reference=own) + 1)
 
 
 @pytest.mark.gpu
 def test_pools_of_the_host(cuda: Gpu) -> None:
     img, txt, own = large(300_000, 2000, 128)
-    scorer = hnscore.Scorer(txt, 0.4, reference=own)
+    scorer = hnscore.Scorer(txt, 0.6, reference=own)
     want = scorer.score(img).cpu()
     assert torch.equal(scorer.score(img.cpu()), want)
     np.testing.assert_array_equal(scorer.score(img.cpu().numpy()), want.numpy())
@@ -302,11 +308,11 @@ def test_more_than_2_to_the_31_values(cuda: Gpu) -> None:
     img = torch.empty(n, dim, dtype=torch.float16, device="cuda")
     for start in range(0, n, 4096):
         img[start : start + 4096] = some[: n - start]
-    want = hnscore.score(some.half(), txt, 0.4, reference=own)
-    scores = hnscore.score(img, txt, 0.4, reference=own)
-    assert torch.equal(scores[-5000:], want.repeat(2)[(n - 5000) % 4096 :][:5000])
+    want = hnscore.score(some.half(), txt, 0.6, reference=own, method="dense")
+    scores = hnscore.score(img, txt, 0.6, reference=own, method="dense")
+    assert torch.equal(scores[-5000:], want.repeat(3)[(n - 5000) % 4096 :][:5000])
     assert torch.equal(scores[: 10 * 4096].view(10, -1), want.expand(10, -1))
-    best = hnscore.score(img, txt, 0.4, weight="count", top_k_images=3)
+    best = hnscore.score(img, txt, 0.6, weight="count", top_k_images=3)
     assert int(best.sum()) > 0
     del scores, best
     texts = img  # as many columns
@@ -315,13 +321,13 @@ def test_more_than_2_to_the_31_values(cuda: Gpu) -> None:
         some[:64].half(), texts[:4096], 0.0, reference=torch.full((4096,), 0.2, device="cuda"), weight="count"
     )
     assert (counts >= (n // 4096) * part).all()
-    assert (counts <= -(-n // 4096) * part + 4096).all()
+    assert (counts <= -(-n // 4096) * part).all()
 
 
 @pytest.mark.gpu
 def test_out_of_memory(cuda: Gpu) -> None:
     img, txt, _ = large(1000, 200_000, 512)
-    hnscore.score(img, txt[:10], 0.4)
+    hnscore.score(img, txt[:10], 0.6)
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
@@ -330,22 +336,23 @@ def test_out_of_memory(cuda: Gpu) -> None:
     )
     try:
         with pytest.raises(torch.OutOfMemoryError, match=r"hnscore needs \d+ bytes \(\d+ MiB\) more on cuda:0"):
-            hnscore.score(img, txt, 0.4)
+            hnscore.score(img, txt, 0.6)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+    gc.collect()
     assert torch.cuda.memory_allocated() == before
-    assert torch.isfinite(hnscore.score(img, txt, 0.4)).all()
+    assert torch.isfinite(hnscore.score(img, txt, 0.6)).all()
 
 
 @pytest.mark.gpu
 def test_bad_values_are_told_without_waiting(cuda: Gpu) -> None:
     img, txt, own = large(500, 600, 64)
     img[123, 5] = torch.nan
-    scores = hnscore.score(img, txt, 0.4, reference=own)
+    scores = hnscore.score(img, txt, 0.6, reference=own)
     assert torch.isnan(scores).nonzero().ravel().tolist() == [123]
-    with pytest.raises(ValueError, match="an earlier call on cuda:0, .* img_emb must be finite, .* row 123 "):
-        hnscore.score(img, txt, 0.4, reference=own)
-    hnscore.score(img, txt, 0.4, reference=own)
+    with pytest.raises(ValueError, match=r"an earlier call on cuda:0, .* img_emb must be finite, .* row 123 "):
+        hnscore.score(img, txt, 0.6, reference=own)
+    hnscore.score(img, txt, 0.6, reference=own)
     with pytest.raises(ValueError, match="img_emb must be finite"):
         hnscore.cuda.check()
 
@@ -356,7 +363,7 @@ def test_several_devices(cuda: Gpu) -> None:
         pytest.skip("needs two GPUs")
     img, txt, own = (x.to("cuda:1") for x in large(500, 600, 64))
     assert torch.cuda.current_device() == 0
-    scores = hnscore.score(img, txt, 0.4, reference=own)
+    scores = hnscore.score(img, txt, 0.6, reference=own)
     assert scores.device == torch.device("cuda", 1)
     assert torch.cuda.current_device() == 0
-    assert torch.equal(scores.cpu(), hnscore.score(img.to("cuda:0"), txt.to("cuda:0"), 0.4, reference=own.cpu()).cpu())
+    assert torch.equal(scores.cpu(), hnscore.score(img.to("cuda:0"), txt.to("cuda:0"), 0.6, reference=own.cpu()).cpu())

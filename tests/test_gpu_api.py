@@ -6,6 +6,7 @@ On pretended GPUs (gpus.py), and on a real one where there is one.
 import contextlib
 import gc
 import pickle
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from fake_cuda import Device, FakeCuda
+from fake_cuda import Device, FakeCuda, at, capsule_of
 from gpus import PRETENDED, REAL, Gpu, OnGpu, a_gpu
 from numpy.typing import NDArray
 from tolerances import assert_score, norm_products
 
 import hnscore
-from hnscore import _device, _gpu_stream, _reports
+from hnscore import _device, _gpu_stream, _libraries, _reports
 from hnscore import reference as ref
 
 pytestmark = pytest.mark.filterwarnings("ignore::hnscore.MarginWarning")
@@ -51,6 +52,7 @@ def used(fake: Gpu, expected: int = 0) -> int:
     """Bytes on the devices."""
     for device in range(2):
         fake.backend.synchronize_device(device)
+    _device.release()
     if fake.backend.used != expected:
         gc.collect()
     return int(fake.backend.used)
@@ -202,10 +204,7 @@ def test_chunks_get_the_bits_of_one_call(gpu: Gpu, rules: dict[str, Any]) -> Non
     whole = gpu.get(hnscore.score(gpu.put(IMG), gpu.put(TXT), 0.4, **rules))
     scorer = a_scorer(gpu, rules)
     assert "17 texts" in repr(scorer) or "minibatch" in rules
-    copies = [scorer] if isinstance(gpu.put(R), OnGpu) or gpu.tensors else []
-    if gpu.tensors or isinstance(gpu.put(R), OnGpu):
-        copies.append(pickle.loads(pickle.dumps(scorer)))
-    for one in copies:
+    for one in (scorer, pickle.loads(pickle.dumps(scorer))):
         for size in (7, 40):
             parts = [slice(start, start + size) for start in range(0, 40, size)]
             scores = [one.score(gpu.put(IMG[part]), img_groups=labels_of(rules, part)) for part in parts]
@@ -268,12 +267,13 @@ def test_an_interrupt_leaves_nothing_running(fake: Gpu, monkeypatch: pytest.Monk
     monkeypatch.setattr(_gpu_stream, "_BUFFER_BYTES", 0)
     monkeypatch.setattr(_gpu_stream, "_LEAST_ROWS", 4)
     scorer = hnscore.Scorer(fake.put(TXT), 0.4, reference=R, show_progress_bar=True)
+    hnscore.cuda.check()
 
     def interrupt(*arguments: Any) -> Any:
         return lambda share: (_ for _ in ()).throw(KeyboardInterrupt()) if share > 0.4 else None
 
     with monkeypatch.context() as patch:
-        patch.setattr("hnscore._gpu.rows_bar", interrupt)
+        patch.setattr("hnscore._gpu_scorer.rows_bar", interrupt)
         with pytest.raises(KeyboardInterrupt):
             scorer.score(IMG)
     assert not any(queue for stream, queue in fake.backend.streams[0].queues.items() if stream), "copies go on"
@@ -301,6 +301,7 @@ class OnStream(OnGpu):
         made = fake.put(np.full_like(x, np.nan))
         super().__init__(made.array, owner=made)
         self.fake, self.stream = fake, stream
+        fake.backend.streams[0].order(0, stream)
         fake.backend.streams[0].queue(stream, lambda: np.copyto(made.array, x))
 
     def __dlpack__(self, *, stream: int | None = None) -> object:
@@ -317,8 +318,8 @@ def test_streams_are_handed_over(fake: Gpu) -> None:
     assert fake.backend.waits == waits, "a call on a GPU waits for nothing"
     check(fake.get(scores), IMG, TXT, 0.4, reference=OWN)
 
-    exported = _device.Exported(
-        space := _device.DlpackSpace(fake.backend, 0), space.values(space.array("x", img), "float32")
+    exported = _libraries.Exported(
+        space := _libraries.DlpackSpace(fake.backend, 0), space.values(space.array("x", img), "float32")
     )
     before = fake.backend.streams[0].count
     exported.__dlpack__(stream=-1)
@@ -327,6 +328,63 @@ def test_streams_are_handed_over(fake: Gpu) -> None:
     fake.backend.synchronize(0, 77)
     assert not fake.backend.streams[0].queues[0], "stream 77 has to wait for what stream 0 makes"
     assert exported.__dlpack_device__() == (2, 0)
+
+
+def test_tensors_are_recorded_on_the_streams_that_read_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch's allocator is told of a Scorer that is made on stream 1 and used on stream 2."""
+    told: list[Any] = []
+
+    class Stream:
+        cuda_stream = 1
+
+        def wait_event(self, event: Any) -> None:
+            told.append(("waits for", event.recorded_on, self.cuda_stream))
+
+    class Event:
+        def record(self, stream: Stream) -> None:
+            self.recorded_on = stream.cuda_stream
+
+    class Tensor:
+        def record_stream(self, stream: Stream) -> None:
+            told.append(("is read on", stream.cuda_stream))
+
+    stream = Stream()
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    backend = FakeCuda()
+    kept = _device.Kept(_libraries.TorchSpace(backend, 0), [Tensor()])
+    with kept.read_on(_libraries.TorchSpace(backend, 0)):
+        assert told == []
+    stream = Stream()
+    stream.cuda_stream = 2
+    with kept.read_on(_libraries.TorchSpace(backend, 0)):
+        assert told == [("waits for", 1, 2), ("is read on", 2)]
+    backend.captured = True
+    with kept.read_on(_libraries.TorchSpace(backend, 0)):
+        assert len(told) == 2
+
+
+class Hasty(OnGpu):
+    """Of a library that uses memory anew as soon as nobody holds the array, whatever its streams have to do."""
+
+    def __init__(self, x: NDArray[Any]) -> None:
+        self._memory = np.array(x)
+        super().__init__(self._memory)
+
+    def __dlpack__(self, *, stream: int | None = None) -> object:
+        memory = self._memory
+        view = at(memory.ctypes.data, memory.shape, memory.dtype, owner=(holder := type("Holder", (), {})()))
+        weakref.finalize(holder, memory.fill, 0)
+        return capsule_of(view, 0)
+
+
+def test_arrays_are_held_until_they_are_read(fake: Gpu) -> None:
+    scores = hnscore.score(Hasty(IMG), Hasty(TXT), 0.4, reference=Hasty(OWN))
+    check(fake.get(scores), IMG, TXT, 0.4, reference=OWN)
+    scorer = hnscore.Scorer(Hasty(TXT), 0.4, reference=R)
+    check(fake.get(scorer.score(Hasty(IMG))), IMG, TXT, 0.4, reference=R)
+    hnscore.cuda.check()
+    assert not _device._held
 
 
 def test_each_call_uses_the_device_of_its_arrays(fake: Gpu) -> None:
@@ -344,15 +402,16 @@ def test_a_library_without_a_namespace_gets_dlpack(fake: Gpu) -> None:
     check(fake.get(OnGpu.from_dlpack(scores)), IMG, TXT, 0.4, reference=R)
 
 
-def test_a_scorer_on_several_streams(fake: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("first", [0, 9])
+def test_a_scorer_on_several_streams(fake: Gpu, first: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Packed on one stream, read on another, which the first then waits for before the memory goes."""
+    img = OnStream(fake, IMG, 5)
     scorer = hnscore.Scorer(fake.put(TXT), 0.4, reference=R)
     init = _device.Space.__init__
     monkeypatch.setattr(_device.Space, "__init__", lambda self, gpu, device, stream: init(self, gpu, device, 9))
-    img = fake.put(IMG)
-    fake.backend.streams[0].order(0, 9)
     scores = scorer.score(img)
     del scorer, img
+    fake.backend.synchronize(0, first)
     check(fake.get(scores), IMG, TXT, 0.4, reference=R)
 
 
@@ -476,6 +535,15 @@ def test_densities(gpu: Gpu, rules: dict[str, Any], exclude_self: bool, against:
     # A kernel: 4 * 2^-24 / temperature and 2^-18 of itself; its share below e^-87 is left out.
     rtol = 4 * 2.0**-24 / rules.get("temperature", 1) + 2.0**-18
     np.testing.assert_allclose(got, want, rtol=rtol, atol=2.0**-126 if rules.get("kind") == "kernel" else 2.0**-22)
+
+
+def test_numbers_in_a_ball_are_exact_at_its_edge(gpu: Gpu) -> None:
+    points = np.array([[1, 0], [3, 1], [3, -4], [2, 5]], np.int8)
+    for least in (2.0, 3.0, 5.0, 11.0):
+        rules: dict[str, Any] = {"kind": "ball", "min_similarity": least, "similarity": "dot"}
+        np.testing.assert_array_equal(
+            gpu.get(hnscore.density(gpu.put(points), **rules)), hnscore.density(points, **rules)
+        )
 
 
 def test_neighbours(gpu: Gpu) -> None:
@@ -666,10 +734,11 @@ def test_graphs_hold_what_is_on_the_device(fake: Gpu) -> None:
     for rules, name in (
         ({"reference": R}, "reference"),
         ({"reference": r, "max_similarity": LIMITS}, "max_similarity"),
-        ({"reference": r, "minibatch": 3}, "a minibatch's draw"),
     ):
         with pytest.raises(ValueError, match=f"{name} must be on cuda:0 while a CUDA graph is captured"):
             hnscore.score(img, txt, 0.4, **rules)
+    with pytest.raises(ValueError, match=r"minibatch must be None while a CUDA graph is captured, .* got 3; make a"):
+        hnscore.score(img, txt, 0.4, reference=r, minibatch=3)
     with pytest.raises(ValueError, match="img_chunk must be on cuda:0 while a CUDA graph is captured"):
         scorer.score(IMG)
     fake.backend.captured = False

@@ -2,11 +2,14 @@
 
 python benchmarks/gpu/bench.py --json results.json     writes results.md beside it, after each case anew
 python benchmarks/gpu/bench.py --dry-run               what would be measured, at which sizes; needs no GPU
+
+plan: cases, sizes and goals; peers, fused: what is timed; timing: inputs, times, memory and errors; tables: results.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 import warnings
@@ -44,6 +47,7 @@ def main() -> int:
         why = "torch finds no GPU" if torch.version.cuda else "this torch was built without CUDA"
         print(f"bench.py: nothing to measure: {why}; --dry-run prints the plan", file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was measured is still written
     book = tables.Book(tables.facts(args.device, args.commit), args.json)
     try:
         measure(cases, args, book)

@@ -93,6 +93,9 @@ def plain_step(x: torch.Tensor, txt: torch.Tensor, tau: torch.Tensor, weight: st
 
 @functools.cache
 def compiled_step() -> Callable[..., torch.Tensor]:
+    config: Any = importlib.import_module("torch._dynamo").config
+    config.recompile_limit = 256  # the default is 8 for one function, and then it would silently run uncompiled
+    config.fail_on_recompile_limit_hit = True
     return torch.compile(plain_step, dynamic=False)
 
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <limits>
 #include <mutex>
 #include <sstream>
 
@@ -16,7 +15,7 @@ namespace hnscore::gpu {
 namespace {
 
 constexpr int64_t kPaddedColumns = 256;
-constexpr int64_t kMostRows = std::numeric_limits<int32_t>::max() - 1024;  // coordinates of the copy engine
+constexpr int64_t kMostRows = int64_t{1} << 30;  // work.h counts in 32 bits
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
@@ -59,8 +58,8 @@ Operand operand_for(const Device& d, Operand rounded) { return has_wgmma(d) || h
 
 Engine engine_for(const Device& d, Operand operand, int64_t depth) {
     const int limit = static_cast<int>(d.shared_per_block);
-    if (operand == Operand::single) return {operand, kSimt, start_simt, kSimt.shared_bytes(depth, limit), 4};
-    const bool half = operand == Operand::half;
+    if (operand == Operand::single) return {operand, kSimt, start_simt, kSimt.shared_bytes(depth, limit), kSimtBlocks};
+    [[maybe_unused]] const bool half = operand == Operand::half;  // a build may have neither
 #ifdef HNSCORE_HAS_WGMMA
     if (has_wgmma(d))
         return {operand, kWgmma, half ? start_wgmma_half : start_wgmma_bf16, kWgmma.shared_bytes(depth, limit), 1};
@@ -221,8 +220,20 @@ struct Plan {
             fit >= wave ? fit / wave * wave : std::max(fit / engine.shape.rows, int64_t{1}) * engine.shape.rows;
         return std::min(rows, whole);
     }
-    // Parts that the columns are split into where there are few rows.
+    // Columns are split where rows alone would leave a part of the device without work, in the last wave of items: into
+    // the fewest parts with which the last wave ends earliest.
     int64_t chunks_per_item(int64_t rows, int64_t chunks) const {
+        const int64_t row_blocks = divide_up(rows, engine.shape.rows);
+        int64_t best = chunks, least = divide_up(row_blocks, clusters) * chunks;
+        for (int64_t each = chunks - 1; each > 0; --each) {
+            const int64_t time = divide_up(row_blocks * divide_up(chunks, each), clusters) * each;
+            if (time < least) best = each, least = time;
+        }
+        return best;
+    }
+    // The same for rankings: a part has lists of its own, which cost memory and decisions, so that parts are no more
+    // than it takes to have work for all.
+    int64_t chunks_per_list(int64_t rows, int64_t chunks) const {
         const int64_t parts = std::min(chunks, divide_up(clusters, divide_up(rows, engine.shape.rows)));
         return divide_up(chunks, parts);
     }
@@ -253,6 +264,7 @@ void set_rows(Problem& p, const Input& input, const PackedRows& packed, int64_t 
     p.first_row = first;
     p.rows = by_values ? input.rows : Rows{packed_view(packed, count, input.rows.view.dim), nullptr, count};
     p.first_value_row = by_values ? first : 0;
+    p.exact = by_values;
 }
 
 void set_columns(Problem& p, const Input& input, const PackedRows& packed, int64_t first, int64_t count,
@@ -415,7 +427,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
     }
     const Plan& plan = prepared.front().plan;
     int64_t slab = plan.slab(context.slab_bytes, bytes_a_row, n);
-    p.chunks_per_item = plan.chunks_per_item(slab, chunks);
+    p.chunks_per_item = plan.chunks_per_list(slab, chunks);
     const int64_t parts = divide_up(chunks, p.chunks_per_item);
     if (is_top)
         slab = plan.slab(context.slab_bytes, bytes_a_row + (parts - 1) * job.k * static_cast<int64_t>(sizeof(TopEntry)),
@@ -440,11 +452,13 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
             set_columns(p, columns.input, columns.operands[operand], 0, m, q.facts, columns.largest_error[operand],
                         by_values);
             p.col_limit = q.limit;
+            if (!is_top) p.chunks_per_item = q.plan.chunks_per_item(count, chunks);
             if (ways.size() > 1) {
                 const bool first_launch = first == 0 && w == 0;
                 if (first_launch) {
-                    p.hits = job.choice ? job.choice : call.zeros<int>(2);
-                    launch({1, kSampleThreads, 0, 1, call.stream()}, sample_kernel, p, const_cast<int*>(p.hits));
+                    int* choice = call.array<int>(1);
+                    p.hits = choice;
+                    launch({1, kSampleThreads, kSampleBytes, 1, call.stream()}, sample_kernel, p, choice, job.choice);
                 }
                 p.if_many = ways[w].if_many;
             }
@@ -487,7 +501,7 @@ void top(const Context& context, const Input& rows, const Input& pool, bool cosi
     const int64_t col_slab =
         std::min(m, std::max(context.slab_bytes / col_bytes / kChunkColumns, int64_t{1}) * kChunkColumns);
     const int64_t chunks = divide_up(col_slab, kChunkColumns);
-    const int64_t chunks_per_item = plan.chunks_per_item(n, chunks), parts = divide_up(chunks, chunks_per_item);
+    const int64_t chunks_per_item = plan.chunks_per_list(n, chunks), parts = divide_up(chunks, chunks_per_item);
     const int64_t row_slab = plan.slab(context.slab_bytes, row_packer.bytes_a_row() + parts * job.k * entry, n);
 
     const PackedRows row_room = row_packer.room(call, row_slab), col_room = col_packer.room(call, col_slab);

@@ -78,9 +78,19 @@ function(hnscore_try_nvcc)
     endif()
   endforeach()
   set(folder ${CMAKE_BINARY_DIR}/nvcc)
-  file(WRITE ${folder}/probe.cu "#include <string>\n#include <vector>\n__global__ void kernel(float* x) { *x = 1; }\n"
-       "template <class T> requires true int size(std::vector<T> x) { return int(x.size()); }\n"
-       "int main() { kernel<<<1, 1>>>(nullptr); return size(std::vector<std::string>{}); }\n")
+  file(WRITE ${folder}/probe.cu [[
+#include <string>
+#include <vector>
+#if CUDART_VERSION < 12080
+#error CUDA 12.8 or later is needed
+#endif
+template <class T> requires true int size(std::vector<T> x) { return static_cast<int>(x.size()); }
+__global__ void kernel(float* x) { *x = 1; }
+int main() {
+    kernel<<<1, 1>>>(nullptr);
+    return size(std::vector<std::string>{});
+}
+]])
   message(CHECK_START "Trying ${nvcc} with ${host_compiler}")
   execute_process(
     COMMAND ${nvcc} -std=c++20 -ccbin ${host_compiler} ${codes} -o ${folder}/probe ${folder}/probe.cu
@@ -94,7 +104,8 @@ function(hnscore_try_nvcc)
   if(NOT line)
     set(line "${result}")
   endif()
-  string(REGEX REPLACE "[^A-Za-z0-9_.,:=/()+ -]+" " " line "${line}")  # it becomes a string of C++
+  string(REGEX REPLACE "[^A-Za-z0-9_.,:=/()+-]+" " " line "${line}")  # it becomes a string of C++
+  string(REGEX REPLACE "^.*: error: *" "" line "${line}")
   set(reason "nvcc could not compile a test program: ${line}" PARENT_SCOPE)
 endfunction()
 
@@ -129,6 +140,9 @@ message(STATUS "CUDA backend: ${HNSCORE_CUDA_ARCHS_BUILT}")
 set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 set(CMAKE_CUDA_EXTENSIONS OFF)
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)  # CMake 3.24 and 3.25 do not know it
+endif()
 set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
 
 pybind11_add_module(_cuda MODULE NO_EXTRAS csrc/bind_cuda.cpp)
@@ -144,7 +158,8 @@ function(hnscore_cuda_library name archs)
   add_library(${name} OBJECT ${ARGN})
   set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES "${archs}")
   target_include_directories(${name} PRIVATE csrc)
-  target_compile_options(${name} PRIVATE -Xcompiler=-Wall,-Wextra,-Wshadow -fmad=false --expt-relaxed-constexpr)  # multiply-adds by name
+  # Multiply-adds are asked for by name.
+  target_compile_options(${name} PRIVATE -fmad=false --expt-relaxed-constexpr -Xcompiler=-Wall,-Wextra,-Wshadow)
   if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.8)
     target_compile_options(${name} PRIVATE --compress-mode=size)
   endif()
@@ -156,7 +171,8 @@ function(hnscore_cuda_library name archs)
   target_link_libraries(_cuda PRIVATE ${name})
 endfunction()
 
-hnscore_cuda_library(hnscore_cuda_simt "${simt_archs}" csrc/cuda/archs/simt.cu csrc/cuda/backend.cu csrc/cuda/runtime.cu csrc/cuda/host_memory.cu)
+hnscore_cuda_library(hnscore_cuda_simt "${simt_archs}" csrc/cuda/archs/simt.cu csrc/cuda/backend.cu
+                     csrc/cuda/runtime.cu csrc/cuda/host_memory.cu)
 hnscore_cuda_library(hnscore_cuda_mma "${mma_archs}" csrc/cuda/archs/mma_half.cu csrc/cuda/archs/mma_bf16.cu)
 hnscore_cuda_library(hnscore_cuda_wgmma "${wgmma_archs}" csrc/cuda/archs/wgmma_half.cu csrc/cuda/archs/wgmma_bf16.cu)
 target_compile_definitions(hnscore_cuda_simt PRIVATE HNSCORE_CUDA_ARCHS="${HNSCORE_CUDA_ARCHS_BUILT}")

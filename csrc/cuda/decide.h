@@ -54,8 +54,8 @@ struct Decision {
     double s, gap;
 };
 
-// The contract's own words for one pair a group. `exact`: the similarity itself is wanted to the last bit.
-HNSCORE_DEVICE Decision decide(const Problem& p, int64_t row, int64_t column, bool wanted, bool exact) {
+// The contract's own words for one pair a group. `is_key`: the similarity itself is wanted to the last bit.
+HNSCORE_DEVICE_CALL Decision decide(const Problem& p, int64_t row, int64_t column, bool wanted, bool is_key) {
     const RowFacts x = p.row_facts[wanted ? row : 0], t = p.col_rows[wanted ? column : 0];
     wanted = wanted && !std::isnan(x.norm) && !std::isnan(t.norm);
     const char* values = row_address(p.rows, p.first_value_row + (wanted ? row : 0));
@@ -68,11 +68,13 @@ HNSCORE_DEVICE Decision decide(const Problem& p, int64_t row, int64_t column, bo
         error = error * (static_cast<double>(x.norm) / static_cast<double>(x.m)) *
                     (static_cast<double>(t.norm) / static_cast<double>(t.m)) +
                 static_cast<double>(p.rows.view.dim) * 0x1p-1074;
-    const bool sure = std::fabs(s - tau) > error && filters(p, row, column, s, error) != Verdict::open;
-    if (ballot(wanted && (exact || !sure)) != 0) {
+    // A group without a pair brings columns that do not exist: it must not look at their rules.
+    const bool sure = !wanted || (std::fabs(s - tau) > error && filters(p, row, column, s, error) != Verdict::open);
+    const bool open = p.exact && wanted && (is_key || !sure);
+    if (ballot(open) != 0) {
         int64_t* wide = p.wide + (static_cast<int64_t>(block()) * kMostWarps + thread() / 32) * WideSum::kLimbs;
         const double dot = exact_dot(p.rows.view, values, p.cols.view, others, wanted, wide);
-        if (exact || !sure) s = dot / roots;
+        if (open) s = dot / roots;
     }
     return {wanted && s - tau > 0 && filters(p, row, column, s, 0) == Verdict::counts, s, s - tau};
 }

@@ -5,7 +5,7 @@
 //   Top             pairs that may be among the k largest of their row are decided and join its list.
 //
 // Budget: the tensor cores of an SM take depth / 2048 cycles for a pair, in which its four schedulers issue depth / 16
-// instructions for a lane: 32 a pair at depth 512. A Sum needs 3 to 7 (tests/test_cuda_compile.py counts them), beside
+// instructions for a lane: 32 a pair at depth 512. They need 5 to 10 (tests/test_cuda_compile.py counts them), beside
 // half a load of the column's facts.
 #pragma once
 
@@ -41,7 +41,8 @@ struct OwnRows {
 struct OwnColumns {
     ColumnFacts c[2];
     HNSCORE_DEVICE OwnColumns(const Problem& p, int64_t first_column, int n) {
-        const ColumnFacts* at = p.col_facts + first_column + own_column(n, 0);
+        // One address for all slices of a tile, the slice an offset in the instruction.
+        const ColumnFacts* at = p.col_facts + (first_column + own_column(0, 0)) + 8 * n;
         for (int e = 0; e < 2; ++e) {
             const Float4 f = load4(reinterpret_cast<const Float4*>(at + e));
             c[e] = {f.x, f.y, f.z, f.w};
@@ -70,6 +71,47 @@ struct DecidedSums {
     }
 };
 
+// Pairs within the band of a warp wait here, some tiles long at most until the end of the chunk: a decision takes as
+// long as some steps of products, and holds up the three other warps that multiply with this one. In the order of each
+// row's columns, whatever other rows have.
+template <int RM>
+struct WaitingPairs : DecidedSums<RM> {
+    static constexpr int kRoom = 28;
+    int64_t first_column;  // that columns are counted from
+    int count;
+    uint32_t pair[kRoom];  // row << 16 | column
+    static_assert(kChunkColumns <= 1 << 16);
+
+    HNSCORE_DEVICE void clear_pairs() {
+        if (lane() == 0) count = 0;
+        sync_warp();
+    }
+    // One pair a group.
+    HNSCORE_DEVICE void add_pairs(const Problem& p, int64_t first_row, int64_t tile_column, int row, int column,
+                                  bool wanted) {
+        if (count > kRoom - kGroups) decide_all(p, first_row);
+        for (int g = 0; g < kGroups; ++g) {
+            const int leader = g * kGroupLanes, i = shfl(row, leader), j = shfl(column, leader);
+            if (shfl(static_cast<int>(wanted), leader) == 0 || lane() != 0) continue;
+            if (count == 0) first_column = tile_column;
+            pair[count++] = static_cast<uint32_t>(i) << 16 | static_cast<uint32_t>(tile_column - first_column + j);
+        }
+        sync_warp();
+    }
+    HNSCORE_DEVICE_CALL void decide_all(const Problem& p, int64_t first_row) {
+        const int n = count;
+        if (n == 0) return;
+        for (int first = 0; first < n; first += kGroups) {
+            const int at = first + lane() / kGroupLanes;
+            const uint32_t x = pair[at < n ? at : 0];
+            const int row = static_cast<int>(x >> 16);
+            const Decision d = decide(p, first_row + row, first_column + (x & 0xffff), at < n, false);
+            this->add(row, weight_of(p.weight, d.s, d.gap, p.temperature), d.counts);
+        }
+        clear_pairs();
+    }
+};
+
 // Takes pairs that the rules beside the threshold exclude out of a tile: as acc = -inf they count nowhere. Pairs too
 // close to their max_similarity are handed on where there is a band. Not for p.kth_value, which Screen alone has.
 template <bool kBand, int RM, int NB>
@@ -95,7 +137,8 @@ HNSCORE_DEVICE void exclude(const Problem& p, const OwnRows<RM>& own, int64_t fi
     if (!p.max_similarity) return;
 #pragma unroll
     for (int n = 0; n < NB; ++n) {
-        const Float2 limit = load2(reinterpret_cast<const Float2*>(p.col_limit + first_column + own_column(n, 0)));
+        const Float2 limit =
+            load2(reinterpret_cast<const Float2*>(p.col_limit + (first_column + own_column(0, 0)) + 8 * n));
         const OwnColumns columns(p, first_column, n);
 #pragma unroll
         for (int r = 0; r < RM; ++r)
@@ -114,7 +157,7 @@ HNSCORE_DEVICE void exclude(const Problem& p, const OwnRows<RM>& own, int64_t fi
 template <class Weight, bool kBand, bool kTwoParts, int RM, int NB>
 class Sum {
   public:
-    using Scratch = DecidedSums<RM>;
+    using Scratch = WaitingPairs<RM>;
 
     HNSCORE_DEVICE Sum(const Problem& p, int64_t, int64_t first_row, Scratch& decided)
         : p_(p), first_row_(first_row), own_(p, first_row), decided_(decided) {
@@ -125,6 +168,7 @@ class Sum {
                 factor_[r][h] = static_cast<float>(1 / (m * p.temperature));
             }
         if (kBand) decided_.clear();
+        if (kBand) decided_.clear_pairs();
     }
 
     HNSCORE_DEVICE void tile(float (&acc)[RM][NB][4], int64_t first_column) {
@@ -158,14 +202,14 @@ class Sum {
         if constexpr (kBand) {
             hits.keep(own_.real);
             hits.each([&](int row, int column, bool wanted) {
-                const int64_t j = first_column + column;
-                const Decision d = decide(p_, first_row_ + row, j, wanted && j < p_.n_cols, false);
-                decided_.add(row, weight_of(p_.weight, d.s, d.gap, p_.temperature), d.counts);
+                decided_.add_pairs(p_, first_row_, first_column, row, column,
+                                   wanted && first_column + column < p_.n_cols);
             });
         }
     }
 
     HNSCORE_DEVICE void flush(int64_t chunk) {
+        if (kBand) decided_.decide_all(p_, first_row_);
         for (int r = 0; r < RM; ++r)
             for (int h = 0; h < 2; ++h) {
                 double sum = total_[r][h];
@@ -251,15 +295,16 @@ template <int RM, int NB>
 class Top {
   public:
     struct Scratch {
-        float least[16 * RM];  // what a key must reach, in row units: m_i times it, or a little less
+        double worst[16 * RM];  // of each row's list the entry that ranks last: its key
+        int slot[16 * RM];      // and place
+        float least[16 * RM];   // what a key must reach, in row units: m_i times the worst, or a little less
     };
 
     HNSCORE_DEVICE Top(const Problem& p, int64_t part, int64_t first_row, Scratch& scratch)
         : p_(p), part_(part), first_row_(first_row), own_(p, first_row), scratch_(scratch) {
         for (int i = 0; i < 16 * RM; ++i) {
-            const bool real = first_row + i < p.n_rows;
-            if (real) update_least(i, worst(i).entry.key);
-            if (!real && lane() == 0) scratch_.least[i] = HUGE_VALF;
+            if (first_row + i < p.n_rows) find_worst(i);
+            if (first_row + i >= p.n_rows && lane() == 0) scratch_.least[i] = HUGE_VALF;
         }
         sync_warp();
         seeded_ = p.filtered() || p.k > kSeeds;
@@ -304,40 +349,37 @@ class Top {
   private:
     static constexpr int kSeeds = 16;  // a lane's four quarters of the columns, in the four lanes that share a row
 
-    struct Place {
-        TopEntry entry;
-        int64_t slot;
-    };
-
     HNSCORE_DEVICE TopEntry* list(int row) const { return p_.top + (part_ * p_.n_rows + first_row_ + row) * p_.k; }
 
-    // The last entry of a row's list. All lanes get it.
-    HNSCORE_DEVICE Place worst(int row) const {
+    // All lanes of the warp call the following together.
+    HNSCORE_DEVICE void find_worst(int row) {
         const TopEntry* entries = list(row);
-        Place w{{HUGE_VAL, -1}, -1};
-        for (int64_t i = lane(); i < p_.k; i += 32)
-            if (w.slot < 0 || ranks_before(w.entry, entries[i])) w = {entries[i], i};
-        for (int mask = 1; mask < 32; mask *= 2) {
-            const Place o{{shfl_xor(w.entry.key, mask), shfl_xor(w.entry.column, mask)}, shfl_xor(w.slot, mask)};
-            const bool later = o.slot >= 0 && (w.slot < 0 || ranks_before(w.entry, o.entry) ||
-                                               (!ranks_before(o.entry, w.entry) && o.slot < w.slot));
-            if (later) w = o;
+        TopEntry worst{HUGE_VAL, -1};
+        int slot = 0;
+        const auto take_worse = [&](const TopEntry& entry, int at) {
+            // Of empty places the first: then lanes agree.
+            if (ranks_before(worst, entry) || (!ranks_before(entry, worst) && at < slot)) worst = entry, slot = at;
+        };
+        for (int i = lane(); i < p_.k; i += 32) take_worse(entries[i], i);
+        for (int mask = 1; mask < 32; mask *= 2)
+            take_worse({shfl_xor(worst.key, mask), shfl_xor(worst.column, mask)}, shfl_xor(slot, mask));
+        if (lane() == 0) {
+            const RowFacts f = p_.row_facts[first_row_ + row];
+            const double least = worst.key * (static_cast<double>(f.m) + static_cast<double>(f.m_low));
+            scratch_.worst[row] = worst.key;
+            scratch_.slot[row] = slot;
+            scratch_.least[row] = static_cast<float>(least - std::fabs(least) * 0x1p-20 - 0x1p-120);
         }
-        return w;
-    }
-    HNSCORE_DEVICE void update_least(int row, double key) {
-        if (lane() != 0) return;
-        const RowFacts f = p_.row_facts[first_row_ + row];
-        const double least = key * (static_cast<double>(f.m) + static_cast<double>(f.m_low));
-        scratch_.least[row] = static_cast<float>(least - std::fabs(least) * 0x1p-20 - 0x1p-120);
+        sync_warp();
     }
     HNSCORE_DEVICE void insert(int row, const TopEntry& entry) {
-        const Place last = worst(row);
-        if (!ranks_before(entry, last.entry)) return;
-        if (lane() == 0) list(row)[last.slot] = entry;
+        TopEntry& last = list(row)[scratch_.slot[row]];
+        const double worst = scratch_.worst[row];
+        if (!(entry.key >= worst) || (entry.key == worst && !ranks_before(entry, last))) return;
+        sync_warp();  // all have seen what is replaced now
+        if (lane() == 0) last = entry;
         sync_warp();
-        update_least(row, worst(row).entry.key);
-        sync_warp();
+        find_worst(row);
     }
 
     // A first bound from the tile itself: 16 disjoint parts of a row's pairs each hold one that surely counts and whose

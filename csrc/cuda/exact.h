@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstring>
 
 #include "core/wide_sum.h"
 #include "cuda/problem.h"
@@ -52,33 +53,79 @@ HNSCORE_DEVICE double load_value(const View& view, const char* row, int64_t k) {
     }
 }
 
-// Calls f(chain, value) for the values of a row that belong to this lane of its group.
+// Four adjacent values at once, where they lie so.
+struct FourFloats {
+    static constexpr int kBytes = 16;
+    static HNSCORE_DEVICE void get(const char* p, double (&v)[4]) {
+        const Float4 x = load4(reinterpret_cast<const Float4*>(p));
+        v[0] = x.x, v[1] = x.y, v[2] = x.z, v[3] = x.w;
+    }
+};
+template <float (*kWiden)(uint16_t)>
+struct FourShort {
+    static constexpr int kBytes = 8;
+    static HNSCORE_DEVICE void get(const char* p, double (&v)[4]) {
+        const Float2 x = load2(reinterpret_cast<const Float2*>(p));
+        uint32_t low, high;
+        memcpy(&low, &x.x, 4);
+        memcpy(&high, &x.y, 4);
+        v[0] = kWiden(static_cast<uint16_t>(low)), v[1] = kWiden(static_cast<uint16_t>(low >> 16));
+        v[2] = kWiden(static_cast<uint16_t>(high)), v[3] = kWiden(static_cast<uint16_t>(high >> 16));
+    }
+};
+
+// Whether a row lies so that it can be read by fours.
+template <class Four>
+HNSCORE_DEVICE bool lies_in_fours(const View& view, const char* row) {
+    return view.col_stride == Four::kBytes / kChains && view.dim % kChains == 0 &&
+           reinterpret_cast<uintptr_t>(row) % Four::kBytes == 0;
+}
+
+template <class Four, class F>
+HNSCORE_DEVICE bool for_own_four_values(const View& view, const char* row, F f) {
+    if (!lies_in_fours<Four>(view, row)) return false;
+#pragma unroll 4
+    for (int64_t k = kChains * (lane() % kGroupLanes); k < view.dim; k += kChains * kGroupLanes) {
+        double x[kChains];
+        Four::get(row + Four::kBytes / kChains * k, x);
+        for (int c = 0; c < kChains; ++c) f(k + c, x[c]);
+    }
+    return true;
+}
+
+// Calls f(k, value) for the values of a row that belong to this lane of its group.
 template <class F>
 HNSCORE_DEVICE void for_own_values(const View& view, const char* row, F f) {
+    if (view.dtype == DType::f32 && for_own_four_values<FourFloats>(view, row, f)) return;
+    if (view.dtype == DType::f16 && for_own_four_values<FourShort<from_half>>(view, row, f)) return;
+    if (view.dtype == DType::bf16 && for_own_four_values<FourShort<from_bf16>>(view, row, f)) return;
     for (int64_t k = kChains * (lane() % kGroupLanes); k < view.dim; k += kChains * kGroupLanes)
         for (int c = 0; c < kChains; ++c)
-            if (k + c < view.dim) f(c, load_value(view, row, k + c));
+            if (k + c < view.dim) f(k + c, load_value(view, row, k + c));
+}
+
+template <class Four, class F>
+HNSCORE_DEVICE bool for_own_fours(const View& x, const char* row, const View& t, const char* column, F f) {
+    if (!lies_in_fours<Four>(x, row) || !lies_in_fours<Four>(t, column)) return false;
+    const int size = Four::kBytes / kChains;
+#pragma unroll 4
+    for (int64_t k = kChains * (lane() % kGroupLanes); k < x.dim; k += kChains * kGroupLanes) {
+        double a[kChains], b[kChains];
+        Four::get(row + size * k, a);
+        Four::get(column + size * k, b);
+        for (int c = 0; c < kChains; ++c) f(c, a[c], b[c]);
+    }
+    return true;
 }
 
 template <class F>
 HNSCORE_DEVICE void for_own_pairs(const View& x, const char* row, const View& t, const char* column, F f) {
-    const int64_t first = kChains * (lane() % kGroupLanes), step = kChains * kGroupLanes;
-    constexpr uintptr_t kWhole = sizeof(Float4);
-    if (x.dtype == DType::f32 && t.dtype == DType::f32 && x.col_stride == 4 && t.col_stride == 4 &&
-        x.dim % kChains == 0 && reinterpret_cast<uintptr_t>(row) % kWhole == 0 &&
-        reinterpret_cast<uintptr_t>(column) % kWhole == 0) {
-#pragma unroll 4
-        for (int64_t k = first; k < x.dim; k += step) {
-            const Float4 a = load4(reinterpret_cast<const Float4*>(row + 4 * k));
-            const Float4 b = load4(reinterpret_cast<const Float4*>(column + 4 * k));
-            f(0, static_cast<double>(a.x), static_cast<double>(b.x));
-            f(1, static_cast<double>(a.y), static_cast<double>(b.y));
-            f(2, static_cast<double>(a.z), static_cast<double>(b.z));
-            f(3, static_cast<double>(a.w), static_cast<double>(b.w));
-        }
-        return;
+    if (x.dtype == t.dtype) {
+        if (x.dtype == DType::f32 && for_own_fours<FourFloats>(x, row, t, column, f)) return;
+        if (x.dtype == DType::f16 && for_own_fours<FourShort<from_half>>(x, row, t, column, f)) return;
+        if (x.dtype == DType::bf16 && for_own_fours<FourShort<from_bf16>>(x, row, t, column, f)) return;
     }
-    for (int64_t k = first; k < x.dim; k += step)
+    for (int64_t k = kChains * (lane() % kGroupLanes); k < x.dim; k += kChains * kGroupLanes)
         for (int c = 0; c < kChains; ++c)
             if (k + c < x.dim) f(c, load_value(x, row, k + c), load_value(t, column, k + c));
 }

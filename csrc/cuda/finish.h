@@ -94,7 +94,6 @@ HNSCORE_KERNEL(kFinishThreads) finish_top_kernel(const HNSCORE_GRID_CONSTANT Top
             if (p.kth_row && r == p.k - 1) p.kth_row[row] = best.column;
         }
         last = best;
-        if (!found && r < p.k - 1) last = {-HUGE_VAL, kNoColumn};
     }
     if (lane() != 0) return;
     if (p.sums) p.sums[row] = bad ? NAN : ranked;

@@ -12,6 +12,8 @@
 #include <type_traits>
 
 #define HNSCORE_DEVICE __device__ __forceinline__
+// A function that is called: for rare and long ones, which would cost the loops around them registers.
+#define HNSCORE_DEVICE_CALL inline __device__ __noinline__
 #define HNSCORE_BOTH __host__ __device__ inline
 #define HNSCORE_KERNEL(threads) __global__ void __launch_bounds__(threads)
 // For kernels that need all registers they can get while a processor holds so many blocks: left to itself, ptxas may
@@ -159,7 +161,9 @@ HNSCORE_DEVICE void barrier_expect(uint64_t* barrier, uint32_t bytes) {
 HNSCORE_DEVICE void barrier_arrive(uint64_t* barrier) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
 }
-// Arrives at the same barrier of a block of this cluster, which may be the caller's own.
+// Arrives at the same barrier of a block of this cluster, which may be the caller's own. It says that this warp's
+// products have read an operand; what the warp wrote itself it does not pass on to the other block: a release of the
+// cluster's scope would be a fence of all its memory.
 HNSCORE_DEVICE void barrier_arrive_remote(uint64_t* barrier, int cta) {
     asm volatile(
         "{\n.reg .b32 remote;\n"

@@ -23,6 +23,7 @@ void order(Stream earlier, Stream later) {
 
 void* mapped_memory(size_t bytes) {
     void* memory = nullptr;
+    const BesideCapture beside;
     check(cudaHostAlloc(&memory, bytes, cudaHostAllocMapped | cudaHostAllocPortable), "cudaHostAlloc");
     return memory;
 }
@@ -46,6 +47,13 @@ void CopyStream::make_wait(Stream other) {
     const DeviceGuard guard(device_);
     order(stream_, other);
 }
+bool CopyStream::done() const {
+    const DeviceGuard guard(device_);
+    const cudaError_t error = cudaStreamQuery(stream_);
+    if (error == cudaErrorNotReady) return false;
+    check(error, "cudaStreamQuery");
+    return true;
+}
 
 #else
 
@@ -56,6 +64,7 @@ CopyStream::CopyStream(int device) : device_(device), stream_(nullptr) {}
 CopyStream::~CopyStream() = default;
 void CopyStream::wait_for(Stream) {}
 void CopyStream::make_wait(Stream) {}
+bool CopyStream::done() const { return true; }
 
 #endif
 

@@ -45,6 +45,7 @@ class CopyStream {
     Stream stream() const { return stream_; }
     void wait_for(Stream other);   // what is queued here from now on runs after what is queued there now
     void make_wait(Stream other);  // and the other way round
+    bool done() const;             // whether nothing is queued here
     void synchronize();
 
   private:

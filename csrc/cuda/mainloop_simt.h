@@ -41,7 +41,7 @@ HNSCORE_DEVICE void load_simt_tile(const void* values, int64_t pitch, int64_t fi
 }
 
 template <template <int, int> class E, int64_t kChunk = kChunkColumns>
-HNSCORE_KERNEL(kSimtThreads)
+HNSCORE_KERNEL_BLOCKS(kSimtThreads, kSimtBlocks)
 simt_kernel(const HNSCORE_GRID_CONSTANT Problem p) {
     using Epilogue = E<1, kSimtSlices>;
     using Scratch = typename Epilogue::Scratch;

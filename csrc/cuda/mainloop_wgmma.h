@@ -21,7 +21,7 @@ constexpr int kSwizzleBytes = 128;  // of a row, a step; rows lie as many bytes 
 constexpr int kRowsBytes = kWgmmaRows * kSwizzleBytes, kColsBytes = kWgmmaCols * kSwizzleBytes;
 constexpr int kResidentSteps = 8, kMaxStages = 8, kMinStages = 2;
 constexpr int kWgmmaThreads = 384, kConsumerWarps = 8;
-constexpr int kHeadBytes = 2048;
+constexpr int kHeadBytes = 3072;  // what a resident depth of 512 leaves of 227 KiB
 
 // Shared memory: the head, rows that stay, stages. Operands begin at multiples of 1024 bytes, as the swizzle demands.
 template <class Scratch>
@@ -75,17 +75,17 @@ HNSCORE_DEVICE uint64_t matrix_descriptor(uint32_t address) {
 }
 
 // Brings all steps of all items of this cluster, in the order in which they are used.
-template <int64_t kChunk, class Head>
+template <int kChunk, class Head>
 HNSCORE_DEVICE void wgmma_bring(const TensorMap& rows, const TensorMap& columns, const Problem& p,
                                 const WgmmaMemory& memory, Head& head) {
     constexpr int half = kWgmmaCols / 2;
     const int rank = cluster_rank();
     Ring ring(memory.stages), before = ring;  // the step to bring, and the same step of the tile before
     bool any_before = false;
-    for (uint32_t i = block() / 2; i < item_count(p); i += blocks() / 2) {
+    for (int i = block() / 2; i < item_count(p); i += blocks() / 2) {
         const Item item = item_at(p, i, kChunk);
-        const int row = static_cast<int>(item.row_block * 2 + rank) * kWgmmaRows;
-        for (int64_t col = item.first_col; col < item.end_col; col += kWgmmaCols) {
+        const int row = (item.row_block * 2 + rank) * kWgmmaRows;
+        for (int col = item.first_col; col < item.end_col; col += kWgmmaCols) {
             const bool brings_rows = !memory.resident || col == item.first_col;
             const Ring first_step = ring;
 #pragma unroll 1  // four steps at once need more registers than this warp has
@@ -101,7 +101,7 @@ HNSCORE_DEVICE void wgmma_bring(const TensorMap& rows, const TensorMap& columns,
                 if (brings_rows)
                     tma_load(shared() + memory.rows_at(ring.stage, step), &rows, full, step * kWgmmaStep, row);
                 tma_load_multicast(shared() + memory.cols_at(ring.stage) + rank * half * kSwizzleBytes, &columns, full,
-                                   step * kWgmmaStep, static_cast<int>(col) + rank * half, 0b11);
+                                   step * kWgmmaStep, col + rank * half, 0b11);
             }
             before = first_step;
             any_before = true;
@@ -109,7 +109,7 @@ HNSCORE_DEVICE void wgmma_bring(const TensorMap& rows, const TensorMap& columns,
     }
 }
 
-template <class T, class Epilogue, int64_t kChunk, class Head>
+template <class T, class Epilogue, int kChunk, class Head>
 HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, Head& head) {
     const int warp = thread() / 32 - 4, group = warp / 4;
     const uint32_t base = shared_address(shared());
@@ -118,11 +118,11 @@ HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, 
         if (lane() < 2) barrier_arrive_remote(&head.empty[stage], lane());
     };
     Ring ring(memory.stages);
-    for (uint32_t i = block() / 2; i < item_count(p); i += blocks() / 2) {
+    for (int i = block() / 2; i < item_count(p); i += blocks() / 2) {
         const Item item = item_at(p, i, kChunk);
-        const int64_t row = (item.row_block * 2 + cluster_rank()) * kWgmmaRows + warp * 16;
+        const int row = (item.row_block * 2 + cluster_rank()) * kWgmmaRows + warp * 16;
         Epilogue epilogue(p, item.part, row, head.scratch[warp]);
-        for (int64_t col = item.first_col; col < item.end_col; col += kWgmmaCols) {
+        for (int col = item.first_col; col < item.end_col; col += kWgmmaCols) {
             float acc[1][kWgmmaCols / 8][4];
             auto& products = reinterpret_cast<float (&)[128]>(acc);
             int previous = 0;
@@ -155,7 +155,7 @@ HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, 
     }
 }
 
-template <class T, template <int, int> class E, int64_t kChunk = kChunkColumns>
+template <class T, template <int, int> class E, int kChunk = kChunkColumns>
 HNSCORE_KERNEL_CLUSTER2(kWgmmaThreads)
 wgmma_kernel(const HNSCORE_GRID_CONSTANT TensorMap rows, const HNSCORE_GRID_CONSTANT TensorMap columns,
              const HNSCORE_GRID_CONSTANT Problem p) {
@@ -177,6 +177,7 @@ wgmma_kernel(const HNSCORE_GRID_CONSTANT TensorMap rows, const HNSCORE_GRID_CONS
     if (thread() < 128) {
         registers_down<40>();
         if (thread() == 0) wgmma_bring<kChunk>(rows, columns, p, memory, head);
+        sync_warp();  // a warp arrives at the cluster's barrier as a whole
     } else {
         registers_up<232>();
         wgmma_multiply<T, Epilogue, kChunk>(p, memory, head);

@@ -65,6 +65,7 @@ struct Problem {
     int64_t first_value_row, first_value_col;
     int64_t first_row, first_col;
     bool cosine;
+    bool exact;  // those values are the caller's, and decide exactly; else they are the packed ones, in float64
 
     // Work items: row block b, columns of chunks [i * chunks_per_item, (i + 1) * chunks_per_item).
     int64_t row_blocks, chunks, chunks_per_item;
@@ -74,7 +75,7 @@ struct Problem {
     const double* max_similarity;
     bool max_similarity_of_rows;
     const int64_t *row_group, *col_group;
-    bool negative_groups_differ;  // one side is signed, the other is not: equal bits are then no equal labels
+    bool negative_groups_differ;           // one side is signed, the other is not: equal bits are then no equal labels
     const int64_t *row_owner, *col_owner;  // columns without are their own
     const double* kth_value;
     const int64_t* kth_row;

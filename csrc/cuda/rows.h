@@ -46,7 +46,7 @@ HNSCORE_DEVICE RowNorm norm_of(const View& view, const char* row, bool wanted, b
     const auto each = [&](auto f) {
         if (wanted) for_own_values(view, row, f);
     };
-    each([&](int, double x) {
+    each([&](int64_t, double x) {
         sum = std::fma(x, x, sum);
         largest = std::fmax(largest, std::fabs(x));
         finite = finite && std::isfinite(x);
@@ -68,7 +68,7 @@ HNSCORE_DEVICE RowNorm norm_of(const View& view, const char* row, bool wanted, b
         double scaled = 0;
         if (rescale) {
             shift = std::ilogb(largest);
-            each([&](int, double x) {
+            each([&](int64_t, double x) {
                 const double y = std::ldexp(x, -shift);
                 scaled = std::fma(y, y, scaled);
             });
@@ -123,12 +123,13 @@ HNSCORE_KERNEL(kPackThreads) pack_kernel(const HNSCORE_GRID_CONSTANT Packing p) 
             char* out = static_cast<char*>(p.packed) + i * p.pitch;
             // Two factors, since 2^-exponent alone need not be a float64.
             const double half = two_to(-exponent / 2), rest = two_to(-exponent - -exponent / 2);
-            for (int64_t k = lane() % kGroupLanes; k < p.pitch / operand_bytes(p.operand); k += kGroupLanes) {
-                const bool inside = k < view.dim && norm.bad == kGood;
-                const double value = inside ? load_value(view, row, k) * half * rest : 0;
+            for_own_values(view, row, [&](int64_t k, double x) {
+                const double value = norm.bad == kGood ? x * half * rest : 0;
                 const double error = value - store_packed(p, out, k, value);
                 lost = std::fma(error, error, lost);
-            }
+            });
+            const int64_t room = p.pitch / operand_bytes(p.operand);
+            for (int64_t k = view.dim + lane() % kGroupLanes; k < room; k += kGroupLanes) store_packed(p, out, k, 0);
         }
         lost = add_group(lost);
         if (!wanted || !leader) continue;

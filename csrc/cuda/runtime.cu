@@ -195,6 +195,7 @@ void launch_kernel(const Launch& how, const void* kernel, void** arguments) {
                                   " of shared memory each)";
     if (how.blocks < 1 || how.blocks > INT32_MAX || how.blocks % how.cluster != 0)
         throw GpuError(attempted + ": not a grid of clusters of " + std::to_string(how.cluster) + " blocks");
+    const BesideCapture beside;
     if (how.shared_bytes > 48 << 10)
         check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, how.shared_bytes), attempted);
     cudaLaunchConfig_t config{};

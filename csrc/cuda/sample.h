@@ -9,15 +9,22 @@ namespace hnscore::gpu {
 // float32 product on depth 512 take; both grow with the depth.
 constexpr int kFewShare = 64;
 constexpr int kSampleThreads = 256, kSampleRows = 64, kSampleCols = 128;
+constexpr int kSampleBytes = 2 * sizeof(int);  // of shared memory
 
-// One block. choice[0]: 1 if more than one pair in kFewShare may count; choice[1]: 1 once that is known, and then it
-// stays. Rows and columns are packed as float16.
-HNSCORE_KERNEL(kSampleThreads) sample_kernel(const HNSCORE_GRID_CONSTANT Problem p, int* choice) {
+// One block. *choice, of this call: 1 if more than one pair in kFewShare may count. *kept, of all calls of a Scorer: 0,
+// or 1 + the choice of an earlier call, which then stays; null: none. The kernels of a call read its own choice, since
+// calls on other streams may come to know theirs meanwhile. Rows and columns are packed as float16.
+HNSCORE_KERNEL(kSampleThreads) sample_kernel(const HNSCORE_GRID_CONSTANT Problem p, int* choice, int* kept) {
     int* hits = reinterpret_cast<int*>(shared());
-    const bool known = choice[1] != 0;
-    if (thread() == 0) *hits = 0;
+    if (thread() == 0) {
+        hits[0] = 0;
+        hits[1] = kept ? *kept : 0;
+    }
     sync();
-    if (known) return;
+    if (hits[1] != 0) {
+        if (thread() == 0) *choice = hits[1] - 1;
+        return;
+    }
     const int rows = static_cast<int>(p.n_rows < kSampleRows ? p.n_rows : kSampleRows);
     const int cols = static_cast<int>(p.n_cols < kSampleCols ? p.n_cols : kSampleCols);
     int mine = 0;
@@ -28,7 +35,17 @@ HNSCORE_KERNEL(kSampleThreads) sample_kernel(const HNSCORE_GRID_CONSTANT Problem
         };
         const uint16_t *x = values(p.row_values, p.row_pitch, i), *t = values(p.col_values, p.col_pitch, j);
         float acc = 0;
-        for (int64_t k = 0; k < p.depth; ++k) acc = std::fma(from_half(x[k]), from_half(t[k]), acc);
+        int64_t k = 0;
+#pragma unroll 4
+        for (; k + 8 <= p.depth; k += 8) {  // one block does all of this while the device waits
+            const Float4 a = load4(reinterpret_cast<const Float4*>(x + k));
+            const Float4 b = load4(reinterpret_cast<const Float4*>(t + k));
+            uint16_t own[8], other[8];
+            memcpy(own, &a, sizeof a);
+            memcpy(other, &b, sizeof b);
+            for (int v = 0; v < 8; ++v) acc = std::fma(from_half(own[v]), from_half(other[v]), acc);
+        }
+        for (; k < p.depth; ++k) acc = std::fma(from_half(x[k]), from_half(t[k]), acc);
         const RowFacts& f = p.row_facts[i];
         const ColumnFacts& c = p.col_facts[j];
         const float band = f.norm * c.norm * (f.error + *p.col_error + p.rounding);
@@ -37,8 +54,8 @@ HNSCORE_KERNEL(kSampleThreads) sample_kernel(const HNSCORE_GRID_CONSTANT Problem
     atomic_add(hits, mine);
     sync();
     if (thread() != 0) return;
-    choice[0] = *hits > rows * cols / kFewShare ? 1 : 0;
-    choice[1] = 1;
+    *choice = *hits > rows * cols / kFewShare ? 1 : 0;
+    if (kept) *kept = 1 + *choice;
 }
 
 }  // namespace hnscore::gpu

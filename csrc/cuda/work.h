@@ -13,25 +13,31 @@ struct Shape {
     int (*shared_bytes)(int64_t depth, int limit);  // 0: does not fit
 };
 
+// Blocks of the float32 loop that a processor holds: 168 registers a thread. More would wait for a place, with their
+// share of the items.
+constexpr int kSimtBlocks = 3;
+
+// In 32 bits, as the copy engine counts rows: a GPU divides 64 by a function call, and tile loops have no registers for
+// it. So rows and columns are at most 2^30.
 struct Item {
-    int64_t row_block, part;
-    int64_t first_col, end_col;
+    int row_block, part;
+    int first_col, end_col;
 };
 
-// Items are counted in 32 bits: a GPU divides 64 by a function call, and the wgmma loop has no registers for it.
-HNSCORE_BOTH uint32_t parts_of(const Problem& p) {
-    const auto chunks = static_cast<uint32_t>(p.chunks), each = static_cast<uint32_t>(p.chunks_per_item);
+HNSCORE_BOTH int parts_of(const Problem& p) {
+    const int chunks = static_cast<int>(p.chunks), each = static_cast<int>(p.chunks_per_item);
     return (chunks + each - 1) / each;
 }
-HNSCORE_BOTH uint32_t item_count(const Problem& p) { return static_cast<uint32_t>(p.row_blocks) * parts_of(p); }
-HNSCORE_BOTH Item item_at(const Problem& p, uint32_t index, int64_t chunk_columns) {
-    const uint32_t parts = parts_of(p), part = index % parts;
-    const int64_t columns = p.chunks_per_item * chunk_columns, first = part * columns, end = first + columns;
-    return {index / parts, part, first, end < p.n_cols ? end : p.n_cols};
+HNSCORE_BOTH int item_count(const Problem& p) { return static_cast<int>(p.row_blocks) * parts_of(p); }
+HNSCORE_BOTH Item item_at(const Problem& p, int index, int chunk_columns) {
+    const int parts = parts_of(p), part = index % parts;
+    const int columns = static_cast<int>(p.chunks_per_item) * chunk_columns, n = static_cast<int>(p.n_cols);
+    const int first = part * columns;
+    return {index / parts, part, first, n - first < columns ? n : first + columns};
 }
 
 // Whether a tile that ends before column `end` is the last of its chunk or of the item.
-HNSCORE_BOTH bool ends_chunk(const Item& item, int64_t end, int64_t chunk_columns) {
+HNSCORE_BOTH bool ends_chunk(const Item& item, int end, int chunk_columns) {
     return end >= item.end_col || end % chunk_columns == 0;
 }
 

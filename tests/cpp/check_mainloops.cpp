@@ -266,6 +266,8 @@ int check_mutants() {
         int found = 0;
         for (const std::string& site : emulator::sites()) {
             if (site.rfind(file, 0) != 0) continue;
+            // For the device alone: a warp arrives at the cluster's barrier by one instruction, here by 32 threads.
+            if (site.find("sync_warp") != std::string::npos) continue;
             ++found;
             emulator::disable(site);
             std::string noticed;

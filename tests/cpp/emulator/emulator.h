@@ -25,6 +25,7 @@
 #include "emulator/wgmma.h"
 
 #define HNSCORE_DEVICE inline
+#define HNSCORE_DEVICE_CALL inline
 #define HNSCORE_BOTH inline
 #define HNSCORE_KERNEL(threads) void
 #define HNSCORE_KERNEL_BLOCKS(threads, blocks) void
@@ -73,7 +74,11 @@ inline int thread() { return emulator::self().index; }
 inline int block() { return static_cast<int>(emulator::self().block->index); }
 inline int blocks() { return static_cast<int>(emulator::machine.schedule.blocks); }
 inline int cluster_rank() { return emulator::self().block->rank; }
-inline uint8_t* shared() { return emulator::self().block->shared; }
+inline uint8_t* shared(Site site = Site::current()) {
+    if (emulator::machine.schedule.shared_bytes == 0)
+        emulator::machine.fail({"shared", site}, "the launch asked for no dynamic shared memory");
+    return emulator::self().block->shared;
+}
 inline int shared_size() { return emulator::machine.schedule.shared_bytes; }
 inline uint32_t shared_address(const void* p, Site site = Site::current()) {
     return emulator::address_of(*emulator::self().block, p, {"shared_address", site});
@@ -137,8 +142,14 @@ inline float from_half(uint16_t bits) { return emulator::half_value(bits); }
 inline uint16_t to_bf16(float x) { return emulator::bf16_bits(x); }
 inline float from_bf16(uint16_t bits) { return emulator::bf16_value(bits); }
 
-inline Float2 load2(const Float2* p) { return *p; }
-inline Float4 load4(const Float4* p) { return *p; }
+template <class T>
+inline T load_whole(const T* p, const emulator::Call& call) {
+    if (reinterpret_cast<uintptr_t>(p) % sizeof(T) != 0)
+        emulator::machine.fail(call, "the address must be " + std::to_string(sizeof(T)) + "-byte aligned");
+    return *p;
+}
+inline Float2 load2(const Float2* p, Site site = Site::current()) { return load_whole(p, {"load2", site}); }
+inline Float4 load4(const Float4* p, Site site = Site::current()) { return load_whole(p, {"load4", site}); }
 
 inline uint64_t atomic_min_system(uint64_t* p, uint64_t value) {
     const uint64_t old = *p;

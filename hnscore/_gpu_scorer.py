@@ -1,0 +1,100 @@
+"""`Scorer` on a GPU: texts packed once, for chunks on their device or in host memory, on any stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import _device, _reports
+from ._arrays import both_groups, embeddings, is_tensor, like, same_dim, same_library, threads
+from ._device import Kept, Space, location
+from ._gpu import GpuTexts, Labels
+from ._gpu_stream import Lane, stream
+from ._libraries import space_of, space_on
+from ._progress import rows_bar
+
+_STAYS = ("_columns", "_memory", "_kept", "lanes")
+
+
+class ScorerTexts(GpuTexts):
+    """The texts of a Scorer: in memory of their own, packed once, read on any stream of their device."""
+
+    def __init__(self, txt_emb: Any, reference: Any, *settings: Any) -> None:
+        space = space_of(txt_emb=txt_emb)
+        _reports.raise_found(space.gpu, space.device)
+        super().__init__(space, space.embeddings("txt_emb", txt_emb), *settings)
+        self.set_reference(space, reference)
+        self.device, self.tensors = space.device, is_tensor(txt_emb)
+        self.txt = space.copy(self.txt, self.pick)
+        if self.pick is not None:
+            self.pick, self.side = None, _reports.DRAWN
+        if self.method == "auto":
+            self.chosen = space.zeros(8)
+        self._pack(space)
+        _reports.finish(space)
+
+    def _pack(self, space: Space) -> None:
+        self.columns(space)
+        self.lanes: list[Lane] = []  # for images of the host, between calls
+        labels = None if self.groups is None else self.groups.array
+        arrays = (self.txt, self.reference, self.limits, labels, self.chosen)
+        self._kept = Kept(space, self._memory + [array.owner for array in arrays if array is not None])
+
+    def score(self, img_chunk: Any, img_groups: Any, show_bar: Any, verbose: Any, judged: bool) -> tuple[Any, bool]:
+        """The scores of a chunk on the texts' device or of the host, and whether the margin has been judged."""
+        gpu = _device.backend()
+        _reports.raise_found(gpu, self.device)
+        of_host = location(img_chunk) is None
+        space = space_on(gpu, self.device, None if of_host else img_chunk, tensors=self.tensors)
+        if of_host:
+            host, code = embeddings("img_chunk", img_chunk)
+            n_img = len(host)
+            same_dim(host, self.txt, "img_chunk")
+        else:
+            img = space.embeddings("img_chunk", img_chunk)
+            n_img = img.shape[0]
+            same_library(img_chunk, self.tensors, "img_chunk")
+            same_dim(img, self.txt, "img_chunk")
+        both_groups(img_groups, self.groups)
+        ids = self.image_groups(space, img_groups, n_img)
+        judge = (verbose or _reports.blocking()) and not judged and not space.capturing
+        with self._kept.read_on(space):
+            if of_host:
+                bar = rows_bar(show_bar, "score", n_img)
+                return like(img_chunk, stream(space, self, host, code, ids, bar)), judged
+            scores = space.empty((n_img,), self.dtype.__name__)
+            if n_img:
+                self.reduce(space, img.rows(gpu, _reports.CHUNK), scores.pointer, **self.group_rules(ids))
+                if not judged:
+                    self.log(space, n_img, verbose)
+                judged = self.warn_if_wide(space, img, stacklevel=4) if judge else True
+            _reports.finish(space)
+        return space.give(scores), judged
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Arrays travel through the host, which waits for them, and the texts are packed again on arrival.
+        space = space_on(_device.backend(), self.device, tensors=self.tensors)
+        state = {name: value for name, value in self.__dict__.items() if name not in _STAYS}
+        with self._kept.read_on(space):
+            for name in ("txt", "reference", "limits", "chosen"):
+                array = state[name]
+                state[name] = None if array is None else (space.download(array), array.code)
+            if self.groups is not None:
+                state["groups"] = (space.download(self.groups.array), self.groups.unsigned)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.threads = threads(self.n_threads)
+        if self.tensors:
+            import torch  # noqa: F401  whose memory it is
+        space = space_on(_device.backend(), self.device, tensors=self.tensors)
+        for name in ("txt", "reference", "limits", "chosen"):
+            array = state[name]
+            setattr(self, name, None if array is None else space.upload("a Scorer", *array))
+        if self.groups is not None:
+            host, unsigned = state["groups"]
+            self.groups = Labels(space, "txt_groups", host.view(np.uint64) if unsigned else host, len(host))
+        self._columns, self._memory = None, []
+        self._pack(space)
