@@ -489,6 +489,7 @@ void top(const Context& context, const Input& rows, const Input& pool, bool cosi
     check_rows(pool);
     Call call(context);
     const int64_t n = rows.rows.count, m = pool.rows.count, entry = static_cast<int64_t>(sizeof(TopEntry));
+    if (m == 0) throw std::invalid_argument("a pool without rows has no best one");
     if (n == 0) return;
     const bool by_values = !is_rounded(precision);
     const Operand rounded = by_values ? operand_for(call.device(), Operand::half) : rounding_of(precision);
