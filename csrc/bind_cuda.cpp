@@ -80,6 +80,16 @@ void check_dims(const gpu::Input& a, const gpu::Input& b) {
     if (a.rows.view.dim != b.rows.view.dim) throw std::invalid_argument("rows and columns differ in dim");
 }
 
+gpu::Filters filters(Address max_similarity, bool of_rows, Address row_groups, Address col_groups,
+                     bool negative_groups_differ, Address row_owners, Address col_owners, Address kth_value,
+                     Address kth_row) {
+    return {at<const double>(max_similarity), of_rows,
+            at<const int64_t>(row_groups),    at<const int64_t>(col_groups),
+            negative_groups_differ,           at<const int64_t>(row_owners),
+            at<const int64_t>(col_owners),    at<const double>(kth_value),
+            at<const int64_t>(kth_row)};
+}
+
 void reduce(const CallContext& context, const gpu::Input& input, const gpu::PackedColumns& columns,
             const std::string& recipe, Address out, Address reference, double margin, Address max_similarity,
             Address row_groups, Address col_groups, bool negative_groups_differ, Address row_owners, Address col_owners,
@@ -93,14 +103,8 @@ void reduce(const CallContext& context, const gpu::Input& input, const gpu::Pack
     job.k = k;
     job.reference = at<const double>(reference);
     job.margin = margin;
-    job.max_similarity = at<const double>(max_similarity);
-    job.row_group = at<const int64_t>(row_groups);
-    job.col_group = at<const int64_t>(col_groups);
-    job.negative_groups_differ = negative_groups_differ;
-    job.row_owner = at<const int64_t>(row_owners);
-    job.col_owner = at<const int64_t>(col_owners);
-    job.kth_value = at<const double>(kth_value);
-    job.kth_row = at<const int64_t>(kth_row);
+    job.filters = filters(max_similarity, false, row_groups, col_groups, negative_groups_differ, row_owners, col_owners,
+                          kth_value, kth_row);
     job.divisor = divisor;
     job.cap = cap;
     job.integer = integer;
@@ -114,18 +118,15 @@ void top(const CallContext& context, const gpu::Input& input, const gpu::Input& 
          bool negative_groups_differ, Address row_owners, Address values, Address indices, Address kth_value,
          Address kth_row, Address rank_weights, Address sums) {
     check_dims(input, pool);
-    const gpu::TopJob job{k,
-                          at<const double>(max_similarity),
-                          at<const int64_t>(row_groups),
-                          at<const int64_t>(col_groups),
-                          negative_groups_differ,
-                          at<const int64_t>(row_owners),
-                          at<double>(values),
-                          at<int64_t>(indices),
-                          at<double>(kth_value),
-                          at<int64_t>(kth_row),
-                          at<const double>(rank_weights),
-                          at<double>(sums)};
+    const gpu::TopJob job{
+        k,
+        filters(max_similarity, true, row_groups, col_groups, negative_groups_differ, row_owners, 0, 0, 0),
+        at<double>(values),
+        at<int64_t>(indices),
+        at<double>(kth_value),
+        at<int64_t>(kth_row),
+        at<const double>(rank_weights),
+        at<double>(sums)};
     gpu::top(context.get(), input, pool, is_cosine(similarity), precision_of(precision), job);
 }
 

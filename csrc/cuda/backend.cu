@@ -348,6 +348,15 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
     const bool by_values = !is_rounded(columns.precision), is_top = kind == Kind::top;
     const int64_t padded = round_up(m, kPaddedColumns), chunks = divide_up(m, kChunkColumns);
 
+    int* bad = call.zeros<int>(1);
+    Problem p{};
+    p.cosine = columns.cosine;
+    static_cast<Filters&>(p) = job.filters;
+    p.weight = is_top ? job.weight : job.recipe;
+    p.temperature = job.temperature;
+    p.k = job.k;
+    p.keys_are_gaps = job.recipe == top_gap;
+
     // The kernels of the call, with their columns: one; or two of which the device runs one.
     struct Way {
         Kind kind;
@@ -358,8 +367,8 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
     const size_t single = columns.operands.size() - 1;  // the last one
     const bool screens = columns.operands.front().operand != Operand::single;
     if (is_top || !by_values) {
-        ways.push_back({!is_top && job.kth_value ? Kind::screen : kind, 0, false});
-    } else if (job.kth_value) {
+        ways.push_back({!is_top && p.kth_value ? Kind::screen : kind, 0, false});
+    } else if (p.kth_value) {
         ways.push_back({Kind::screen, 0, false});  // few pairs, and ties with the k-th value are met in float64 alone
     } else if (kind == Kind::count && screens) {
         ways.push_back({Kind::exact_count, 0, false});
@@ -368,22 +377,6 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         if (!screens || columns.method != Method::cascade) ways.push_back({kind, single, true});
     }
 
-    int* bad = call.zeros<int>(1);
-    Problem p{};
-    p.cosine = columns.cosine;
-    p.max_similarity = job.max_similarity;
-    p.max_similarity_of_rows = job.max_similarity_of_rows;
-    p.row_group = job.row_group;
-    p.col_group = job.col_group;
-    p.negative_groups_differ = job.negative_groups_differ;
-    p.row_owner = job.row_owner;
-    p.col_owner = job.col_owner;
-    p.kth_value = job.kth_value;
-    p.kth_row = job.kth_row;
-    p.weight = is_top ? job.weight : job.recipe;
-    p.temperature = job.temperature;
-    p.k = job.k;
-    p.keys_are_gaps = job.recipe == top_gap;
     const Scores scores{job.divisor, job.cap, job.integer, job.out, bad};
 
     double* tau = job.reference ? call.array<double>(m) : nullptr;
@@ -405,14 +398,14 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         rules.padded = padded;
         rules.reference = job.reference;
         rules.margin = job.margin;
-        rules.kth_value = way.kind == Kind::screen ? job.kth_value : nullptr;
+        rules.kth_value = way.kind == Kind::screen ? p.kth_value : nullptr;
         rules.keep_m = is_top;
         rules.decided = is_top || by_values || way.kind == Kind::screen;
         // (m_i tau_j)^2, 16 of them in a sum
         rules.most = way.kind == Kind::squared_hinge ? std::ldexp(1.0, kPlainExponent) : HUGE_VAL;
-        rules.max_similarity = job.max_similarity;
+        rules.max_similarity = p.max_similarity;
         rules.facts = call.array<ColumnFacts>(padded);
-        rules.limit = job.max_similarity ? call.array<float>(padded) : nullptr;
+        rules.limit = p.max_similarity ? call.array<float>(padded) : nullptr;
         rules.tau = tau;
         rules.bad = bad;
         rules.report = reports_of(call.device().index) + kReferenceSide;
@@ -511,12 +504,7 @@ void top(const Context& context, const Input& rows, const Input& pool, bool cosi
     int* no_bad = call.zeros<int>(1);
     Problem p{};
     p.cosine = cosine;
-    p.max_similarity = job.max_similarity;
-    p.max_similarity_of_rows = true;
-    p.row_group = job.row_group;
-    p.col_group = job.col_group;
-    p.negative_groups_differ = job.negative_groups_differ;
-    p.row_owner = job.row_owner;
+    static_cast<Filters&>(p) = job.filters;
     p.temperature = 1;
     p.k = job.k;
     p.chunks_per_item = chunks_per_item;

@@ -72,14 +72,7 @@ struct ReduceJob {
     int64_t k;
     const double* reference;
     double margin;
-    // As in Problem, by row and column of the call.
-    const double* max_similarity;
-    bool max_similarity_of_rows;
-    const int64_t *row_group, *col_group;
-    bool negative_groups_differ;
-    const int64_t *row_owner, *col_owner;
-    const double* kth_value;
-    const int64_t* kth_row;
+    Filters filters;
     // Outputs: the sum of a row over divisor, at most cap (0: none), as float or int64_t.
     double divisor;
     int64_t cap;
@@ -92,10 +85,8 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
 
 struct TopJob {
     int64_t k;
-    const double* max_similarity;  // by row
-    const int64_t *row_group, *col_group;
-    bool negative_groups_differ;
-    const int64_t* row_owner;
+    Filters filters;
+    // Outputs; each may be null.
     double* values;
     int64_t* indices;
     double* kth_value;

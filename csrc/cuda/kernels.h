@@ -2,6 +2,8 @@
 // and operand, since each takes seconds to compile.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/epilogue.h"
 #include "cuda/runtime.h"
 #include "cuda/work.h"
@@ -33,7 +35,7 @@ void start_mma_bf16(Kind kind, const Launch& launch, const Problem& p);
 void start_wgmma_half(Kind kind, const Launch& launch, const Problem& p);
 void start_wgmma_bf16(Kind kind, const Launch& launch, const Problem& p);
 
-// Starts one of the kernels of a table by its kind.
+// Starts one of the kernels of a table by its kind. Exact counts have float16 or float32 operands.
 template <class Table>
 void start_by_kind(Kind kind, const Table& table) {
     switch (kind) {

@@ -46,7 +46,7 @@ struct TopEntry {
     int64_t column;
 };
 
-struct Problem {
+struct Problem : Filters {
     // Rows of this launch and all columns, packed: [row][pitch bytes], `depth` elements of which are in use, 16-byte
     // aligned. Rows and columns beyond n_rows and n_cols need not exist.
     const void *row_values, *col_values;
@@ -70,15 +70,7 @@ struct Problem {
     // Work items: row block b, columns of chunks [i * chunks_per_item, (i + 1) * chunks_per_item).
     int64_t row_blocks, chunks, chunks_per_item;
 
-    // Which pairs count (cpu/engine.h: Rules), and what they weigh.
     const double* tau;  // by column of this launch
-    const double* max_similarity;
-    bool max_similarity_of_rows;
-    const int64_t *row_group, *col_group;
-    bool negative_groups_differ;           // one side is signed, the other is not: equal bits are then no equal labels
-    const int64_t *row_owner, *col_owner;  // columns without are their own
-    const double* kth_value;
-    const int64_t* kth_row;
     Recipe weight;
     double temperature;
 
