@@ -6,6 +6,7 @@ On pretended GPUs (gpus.py), and on a real one where there is one.
 import contextlib
 import gc
 import pickle
+import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -685,6 +686,7 @@ def test_a_build_without_cuda(fake: Gpu, monkeypatch: pytest.MonkeyPatch) -> Non
         raise ModuleNotFoundError("No module named 'hnscore._cuda'")
 
     monkeypatch.setattr(_device, "backend", no_backend)
+    monkeypatch.setitem(sys.modules, "hnscore._cuda", None)  # as where it was not built
     for call in (lambda: hnscore.score(img, txt), lambda: hnscore.score(img, TXT), lambda: hnscore.density(img)):
         with pytest.raises(ValueError, match="emb must be in CPU memory, got device cuda:0: hnscore was built without"):
             call()
