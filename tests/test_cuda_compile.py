@@ -123,8 +123,9 @@ SPILLS = {
     ("mma_kernel", "Rounded"): (32, 0.003),
     ("wgmma_kernel", "Top"): (64, 0.012),
     ("wgmma_kernel", "ExactCount"): (64, 0.015),
-    # Outside of the loop over the depth; most of it in Screen on sm_100.
-    ("simt_kernel",): (256, 0),
+    # Outside of the loop over the depth; Screen has most on sm_100.
+    ("simt_kernel", "Screen"): (256, 0),
+    ("simt_kernel",): (64, 0),
     # Around calls of a division: once a row, and once a pair that is decided.
     ("pack_kernel",): (64, 0),
     ("pair_kernel",): (64, 0),
