@@ -136,7 +136,7 @@ def reduce(
     divisor: float = 1.0,
     cap: int = 0,
     integer: bool = False,
-    choice: int = 0,  # int32[2], zeros at first: what "auto" chose, kept for the next chunks
+    choice: int = 0,  # int32, zero at first: what "auto" chose, kept for the next chunks
 ) -> None: ...
 
 # The k largest similarities of each row over a pool that is packed slab by slab. Descending, ties to the lowest pool

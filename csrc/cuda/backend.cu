@@ -450,7 +450,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
                 const bool first_launch = first == 0 && w == 0;
                 if (first_launch) {
                     int* choice = call.array<int>(1);
-                    p.hits = choice;
+                    p.many = choice;
                     launch({1, kSampleThreads, kSampleBytes, 1, call.stream()}, sample_kernel, p, choice, job.choice);
                 }
                 p.if_many = ways[w].if_many;

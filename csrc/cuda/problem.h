@@ -81,9 +81,8 @@ struct Problem : Filters {
     int64_t k;
     bool keys_are_gaps;
 
-    // Two kernels are launched where the device is to choose one: this one runs if (*hits > hits_limit) == if_many.
-    const int* hits;
-    int hits_limit;
+    // Two kernels are launched where the device is to choose one: this one runs if (*many != 0) == if_many.
+    const int* many;
     bool if_many;
 
     int64_t* wide;  // [block of the grid][kMostWarps][WideSum::kLimbs]: room for sums that float64 cannot round

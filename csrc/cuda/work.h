@@ -41,6 +41,6 @@ HNSCORE_BOTH bool ends_chunk(const Item& item, int end, int chunk_columns) {
     return end >= item.end_col || end % chunk_columns == 0;
 }
 
-HNSCORE_DEVICE bool is_chosen(const Problem& p) { return !p.hits || (*p.hits > p.hits_limit) == p.if_many; }
+HNSCORE_DEVICE bool is_chosen(const Problem& p) { return !p.many || (*p.many != 0) == p.if_many; }
 
 }  // namespace hnscore::gpu

@@ -166,7 +166,7 @@ void start(bool wgmma, const Data& data, const Problem& p) {
 }
 
 // "" or what went wrong.
-std::string run(bool wgmma, const Data& data, unsigned seed, const int* hits = nullptr) {
+std::string run(bool wgmma, const Data& data, unsigned seed, const int* many = nullptr) {
     const Case& c = data.c;
     Problem p{};
     p.row_values = data.rows.bits.data();
@@ -180,7 +180,7 @@ std::string run(bool wgmma, const Data& data, unsigned seed, const int* hits = n
     p.row_blocks = (c.rows + block_rows - 1) / block_rows;
     p.chunks = (c.cols + kFewColumns - 1) / kFewColumns;
     p.chunks_per_item = c.chunks_per_item;
-    p.hits = hits;
+    p.many = many;
     kept = {};
     kept.rows = c.rows;
     kept.cols = c.cols;
@@ -193,15 +193,15 @@ std::string run(bool wgmma, const Data& data, unsigned seed, const int* hits = n
         return error.what();
     }
     if (!kept.wrong.empty()) return kept.wrong;
-    const int expected_times = hits ? 0 : 1;
+    const int expected_times = many ? 0 : 1;
     for (size_t i = 0; i < kept.times.size(); ++i) {
         const std::string where = "pair " + std::to_string(i / static_cast<size_t>(c.cols)) + ", " +
                                   std::to_string(i % static_cast<size_t>(c.cols));
         if (kept.times[i] != expected_times) return where + " was seen " + std::to_string(kept.times[i]) + " times";
-        if (!hits && kept.product[i] != data.expected[i])
+        if (!many && kept.product[i] != data.expected[i])
             return where + " is " + std::to_string(kept.product[i]) + ", not " + std::to_string(data.expected[i]);
     }
-    if (hits) return "";
+    if (many) return "";
     for (int64_t row = 0; row < c.rows; row += wgmma ? 16 : 32) {
         std::vector<int64_t>& chunks = kept.flushed[row];
         std::sort(chunks.begin(), chunks.end());
@@ -241,9 +241,9 @@ int check_products() {
         }
     }
     // A kernel that is not the chosen one does nothing.
-    const int hits = 1;
+    const int many = 1;
     for (const bool wgmma : {true, false}) {
-        const std::string wrong = run(wgmma, Data(kCases[1]), 0, &hits);
+        const std::string wrong = run(wgmma, Data(kCases[1]), 0, &many);
         if (!wrong.empty()) std::printf("not chosen: %s\n", wrong.c_str()), ++failures;
     }
     return failures;
