@@ -116,12 +116,6 @@ Device device(int index) {
                            p.name};
 }
 
-size_t free_memory() {
-    size_t available = 0, total = 0;
-    check(cudaMemGetInfo(&available, &total), "cudaMemGetInfo");
-    return available;
-}
-
 DeviceGuard::DeviceGuard(int index) : before_(-1) {
     int now = 0;
     check(cudaGetDevice(&now), "cudaGetDevice");

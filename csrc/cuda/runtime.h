@@ -49,9 +49,6 @@ struct Device {
 int device_count();  // 0 where there is no driver
 Device device(int index);
 
-// Device memory that nobody has taken, bytes.
-size_t free_memory();
-
 // Makes a device the current one of this thread, and at the end the former one again.
 class DeviceGuard {
   public:

@@ -5,8 +5,8 @@
 
 namespace hnscore::gpu {
 
-// A decided pair reads two rows from the second-level cache or from memory, about as much time as 64 pairs of a
-// float32 product on depth 512 take; both grow with the depth.
+// A decided pair reads two rows from the second-level cache or from memory. By estimate, not by measurement: in as much
+// time as 64 pairs of a float32 product take at depth 512; both grow with the depth.
 constexpr int kFewShare = 64;
 constexpr int kSampleThreads = 256, kSampleRows = 64, kSampleCols = 128;
 constexpr int kSampleBytes = 2 * sizeof(int);  // of shared memory

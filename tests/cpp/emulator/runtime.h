@@ -48,8 +48,6 @@ inline Device device(int index) {
             "emulated GPU"};
 }
 
-inline size_t free_memory() { return size_t{2} << 30; }
-
 inline DeviceGuard::DeviceGuard(int index) : before_(0) { device(index); }
 inline DeviceGuard::~DeviceGuard() = default;
 
