@@ -1,4 +1,4 @@
-// What the bindings share: arrays as views, optional side arrays, and the way back to Python during a call.
+// What the bindings share: arrays as views, optional side arrays.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -8,8 +8,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "core/team.h"
 #include "core/view.h"
+#include "gil.h"
 
 namespace hnscore {
 
@@ -35,15 +35,6 @@ const T* side(const Side<T>& a, int64_t length, const char* name) {
     if (a->ndim() != 1 || a->shape(0) != length)
         throw std::invalid_argument(std::string(name) + " must have " + std::to_string(length) + " values");
     return a->data();
-}
-
-// Python's signals and the caller's progress function, from the thread that made the call.
-inline Poll poll_of(const pybind11::object& progress) {
-    return [&progress](double share) {
-        const pybind11::gil_scoped_acquire gil;
-        if (PyErr_CheckSignals() != 0) throw pybind11::error_already_set();
-        if (!progress.is_none()) progress(share);
-    };
 }
 
 }  // namespace hnscore

@@ -3,9 +3,12 @@
 #include <pybind11/stl.h>
 
 #include <chrono>
+#include <csignal>
+#include <cstring>
 #include <sstream>
 
 #include "core/team.h"
+#include "bind.h"
 #include "cpu/dispatch.h"
 
 namespace py = pybind11;
@@ -62,6 +65,20 @@ double fma_peak(double seconds, int n_threads) {
     return sum / elapsed();
 }
 
+char bus_error_message[256];
+
+void end_on_bus_error(int) {
+    // Whether or not anybody hears it.
+    [[maybe_unused]] const ssize_t written = write(2, bus_error_message, std::strlen(bus_error_message));
+    _exit(2);
+}
+
+// A mapped file that is cut short while it is read ends the process by SIGBUS: say so, in a program of our own.
+void exit_on_bus_error(const std::string& message) {
+    std::strncpy(bus_error_message, message.c_str(), sizeof bus_error_message - 1);
+    std::signal(SIGBUS, end_on_bus_error);
+}
+
 std::string set_target(const std::string& name) {
     const std::string previous = hnscore::current_target().name;
     hnscore::set_target(name);
@@ -71,8 +88,10 @@ std::string set_target(const std::string& name) {
 }  // namespace
 
 void register_config(py::module_& m) {
+    m.attr("VERSION") = HNSCORE_VERSION;
     m.def("config", &config);
     m.def("default_threads", &hnscore::default_threads);
+    m.def("exit_on_bus_error", &exit_on_bus_error, py::arg("message"));
     m.def("set_target", &set_target, py::arg("name"));
-    m.def("fma_peak", &fma_peak, py::arg("seconds"), py::arg("n_threads"), py::call_guard<py::gil_scoped_release>());
+    m.def("fma_peak", &fma_peak, py::arg("seconds"), py::arg("n_threads"), py::call_guard<hnscore::WithoutGil>());
 }

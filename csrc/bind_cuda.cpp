@@ -7,6 +7,7 @@
 
 #include "cuda/backend.h"
 #include "cuda/dlpack.h"
+#include "gil.h"
 
 namespace py = pybind11;
 namespace gpu = hnscore::gpu;
@@ -82,19 +83,20 @@ void check_dims(const gpu::Input& a, const gpu::Input& b) {
 
 gpu::Filters filters(Address max_similarity, bool of_rows, Address row_groups, Address col_groups,
                      bool negative_groups_differ, Address row_owners, Address col_owners, Address kth_value,
-                     Address kth_row) {
+                     Address kth_row, Address skip_value, Address skip_row) {
     return {at<const double>(max_similarity), of_rows,
             at<const int64_t>(row_groups),    at<const int64_t>(col_groups),
             negative_groups_differ,           at<const int64_t>(row_owners),
             at<const int64_t>(col_owners),    at<const double>(kth_value),
-            at<const int64_t>(kth_row)};
+            at<const int64_t>(kth_row),       at<const double>(skip_value),
+            at<const int64_t>(skip_row)};
 }
 
 void reduce(const CallContext& context, const gpu::Input& input, const gpu::PackedColumns& columns,
             const std::string& recipe, Address out, Address reference, double margin, Address max_similarity,
             Address row_groups, Address col_groups, bool negative_groups_differ, Address row_owners, Address col_owners,
-            Address kth_value, Address kth_row, const std::string& weight, double temperature, int64_t k,
-            double divisor, int64_t cap, bool integer, Address choice) {
+            Address kth_value, Address kth_row, Address skip_value, Address skip_row, const std::string& weight,
+            double temperature, int64_t k, double divisor, int64_t cap, bool integer, Address choice) {
     check_dims(input, columns.input);
     gpu::ReduceJob job{};
     job.recipe = static_cast<Recipe>(index_of(kRecipes, recipe, "recipe"));
@@ -104,7 +106,7 @@ void reduce(const CallContext& context, const gpu::Input& input, const gpu::Pack
     job.reference = at<const double>(reference);
     job.margin = margin;
     job.filters = filters(max_similarity, false, row_groups, col_groups, negative_groups_differ, row_owners, col_owners,
-                          kth_value, kth_row);
+                          kth_value, kth_row, skip_value, skip_row);
     job.divisor = divisor;
     job.cap = cap;
     job.integer = integer;
@@ -120,7 +122,7 @@ void top(const CallContext& context, const gpu::Input& input, const gpu::Input& 
     check_dims(input, pool);
     const gpu::TopJob job{
         k,
-        filters(max_similarity, true, row_groups, col_groups, negative_groups_differ, row_owners, 0, 0, 0),
+        filters(max_similarity, true, row_groups, col_groups, negative_groups_differ, row_owners, 0, 0, 0, 0, 0),
         at<double>(values),
         at<int64_t>(indices),
         at<double>(kth_value),
@@ -177,7 +179,7 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
     m.def(
         "synchronize",
         [](int device, Address stream) {
-            const py::gil_scoped_release release;
+            const hnscore::WithoutGil without;
             const gpu::DeviceGuard guard(device);
             gpu::wait_for(stream_at(stream));
         },
@@ -185,7 +187,7 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
     m.def(
         "synchronize_device",
         [](int device) {
-            const py::gil_scoped_release release;
+            const hnscore::WithoutGil without;
             const gpu::DeviceGuard guard(device);
             gpu::wait_for_device();
         },
@@ -193,7 +195,7 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
     m.def(
         "copy_to_device",
         [](int device, Address stream, Address to, Address from, size_t n_bytes) {
-            const py::gil_scoped_release release;
+            const hnscore::WithoutGil without;
             const gpu::DeviceGuard guard(device);
             gpu::copy_to_device(at<void>(to), at<const void>(from), n_bytes, stream_at(stream));
         },
@@ -201,7 +203,7 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
     m.def(
         "copy_to_host",
         [](int device, Address stream, Address to, Address from, size_t n_bytes) {
-            const py::gil_scoped_release release;
+            const hnscore::WithoutGil without;
             const gpu::DeviceGuard guard(device);
             gpu::copy_to_host(at<void>(to), at<const void>(from), n_bytes, stream_at(stream));
         },
@@ -236,7 +238,7 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
         .def(
             "make_wait", [](gpu::CopyStream& x, Address stream) { x.make_wait(stream_at(stream)); }, py::arg("stream"))
         .def("done", &gpu::CopyStream::done)
-        .def("synchronize", &gpu::CopyStream::synchronize, py::call_guard<py::gil_scoped_release>());
+        .def("synchronize", &gpu::CopyStream::synchronize, py::call_guard<hnscore::WithoutGil>());
 
     py::class_<gpu::Input>(m, "Rows", py::module_local())
         .def(py::init(&rows), py::arg("pointer"), py::arg("rows"), py::arg("dim"), py::arg("row_stride"),
@@ -275,6 +277,7 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
           py::kw_only(), py::arg("reference") = 0, py::arg("margin") = 0.0, py::arg("max_similarity") = 0,
           py::arg("row_groups") = 0, py::arg("col_groups") = 0, py::arg("negative_groups_differ") = false,
           py::arg("row_owners") = 0, py::arg("col_owners") = 0, py::arg("kth_value") = 0, py::arg("kth_row") = 0,
+          py::arg("skip_value") = 0, py::arg("skip_row") = 0,
           py::arg("weight") = "similarity", py::arg("temperature") = 1.0, py::arg("k") = 1, py::arg("divisor") = 1.0,
           py::arg("cap") = 0, py::arg("integer") = false, py::arg("choice") = 0);
     m.def("top", &top, py::arg("context"), py::arg("rows"), py::arg("pool"), py::arg("similarity"),

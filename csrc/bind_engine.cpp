@@ -9,11 +9,11 @@
 #include "cpu/plan.h"
 
 namespace py = pybind11;
-using hnscore::poll_of;
 using hnscore::Side;
 using hnscore::side;
 using hnscore::View;
 using hnscore::view_of;
+using hnscore::without_gil;
 
 namespace {
 
@@ -37,6 +37,7 @@ int index_of(const Names& names, const std::string& name, const char* what) {
 
 struct PyColumns {
     py::array array;  // kept alive: exact decisions read it again
+    Side<double> origin;
     hnscore::Columns columns;
 };
 
@@ -68,15 +69,16 @@ PyPlan choose(const py::array& rows, int rows_code, const py::array& columns, in
     request.kth_value = side(kth_value, m, "kth_value");
     request.expected_rows = expected_rows;
     request.forced = forced;
-    const py::gil_scoped_release release;
-    return {hnscore::choose(request, n_threads), request.format.target, request.rows.dim};
+    auto choice = without_gil(py::none(), [&](const auto&) { return hnscore::choose(request, n_threads); });
+    return {std::move(choice), request.format.target, request.rows.dim};
 }
 
 std::unique_ptr<PyColumns> make_columns(const py::array& array, int code, const std::string& similarity,
                                         const std::string& precision, int n_threads, const py::object& progress,
-                                        const PyPlan* plan, bool warm) {
+                                        const PyPlan* plan, bool warm, const Side<double>& origin) {
     const View view = view_of(array, code);
     hnscore::Format format = format_of(similarity, precision);
+    format.origin = side(origin, view.dim, "origin");
     std::shared_ptr<const hnscore::Plan> cascade;
     if (plan != nullptr && plan->choice.plan) {
         if (plan->dim != view.dim) throw std::invalid_argument("the plan is for another dim");
@@ -84,22 +86,22 @@ std::unique_ptr<PyColumns> make_columns(const py::array& array, int code, const 
         format.target = plan->target;  // whose layouts the plan's basis has
         cascade = plan->choice.plan;
     }
-    const hnscore::Poll poll = poll_of(progress);
-    const py::gil_scoped_release release;
-    hnscore::Columns columns(view, format, cascade, warm, n_threads, poll);
-    const py::gil_scoped_acquire gil;
-    return std::make_unique<PyColumns>(PyColumns{array, std::move(columns)});
+    auto columns = without_gil(progress, [&](const auto& poll) {
+        return hnscore::Columns(view, format, cascade, warm, n_threads, poll);
+    });
+    return std::make_unique<PyColumns>(PyColumns{array, origin, std::move(columns)});
 }
 
 py::tuple reduce(const py::array& array, int code, const PyColumns& columns, const std::string& recipe, int n_threads,
                  const Side<double>& tau, const Side<double>& max_similarity, bool max_similarity_of_rows,
                  const Side<int32_t>& row_groups, const Side<int32_t>& col_groups, const Side<int32_t>& row_owners,
                  const Side<int32_t>& col_owners, const Side<double>& kth_value, const Side<int64_t>& kth_row,
+                 const Side<double>& skip_value, const Side<int64_t>& skip_row,
                  const std::string& weight, double temperature, int64_t k, const Side<double>& floor,
                  const Side<double>& rank_weights, const std::optional<int64_t>& triangle,
                  const Side<double>& row_weights, const Side<double>& col_weights, const Side<double>& col_shift,
-                 const Side<double>& row_variance, const Side<double>& col_variance, const Side<double>& row_square,
-                 const Side<double>& col_square, double rate, const py::object& progress, const py::object& survivors) {
+                 const Side<double>& row_variance, const Side<double>& col_variance, double rate,
+                 const py::object& progress, const py::object& survivors) {
     const View rows = view_of(array, code);
     const int64_t n = rows.rows, m = columns.columns.rows;
     if (rows.dim != columns.columns.dim) throw std::invalid_argument("rows and columns differ in dim");
@@ -122,18 +124,18 @@ py::tuple reduce(const py::array& array, int code, const PyColumns& columns, con
     r.col_owner = side(col_owners, m, "col_owners");
     r.kth_value = side(kth_value, m, "kth_value");
     r.kth_row = side(kth_row, m, "kth_row");
+    r.skip_value = side(skip_value, m, "skip_value");
+    r.skip_row = side(skip_row, m, "skip_row");
     r.floor = side(floor, n, "floor");
     job.row_weight = side(row_weights, n, "row_weights");
     job.col_weight = side(col_weights, m, "col_weights");
     job.col_shift = side(col_shift, m, "col_shift");
     job.row_variance = side(row_variance, n, "row_variance");
     job.col_variance = side(col_variance, m, "col_variance");
-    job.row_square = side(row_square, n, "row_square");
-    job.col_square = side(col_square, m, "col_square");
     job.rate = rate;
     if (!r.row_group != !r.col_group || !r.row_owner != !r.col_owner || !r.kth_value != !r.kth_row ||
-        !job.row_variance != !job.col_variance || !job.row_square != !job.col_square)
-        throw std::invalid_argument("groups, owners, kth values, variances and squares come in pairs");
+        !r.skip_value != !r.skip_row || !job.row_variance != !job.col_variance)
+        throw std::invalid_argument("groups, owners, kth and skip values, and variances come in pairs");
     if (!job.row_variance != (job.recipe != hnscore::overlap))
         throw std::invalid_argument("variances come with the recipe overlap");
     if (job.recipe == hnscore::overlap && columns.columns.plan) throw std::invalid_argument("overlaps are dense");
@@ -160,14 +162,9 @@ py::tuple reduce(const py::array& array, int code, const PyColumns& columns, con
         job.entries = indices.mutable_data();
         entries = std::move(indices);
     }
-    std::vector<std::pair<int64_t, int>> bad;
-    const hnscore::Poll poll = poll_of(progress);
     hnscore::Survivors left;
     job.survivors = &left;
-    {
-        const py::gil_scoped_release release;
-        bad = hnscore::reduce(job, n_threads, poll);
-    }
+    const auto bad = without_gil(progress, [&](const auto& poll) { return hnscore::reduce(job, n_threads, poll); });
     if (!survivors.is_none() && columns.columns.plan) survivors(left.pairs, left.first, left.second);
     return py::make_tuple(values, triangle ? col_values : entries, bad);
 }
@@ -183,20 +180,19 @@ py::tuple pair_similarity(const py::array& a, int a_code, const Side<int64_t>& a
     const hnscore::Format format = format_of(similarity, "exact");
     py::array_t<double> out(vb.rows);
     double* values = out.mutable_data();
-    hnscore::PairResult result;
-    {
-        const py::gil_scoped_release release;
-        result = hnscore::pair_similarity(va, rows, vb, format, n_threads, values);
-    }
+    const auto result = without_gil(py::none(), [&](const auto& poll) {
+        return hnscore::pair_similarity(va, rows, vb, format, n_threads, values, poll);
+    });
     return py::make_tuple(out, result.bad_a, result.bad_b);
 }
 
 std::vector<std::pair<int64_t, int>> check_rows(const py::array& array, int code, const std::string& similarity,
-                                                int n_threads) {
+                                                int n_threads, int64_t most, const py::object& progress) {
     const View view = view_of(array, code);
     const hnscore::Format format = format_of(similarity, "exact");
-    const py::gil_scoped_release release;
-    return hnscore::check_rows(view, format, n_threads);
+    return without_gil(progress, [&](const auto& poll) {
+        return hnscore::check_rows(view, format, static_cast<size_t>(most), n_threads, poll);
+    });
 }
 
 double exact_dot(const py::array_t<double, py::array::c_style>& a, const py::array_t<double, py::array::c_style>& b) {
@@ -238,12 +234,13 @@ void register_engine(py::module_& m) {
           py::arg("similarity"), py::arg("precision"), py::arg("n_threads"), py::kw_only(), py::arg("recipe"),
           py::arg("k") = 1, py::arg("tau") = py::none(), py::arg("kth_value") = py::none(),
           py::arg("expected_rows") = 0, py::arg("forced") = false);
-    m.def("check_rows", &check_rows, py::arg("array"), py::arg("code"), py::arg("similarity"), py::arg("n_threads"));
+    m.def("check_rows", &check_rows, py::arg("array"), py::arg("code"), py::arg("similarity"), py::arg("n_threads"),
+          py::arg("most") = hnscore::BadRows::kNamed, py::arg("progress") = py::none());
 
     py::class_<PyColumns>(m, "Columns")
         .def(py::init(&make_columns), py::arg("array"), py::arg("code"), py::arg("similarity"), py::arg("precision"),
              py::arg("n_threads"), py::arg("progress") = py::none(), py::arg("plan").none(true) = py::none(),
-             py::arg("warm") = true)
+             py::arg("warm") = true, py::arg("origin") = py::none())
         .def_property_readonly("rows", [](const PyColumns& c) { return c.columns.rows; })
         .def_property_readonly("dim", [](const PyColumns& c) { return c.columns.dim; })
         .def_property_readonly("nbytes", [](const PyColumns& c) { return c.columns.bytes(); })
@@ -254,11 +251,12 @@ void register_engine(py::module_& m) {
           py::arg("n_threads"), py::kw_only(), py::arg("tau") = py::none(), py::arg("max_similarity") = py::none(),
           py::arg("max_similarity_of_rows") = false, py::arg("row_groups") = py::none(),
           py::arg("col_groups") = py::none(), py::arg("row_owners") = py::none(), py::arg("col_owners") = py::none(),
-          py::arg("kth_value") = py::none(), py::arg("kth_row") = py::none(), py::arg("weight") = "similarity",
+          py::arg("kth_value") = py::none(), py::arg("kth_row") = py::none(), py::arg("skip_value") = py::none(),
+          py::arg("skip_row") = py::none(), py::arg("weight") = "similarity",
           py::arg("temperature") = 1.0, py::arg("k") = 1, py::arg("floor") = py::none(),
           py::arg("rank_weights") = py::none(), py::arg("triangle") = py::none(), py::arg("row_weights") = py::none(),
           py::arg("col_weights") = py::none(), py::arg("col_shift") = py::none(), py::arg("row_variance") = py::none(),
-          py::arg("col_variance") = py::none(), py::arg("row_square") = py::none(), py::arg("col_square") = py::none(),
+          py::arg("col_variance") = py::none(),
           py::arg("rate") = 0.0, py::arg("progress") = py::none(), py::arg("survivors") = py::none());
     m.def("pair_similarity", &pair_similarity, py::arg("a"), py::arg("a_code"), py::arg("a_rows"), py::arg("b"),
           py::arg("b_code"), py::arg("similarity"), py::arg("n_threads"));

@@ -6,8 +6,8 @@
 #include "cpu/gaussians.h"
 
 namespace py = pybind11;
-using hnscore::poll_of;
 using hnscore::view_of;
+using hnscore::without_gil;
 
 namespace {
 
@@ -32,12 +32,8 @@ py::tuple gaussian_pairs(const std::array<py::array, 4>& arrays, const std::arra
     job.wasserstein = wasserstein.mutable_data();
     job.match = match.mutable_data();
     job.mismatch = mismatch.mutable_data();
-    hnscore::BadGaussians bad;
-    const hnscore::Poll poll = poll_of(progress);
-    {
-        const py::gil_scoped_release release;
-        bad = hnscore::gaussian_pairs(job, n_threads, poll);
-    }
+    const auto bad =
+        without_gil(progress, [&](const auto& poll) { return hnscore::gaussian_pairs(job, n_threads, poll); });
     return py::make_tuple(img_var, txt_var, wasserstein, match, mismatch, bad);
 }
 

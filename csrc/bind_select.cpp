@@ -9,6 +9,7 @@
 
 namespace py = pybind11;
 using hnscore::Side;
+using hnscore::without_gil;
 
 namespace {
 
@@ -38,12 +39,8 @@ py::tuple greedy(const py::array& array, int code, const Rows& covered, int64_t 
     problem.budget = budget;
     if (budget < 0 || budget > problem.rows.rows - covered.size())
         throw std::invalid_argument("there are not so many rows to pick");
-    const hnscore::Poll poll = hnscore::poll_of(progress);
-    hnscore::GreedyResult result;
-    {
-        const py::gil_scoped_release release;
-        result = hnscore::greedy(problem, n_threads, poll);
-    }
+    const auto result =
+        without_gil(progress, [&](const auto& poll) { return hnscore::greedy(problem, n_threads, poll); });
     return py::make_tuple(Rows(static_cast<int64_t>(result.picks.size()), result.picks.data()), result.rows_read,
                           result.products);
 }
@@ -70,10 +67,7 @@ Values coverage_gains(const py::array& array, int code, const Rows& candidates, 
     const double* f = hnscore::side(floor, c.points.rows, "floor");
     Values gains(c.count);
     double* out = gains.mutable_data();
-    const hnscore::Poll poll = hnscore::poll_of(progress);
-    const py::gil_scoped_release release;
-    hnscore::coverage_gains(c, w, f, out, n_threads, poll);
-    const py::gil_scoped_acquire gil;
+    without_gil(progress, [&](const auto& poll) { hnscore::coverage_gains(c, w, f, out, n_threads, poll); });
     return gains;
 }
 
@@ -83,9 +77,7 @@ void raise_floor(const py::array& array, int code, const Rows& candidates, const
     if (floor.ndim() != 1 || floor.size() != c.points.rows)
         throw std::invalid_argument("floor must have a value for each point");
     double* out = floor.mutable_data();
-    const hnscore::Poll poll = hnscore::poll_of(progress);
-    const py::gil_scoped_release release;
-    hnscore::raise_floor(c, out, n_threads, poll);
+    without_gil(progress, [&](const auto& poll) { hnscore::raise_floor(c, out, n_threads, poll); });
 }
 
 Rows cover(const py::array& array, int code, const Rows& candidates, const py::array& points, int points_code,
@@ -97,12 +89,9 @@ Rows cover(const py::array& array, int code, const Rows& candidates, const py::a
         throw std::invalid_argument("floor must have a value for each point, bounds one for each candidate");
     if (budget < 0 || budget > c.count) throw std::invalid_argument("budget must be from 0 to the candidates");
     double* out = floor.mutable_data();
-    const hnscore::Poll poll = hnscore::poll_of(progress);
-    std::vector<int64_t> picks;
-    {
-        const py::gil_scoped_release release;
-        picks = hnscore::cover(c, bounds.data(), budget, w, out, n_threads, poll);
-    }
+    const auto picks = without_gil(progress, [&](const auto& poll) {
+        return hnscore::cover(c, bounds.data(), budget, w, out, n_threads, poll);
+    });
     return Rows(static_cast<py::ssize_t>(picks.size()), picks.data());
 }
 

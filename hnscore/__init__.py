@@ -2,7 +2,7 @@
 
 from . import cuda
 from ._config import show_config
-from ._core import config as _config
+from ._core import VERSION as __version__
 from ._texts import MarginWarning
 from .allocation import allocate
 from .density import density
@@ -13,7 +13,6 @@ from .score import score
 from .scorer import Scorer
 from .selection import core_set, select
 
-__version__: str = _config()["version"]
 __all__ = [
     "Informativeness",
     "MarginWarning",

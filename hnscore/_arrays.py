@@ -12,8 +12,9 @@ import importlib.util
 import math
 import numbers
 import operator
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -47,6 +48,11 @@ def is_tensor(x: object) -> bool:
 
 
 def refuse_device(name: str, device: str) -> NoReturn:
+    if device == "meta":
+        raise ValueError(
+            f"{name} must have values in CPU memory, got a tensor on device meta, which has none; move to the CPU, or make "
+            "there, a tensor with values"
+        )
     why = "hnscore was built without CUDA"
     if not device.startswith("cuda"):
         why = "hnscore computes on CPUs and NVIDIA GPUs"
@@ -58,6 +64,11 @@ def refuse_device(name: str, device: str) -> NoReturn:
 def dense(name: str, tensor: Any) -> None:
     import torch
 
+    if tensor.is_nested:
+        raise ValueError(
+            f"{name} must be a dense tensor, got a nested one; pass torch.stack(list({name}.unbind())) if its rows are "
+            "of one length"
+        )
     if tensor.layout is not torch.strided:
         raise ValueError(f"{name} must be a dense tensor, got layout {tensor.layout}; call .to_dense() first")
 
@@ -65,13 +76,23 @@ def dense(name: str, tensor: Any) -> None:
 def _from_torch(name: str, tensor: Any) -> tuple[NDArray[Any], int | None]:
     import torch
 
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        raise TypeError(
+            f"{name} must be a tensor with values of its own, got one inside torch.vmap or torch.func; call hnscore "
+            "outside of it"
+        )
+    if isinstance(tensor, torch._subclasses.FakeTensor):
+        raise TypeError(f"{name} must have values, got a fake tensor, which has none; call hnscore outside FakeTensorMode")
     if tensor.device.type != "cpu":
         refuse_device(name, str(tensor.device))
     dense(name, tensor)
+    if tensor.is_quantized:
+        raise TypeError(f"{name} must hold plain numbers, got a quantized tensor ({tensor.dtype}); call .dequantize() first")
+    tensor = tensor.detach()
     if tensor.dtype == torch.bfloat16:  # which NumPy lacks
-        return tensor.detach().view(torch.int16).numpy(), BFLOAT16
+        return tensor.resolve_neg().view(torch.int16).numpy(), BFLOAT16
     try:
-        array = tensor.numpy(force=True)  # on the CPU: without the gradient, and without a copy
+        array = tensor.numpy(force=True)  # on the CPU: a copy only where bits say that values are to be negated
     except TypeError as error:
         refuse_dtype(name, tensor.dtype, error)
     return array, _CODES.get(array.dtype)
@@ -87,6 +108,11 @@ def convert(name: str, x: Any) -> tuple[NDArray[Any], int | None]:
         return _from_torch(name, x)
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, got a masked array; fill or drop the masked values first")
+    if x is None:
+        raise TypeError(f"{name} must be an array of numbers, got None; convert what you have to one and pass it")
+    refuse_containers(name, x)
+    if isinstance(x, (list, tuple)) and len(x) and all(map(is_tensor, x)):
+        return _from_torch(name, _stacked_tensors(name, x))
     if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack_device__"):
         kind, index = x.__dlpack_device__()
         if kind != _DLPACK_CPU:
@@ -97,20 +123,88 @@ def convert(name: str, x: Any) -> tuple[NDArray[Any], int | None]:
     try:
         array = np.asarray(x)
     except (TypeError, ValueError) as error:
+        if isinstance(x, (list, tuple)) and len(x) and all(isinstance(row, (list, tuple, np.ndarray)) for row in x):
+            column = np.empty(len(x), object)
+            column[:] = x
+            return _coded(_stacked(name, column))
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(
             f"{name} must be an array of numbers, got {type(x).__name__} ({error}); pass a NumPy array"
         ) from error
+    return _coded(_stacked(name, array) if array.dtype == object else array)
+
+
+def _coded(array: NDArray[Any]) -> tuple[NDArray[Any], int | None]:
     code = _CODES.get(array.dtype)
     if code is None and array.dtype.name == "bfloat16":  # of ml_dtypes
         return array.view(np.int16), BFLOAT16
     return array, code
 
 
+def refuse_containers(name: str, x: Any) -> None:
+    """What people hand over in place of the array that is in it."""
+    remedy = None
+    if isinstance(x, (str, os.PathLike)):
+        remedy = f"pass np.load({str(x)!r}), if it names a .npy file"
+    elif isinstance(x, np.lib.npyio.NpzFile):
+        remedy = f"pass one of its members, {', '.join(f'archive[{member!r}]' for member in list(x)[:8])}"
+    elif isinstance(x, Mapping) and len(x):
+        remedy = f"pass one of its values, {', '.join(f'{name}[{key!r}]' for key in list(x)[:8])}"
+    elif isinstance(x, Iterator):
+        remedy = f"pass list({name})"
+    elif hasattr(x, "toarray") and hasattr(x, "nnz"):
+        remedy = f"pass {name}.toarray(), if that fits in memory"
+    if remedy is not None:
+        raise TypeError(f"{name} must be an array of numbers, got {type(x).__name__}; {remedy}")
+
+
+def _stacked_tensors(name: str, x: Sequence[Any]) -> Any:
+    import torch
+
+    try:
+        return torch.stack(list(x))
+    except (RuntimeError, TypeError) as error:
+        shapes = sorted({tuple(tensor.shape) for tensor in x})
+        raise ValueError(
+            f"{name} must hold tensors of one shape, dtype and device, got a {type(x).__name__} of tensors of shapes "
+            f"{', '.join(map(str, shapes[:4]))}; make them equal, then torch.stack them"
+        ) from error
+
+
+def _stacked(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """A column of rows, as tables hold them, as one array; what holds single numbers as an array of those."""
+    items = array.ravel() if array.ndim == 2 and array.shape[1] == 1 else array
+    if items.ndim != 1 or not len(items):
+        return array
+    if not all(isinstance(item, (np.ndarray, list, tuple)) or is_tensor(item) for item in items):
+        first = next((i for i, item in enumerate(items) if item is None), None)
+        if first is not None:
+            raise TypeError(f"{name} must hold numbers or rows of numbers, got None at index {first}; fill or drop it")
+        return array
+    if all(map(is_tensor, items)):
+        return _from_torch(name, _stacked_tensors(name, list(items)).float())[0]
+    rows = [np.asarray(item) for item in items]
+    for i, row in enumerate(rows):
+        if row.ndim != 1 or row.shape != rows[0].shape:
+            raise ValueError(
+                f"{name} must be an array of numbers, in rows of one length, got shape {rows[0].shape} at index 0 and {row.shape} at index "
+                f"{i}; repair or drop that row"
+            )
+        if row.dtype not in _CODES:
+            raise TypeError(
+                f"{name} must hold rows of numbers, got dtype {row.dtype} at index {i}; repair or drop that row"
+            )
+    return np.stack(rows)
+
+
 def refuse_dtype(name: str, dtype: object, cause: Exception | None = None) -> NoReturn:
+    remedy = "convert it, for example to float32"
+    if isinstance(dtype, np.dtype) and dtype.names:
+        remedy = f"convert it by numpy.lib.recfunctions.structured_to_unstructured({name})"
+    elif isinstance(dtype, np.dtype) and dtype.kind in "USOMmVc":
+        remedy = "convert it to rows of numbers, without columns of any other kind"
     raise TypeError(
-        f"{name} must hold real numbers (float16, bfloat16, float32, float64 or integers), got dtype {dtype}; "
-        "convert it, for example to float32"
+        f"{name} must hold real numbers (float16, bfloat16, float32, float64 or integers), got dtype {dtype}; {remedy}"
     ) from cause
 
 
@@ -127,10 +221,33 @@ def embeddings(name: str, x: Any) -> tuple[NDArray[Any], int]:
     return array, code
 
 
+# Sizes of more values than that are no memory's: products of sizes stay in 64 bits below.
+_MOST_COLUMNS, _MOST_VALUES = 2**31 - 1, 2**53
+
+
 def rows_and_columns(name: str, array: Shaped) -> None:
-    if len(array.shape) != 2:
+    shape = tuple(array.shape)
+    if len(shape) == 3 and shape[0] and shape[1] == 1:
         raise ValueError(
-            f"{name} must have 2 dimensions (rows, dim), got shape {array.shape}; reshape it, one embedding per row"
+            f"{name} must have 2 dimensions (rows, dim), got shape {shape}; reshape it: pass {name}[:, 0]"
+        )
+    if len(shape) == 3 and shape[0] and shape[2]:
+        raise ValueError(
+            f"{name} must have 2 dimensions (rows, dim), got shape {shape}; reshape it: pass {name}.reshape(-1, {shape[2]}), and "
+            f"where row i has {shape[1]} of them, owner=np.repeat(np.arange({shape[0]}), {shape[1]})"
+        )
+    if len(shape) == 1 and shape[0]:
+        raise ValueError(
+            f"{name} must have 2 dimensions (rows, dim), got shape {shape}; reshape it: pass {name}[None] if it is one row"
+        )
+    if len(shape) != 2:
+        raise ValueError(
+            f"{name} must have 2 dimensions (rows, dim), got shape {shape}; reshape it, one embedding per row"
+        )
+    if shape[1] > _MOST_COLUMNS or shape[0] * shape[1] > _MOST_VALUES:
+        raise ValueError(
+            f"{name} must have at most {_MOST_COLUMNS} columns and {_MOST_VALUES} values, got shape {shape}; pass a part "
+            "of it"
         )
     if array.shape[1] == 0:
         raise ValueError(f"{name} must have at least one column, got shape {array.shape}; check the encoder's output")
@@ -179,8 +296,23 @@ def same_dim(img: Shaped, txt: Shaped, name: str = "img_emb") -> None:
         )
 
 
-def refuse_pool_wide(reference: Any, top_k_images: Any) -> None:
+def refuse_pool_wide(reference: Any, top_k_images: Any, skip_top_images: Any, owner: Any, paired_emb: Any) -> None:
     """What a Scorer cannot do, since it sees the pool in chunks."""
+    if reference is None and owner is None:
+        raise ValueError(
+            "reference must be given for a Scorer, which sees the pool in chunks, got None; pass similarities or the "
+            "texts' own images, or owner and paired_emb"
+        )
+    if owner is not None and paired_emb is None:
+        raise ValueError(
+            "paired_emb must be given with owner for a Scorer, which sees the pool in chunks, got None; pass the paired "
+            "images, or use hnscore.score"
+        )
+    if skip_top_images is not None:
+        raise ValueError(
+            "skip_top_images must be None for a Scorer, which sees the pool in chunks, and a text's most similar images "
+            f"need the whole pool, got {skip_top_images!r}; use hnscore.score"
+        )
     if isinstance(reference, str):
         raise ValueError(
             "reference must be an array for a Scorer, which sees the pool in chunks, and a name like 'pool_max' needs "
@@ -231,24 +363,50 @@ def refuse_bad_rows(
     raise ValueError(bad_rows(name, list(named), kind, only_cosine))
 
 
-def bad_rows(name: str, rows: list[int], kind: int, only_cosine: bool = False) -> str:
+def all_bad_rows(name: str, found: list[tuple[int, int]], path: str, most: int) -> str:
+    """What is wrong with the rows of a file, at most so many of them by number."""
+    which = f"of {path}{', the first ones' if len(found) > most else ', and no others'}"
+    kinds = dict.fromkeys(kind for _, kind in found[:most])
+    rows = {kind: [row for row, other in found[:most] if other == kind] for kind in kinds}
+    return ". ".join(bad_rows(name, rows[kind], kind, which=which) for kind in kinds)
+
+
+def bad_rows(
+    name: str, rows: list[int], kind: int, only_cosine: bool = False, which: str = "(the first found)"
+) -> str:
     """What is wrong with those rows."""
-    where = f"row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows))}"
+    where = f"row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows))} {which}"
     if kind == _core.BAD_NONFINITE:
-        return f"{name} must be finite, got NaN or Inf in {where} (the first found); repair or drop them"
+        return f"{name} must be finite, got NaN or Inf in {where}; repair or drop them"
     if kind == _core.BAD_ZERO and only_cosine:
-        return (
-            f"{name} must have no zero rows, which have no direction, got zeros in {where} (the first found); drop them"
-        )
+        return f"{name} must have no zero rows, which have no direction, got zeros in {where}; drop them"
     if kind == _core.BAD_ZERO:
         return (
             f"{name} must have no zero rows under similarity='cosine', where they have no direction, got zeros in "
-            f"{where} (the first found); drop them or use similarity='dot'"
+            f"{where}; drop them or use similarity='dot'"
         )
-    return (
-        f"{name} must have squared norms inside the float64 range, got one outside in {where} (the first found); "
-        "rescale the embeddings"
-    )
+    return f"{name} must have squared norms inside the float64 range, got one outside in {where}; rescale the embeddings"
+
+
+def reference_values(x: Any, n: int, similarity: str) -> NDArray[np.float64]:
+    """`x` as n similarities, which row numbers and distances are not."""
+    array, code = convert("reference", x)
+    if is_integer(code) and len(array):
+        raise TypeError(
+            f"reference must hold similarities, floats, got dtype {array.dtype}; if these are the rows of the texts' own "
+            "images, pass them as owner, or reference=img_emb[rows]"
+        )
+    out = values("reference", x, n)
+    # A cosine in 16 bits may be rounded upwards.
+    slack = {_core.DTYPES["float16"]: 2.0**-9, BFLOAT16: 2.0**-6}.get((code or 0) % _SWAPPED, 1e-6)
+    beyond = np.abs(out) > 1 + slack
+    if similarity == "cosine" and beyond.any():
+        j = int(beyond.argmax())
+        raise ValueError(
+            f"reference must hold similarities from -1 to 1 under similarity='cosine', got {out[j]} at index {j}; pass "
+            "cosines, or owner where these are the rows of the texts' own images"
+        )
+    return out
 
 
 def values(name: str, x: Any, n: int, *, upper_limits: bool = False) -> NDArray[np.float64]:
@@ -289,7 +447,8 @@ def point_values(
         refuse_dtype(name, array.dtype)
     if array.ndim != 1 or n not in (None, len(array)):
         shape = f"({'n' if n is None else n},)"
-        raise ValueError(f"{name} must have shape {shape}, one value per row, got {array.shape}; check its length")
+        remedy = f"pass {name}.ravel()" if array.ndim == 2 and array.shape[1] == 1 else "check its length"
+        raise ValueError(f"{name} must have shape {shape}, one value per row, got {array.shape}; {remedy}")
     out = as_float64(array, code)
     bad = ~np.isfinite(out)
     expected = "finite"
@@ -305,11 +464,11 @@ def point_values(
     return out
 
 
-def own_images(x: Any, n_txt: int, dim: int) -> tuple[NDArray[Any], int | None]:
+def own_images(x: Any, n_txt: int, dim: int, similarity: str) -> tuple[NDArray[Any], int | None]:
     """A reference that is no name: (n_txt,) similarities and None, or (n_txt, dim) embeddings and their dtype code."""
     array, code = convert("reference", x)
     code = values_or_rows(array, code, n_txt, dim)
-    return (array, code) if len(array.shape) == 2 else (values("reference", x, n_txt), None)
+    return (array, code) if len(array.shape) == 2 else (reference_values(x, n_txt, similarity), None)
 
 
 def values_or_rows(reference: Shaped, code: int | None, n_txt: int, dim: int) -> int:
@@ -333,23 +492,85 @@ def labels(name: str, x: Any, n: int) -> NDArray[Any]:
     return array.astype(np.uint64 if is_unsigned(code) else np.int64)
 
 
+def group_labels(name: str, x: Any, n: int) -> NDArray[Any]:
+    """`x` as n integers of any width, or as n strings."""
+    array = None if is_tensor(x) or hasattr(x, "__dlpack_device__") and not isinstance(x, np.ndarray) else np.asarray(x)
+    if array is None or array.dtype.kind not in "OUST":
+        return labels(name, x, n)
+    if array.shape != (n,):
+        raise ValueError(f"{name} must have shape ({n},), one label per row, got {array.shape}; check its length")
+    if array.dtype.kind != "O":
+        return array.astype(str)
+    kinds = {bool: "bools", str: "strings", int: "integers"}
+    for i, label in enumerate(array):
+        kind = next((k for k in kinds if isinstance(label, k)), int if isinstance(label, np.integer) else None)
+        if kind is None or kind is bool:
+            raise TypeError(
+                f"{name} must hold integers or strings, got {label!r} of type {type(label).__name__} at index {i}; "
+                "convert or fill it"
+            )
+        if i and kind is not first:
+            raise TypeError(
+                f"{name} must hold labels of one kind, got {kinds[first]} and, at index {i}, {kinds[kind]}; convert them"
+            )
+        first = kind
+    try:
+        return array.astype(str if not n or first is str else np.int64)
+    except OverflowError as error:
+        raise ValueError(f"{name} must hold integers of 64 bits, got a larger one; convert them to strings") from error
+
+
+def same_kind_of_labels(img_groups: NDArray[Any], txt_groups: NDArray[Any]) -> None:
+    of_strings = [groups.dtype.kind == "U" for groups in (img_groups, txt_groups)]
+    if of_strings[0] != of_strings[1] and len(img_groups) and len(txt_groups):
+        kinds = ["strings" if x else "integers" for x in of_strings]
+        raise TypeError(
+            f"img_groups and txt_groups must hold labels of one kind, got {kinds[0]} and {kinds[1]}; convert one of them"
+        )
+
+
 def one_integer_per_row(name: str, array: Shaped, code: int | None, n: int) -> None:
     if 0 not in array.shape and not is_integer(code):
-        raise TypeError(f"{name} must hold integers, got dtype {array.dtype}; convert it, for example to int64")
+        of_groups = " or strings" if name.endswith("_groups") else ""
+        raise TypeError(
+            f"{name} must hold integers{of_groups}, got dtype {array.dtype}; convert it, for example to int64"
+        )
     if array.shape != (n,):
         raise ValueError(f"{name} must have shape ({n},), one integer per row, got {array.shape}; check its length")
 
 
-def owners(x: Any, n_txt: int, n_img: int) -> NDArray[np.int64]:
-    """The row of each text's own image."""
+def owners(x: Any, n_txt: int, n_img: int, of: str = "img_emb") -> NDArray[np.int64]:
+    """The row of each text's own image among the rows of `of`."""
     rows = labels("owner", x, n_txt)
     bad = (rows < 0) | (rows >= n_img)
     if bad.any():
         j = int(bad.argmax())
         raise ValueError(
-            f"owner must hold rows of img_emb, 0 to {n_img - 1}, got {rows[j]} at index {j}; it counts from 0"
+            f"owner must hold rows of {of}, 0 to {n_img - 1}, got {rows[j]} at index {j}; it counts from 0, and ids are "
+            "turned into rows by np.unique(ids, return_inverse=True)"
         )
     return rows.astype(np.int64)
+
+
+def owner_beside(reference: Any, owner: Any, paired_emb: Any) -> None:
+    """What `owner` can stand beside."""
+    if owner is not None and isinstance(reference, str) and reference == "paired":
+        raise ValueError(
+            "owner must be None with reference='paired', where row j of img_emb is text j's own image; pass one of them"
+        )
+    if owner is None and paired_emb is not None:
+        raise ValueError(
+            "paired_emb must be given with owner, which says whose row of it is which text's own image, got no owner; pass "
+            "owner, or the own images as reference"
+        )
+
+
+def skipped_images(value: Any, top_k_images: int | None) -> int | None:
+    """`skip_top_images`; None where nothing is skipped."""
+    meaning = "images of each text that do not count"
+    if top_k_images is None:
+        return integer("skip_top_images", value, 0, None, meaning) or None
+    return integer("skip_top_images", value, 0, top_k_images - 1, f"{meaning}, fewer than top_k_images") or None
 
 
 def both_groups(img_groups: Any, txt_groups: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+VERSION: str
 DTYPES: Final[dict[str, int]]
 RECIPES: Final[tuple[str, ...]]
 PRECISIONS: Final[tuple[str, ...]]
@@ -68,8 +69,10 @@ def choose(
 ) -> Plan:
     """The plan for `reduce` of these rows, and `expected_rows` in all, over these columns; `forced`: a cascade."""
 
-def check_rows(array: NDArray[Any], code: int, similarity: str, n_threads: int) -> BadRows:
-    """The rows that `Columns` or `reduce` would call bad."""
+def check_rows(
+    array: NDArray[Any], code: int, similarity: str, n_threads: int, most: int = 8, progress: Progress = None
+) -> BadRows:
+    """The first rows that `Columns` or `reduce` would call bad, at most so many."""
 
 class Columns:
     """The side that is packed once: rows of `array` scaled by powers of two, in panels of one CPU target.
@@ -78,7 +81,8 @@ class Columns:
     `tau` and `floor` needs.
     `code` is DTYPES[name], plus 256 where the bytes are swapped. `bad_rows` lists at most 8 rows
     (row, kind) in ascending order; an object with bad rows must not be used.
-    The array is kept alive and read again where `precision` is "exact".
+    The array is kept alive and read again where `precision` is "exact". `origin` (dim,) is subtracted from each row of
+    these and of those that meet them: for "overlap" under the dot product, whose distances it leaves as they are.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class Columns:
         progress: Progress = None,
         plan: Plan | None = None,
         warm: bool = True,
+        origin: NDArray[np.float64] | None = None,
     ) -> None: ...
     @property
     def rows(self) -> int: ...
@@ -119,6 +124,8 @@ def reduce(
     col_owners: NDArray[np.int32] | None = None,
     kth_value: NDArray[np.float64] | None = None,
     kth_row: NDArray[np.int64] | None = None,
+    skip_value: NDArray[np.float64] | None = None,
+    skip_row: NDArray[np.int64] | None = None,
     weight: str = "similarity",
     temperature: float = 1.0,
     k: int = 1,
@@ -130,8 +137,6 @@ def reduce(
     col_shift: NDArray[np.float64] | None = None,
     row_variance: NDArray[np.float64] | None = None,
     col_variance: NDArray[np.float64] | None = None,
-    row_square: NDArray[np.float64] | None = None,
-    col_square: NDArray[np.float64] | None = None,
     rate: float = 0.0,
     progress: Progress = None,
     survivors: Callable[[int, int, int], object] | None = None,
@@ -142,10 +147,11 @@ def reduce(
     k largest keys (n, k), descending, ties to the lowest column, padded with -inf, and their columns, padded
     with -1; with `rank_weights` (k,) they return (n,) `sum_r rank_weights[r] * weight(entry r)` instead.
     A pair counts where `s > tau[col]`, `s <= max_similarity[col or row]`, the group ids differ, the owner ids
-    differ, and (s, row) is not below (kth_value[col], kth_row[col]). `floor[row]`: only entries above it.
+    differ, and (s, row) is not below (kth_value[col], kth_row[col]) and is below (skip_value[col], skip_row[col]), where
+    of equal s the lower row is above. `floor[row]`: only entries above it.
     `col_weights` multiply the terms of a sum. "kernel" is `exp((s - 1) / temperature) + col_shift`; "overlap" the
     logarithm of the sum of the exponentials of `col_shift - dim / 2 ln v - rate d^2 / v`, `v` the sum of the two
-    variances, `d^2` the sum of the two squares less `2 s`.
+    variances, `d` the distance of the two rows.
     `triangle`: the columns are the rows from that one on; of each two points one pair counts, whose term is also added
     to the sum of its column, weighted by `row_weights`; those sums (m,) come second. For "count" and "kernel".
     `survivors` is told of a cascade how many pairs there were, the first pass left, and the last left.
@@ -263,6 +269,9 @@ def exact_dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """The exact sum of products, rounded once to float64."""
 
 def default_threads() -> int: ...
+def exit_on_bus_error(message: str) -> None:
+    """From now on a SIGBUS writes the message to standard error and ends the process with 2."""
+
 def set_target(name: str) -> str:
     """Use another CPU target from now on; returns the previous one. For tests."""
 

@@ -130,6 +130,8 @@ def reduce(
     col_owners: int = 0,
     kth_value: int = 0,
     kth_row: int = 0,
+    skip_value: int = 0,
+    skip_row: int = 0,
     weight: str = "similarity",  # of an entry of a top recipe
     temperature: float = 1.0,
     k: int = 1,

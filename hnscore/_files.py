@@ -1,11 +1,11 @@
-"""The .npy files of the command line: read where they lie, and written whole or not at all."""
+"""The .npy files of the command line, read where they lie; and what a file is that is none."""
 
-import contextlib
 import importlib
+import json
 import os
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Any, BinaryIO
+import zipfile
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,25 +13,100 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 StrPath = str | os.PathLike[str]
 
+_LOAD = "write its array with np.save"
+# What files begin with that people pass by mistake: what each is, and what to do.
+_OTHERS: list[tuple[bytes, str, str]] = [
+    (b"PAR1", "a Parquet file", "np.save one of its columns, for example np.stack(pandas.read_parquet(path)['emb'])"),
+    (b"ARROW1", "an Arrow file", "np.save one of its columns"),
+    (b"\x89HDF", "an HDF5 file", "np.save one of its data sets, h5py.File(path)['name'][:]"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run git lfs pull"),
+    (b"\x1f\x8b", "gzip-compressed", "decompress it"),
+    (b"\x28\xb5\x2f\xfd", "zstd-compressed", "decompress it"),
+    (b"\x80", "a pickle", f"load it where you trust it, and {_LOAD}"),
+    (b"<", "a text in HTML or XML, as a failed download leaves it", "download the file itself"),
+]
+
 
 def open_array(path: StrPath, name: str, dtype: str | None, ndims: tuple[int, ...]) -> Array:
     """The array of a .npy file, read where it lies."""
+    what = f"{name}: {path}"
+    if "://" in str(path):
+        raise ValueError(f"{what} is an address, expected a .npy file on a disk; download it first")
+    if os.path.isdir(path):
+        raise ValueError(f"{what} is a folder, expected a .npy file; run the command for each .npy file in it")
+    with open(path, "rb") as file:
+        start = file.read(512)
+    if start[:6] != b"\x93NUMPY":
+        kind, remedy = _what_it_is(path, start)
+        raise ValueError(f"{what} is {kind}, expected a .npy file; {remedy}")
     try:
         array = np.load(path, mmap_mode="r")
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{name}: {path} is not a .npy file of numbers: {error}") from None
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise ValueError(f"{name}: {path} is an archive of arrays; expected a .npy file, np.save one of its arrays")
+    except (ValueError, EOFError, OverflowError, SyntaxError, MemoryError, OSError) as error:
+        raise ValueError(f"{what} is not a .npy file of numbers: {_why_not(path, error)}") from None
     if array.ndim not in ndims:
         expected = " or ".join(f"{n}-d" for n in ndims)
-        raise ValueError(f"{name}: {path} holds a {array.ndim}-d array of shape {array.shape}, expected {expected}")
+        raise ValueError(f"{what} holds a {array.ndim}-d array of shape {array.shape}, expected {expected}")
     if dtype is None and array.dtype.kind == "V":
         raise TypeError(
-            f"{name}: {path} has dtype {array.dtype.str}, which names no number type; "
+            f"{what} has dtype {array.dtype.str}, which names no number type; "
             "pass --dtype bfloat16 if these are bfloat16 values"
         )
     return array
+
+
+def _what_it_is(path: StrPath, start: bytes) -> tuple[str, str]:
+    """What a file is that is no .npy file, and what to do."""
+    if not start:
+        return "empty", "write it again"
+    if start[:2] == b"PK":
+        return _zip(path)
+    for magic, kind, remedy in _OTHERS:
+        if start.startswith(magic):
+            return kind, remedy
+    if len(start) > 9 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 2**27:
+        return "a safetensors file", "np.save one of its tensors, safetensors.numpy.load_file(path)['name']"
+    try:
+        json.dumps(start.decode())
+        return "not a .npy file but a text", f"read it with np.loadtxt or pandas, and {_LOAD}"
+    except UnicodeDecodeError:
+        return "not a .npy file", _LOAD
+
+
+def _zip(path: StrPath) -> tuple[str, str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return "a zip archive (.npz, .pt) that is cut short or broken", "write or download it again"
+    if any(member.endswith("data.pkl") for member in members):
+        return "a PyTorch file", "np.save('name.npy', torch.load(path).float().numpy())"
+    arrays = [member.removesuffix(".npy") for member in members if member.endswith(".npy")]
+    if arrays:
+        names = ", ".join(arrays[:8])
+        return f"an archive of arrays ({names})", f"np.save('name.npy', np.load(path)[{arrays[0]!r}])"
+    return "a zip archive", "unpack it"
+
+
+def _why_not(path: StrPath, error: Exception) -> str:
+    """Why NumPy could not map a file that begins as a .npy file does."""
+    try:
+        with open(path, "rb") as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+            there = os.fstat(file.fileno()).st_size - file.tell()
+    except (ValueError, EOFError, OverflowError, SyntaxError, MemoryError, OSError):
+        return "its header is broken; write it again"
+    if dtype.hasobject:
+        return "it holds Python objects; np.save np.stack of its rows, of one length and all of numbers"
+    if any(n < 0 for n in shape):
+        return f"its header has the shape {shape}; write it again"
+    wanted = dtype.itemsize
+    for n in shape:
+        wanted *= n
+    if there < wanted:
+        return f"it is cut short: its header promises {wanted} bytes of {dtype}, there are {there}; write or download it again"
+    return f"{' '.join(str(error).split())}; write it again"
 
 
 def numbers_of(dtype: str | None) -> Callable[[Array], Array]:
@@ -55,63 +130,14 @@ def numbers_of(dtype: str | None) -> Callable[[Array], Array]:
     return numbers
 
 
-@contextlib.contextmanager
-def new_file(output: StrPath, inputs: Iterable[StrPath], overwrite: bool) -> Iterator[Callable[[Array], object]]:
-    """What saves an array in `output`, which appears when the block ends without an error.
-
-    What cannot be written fails before the block. `inputs` are never replaced.
-    """
-    fresh = Path(f"{output}.partial")
-    check_output(output, [fresh], inputs, overwrite)
-    try:
-        with open(fresh, "wb") as file:
-            yield lambda array: _save(file, array)
-            _to_disk(file)
-        os.replace(fresh, output)
-    except BaseException as error:
-        fresh.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            raise OSError(error.errno, error.strerror, str(fresh)) from error
-        raise
-
-
-def check_output(output: StrPath, working: Iterable[StrPath], inputs: Iterable[StrPath], overwrite: bool) -> None:
-    """Refuse to lose a file: an input, or what `output` holds already. `working`: the files written before it."""
-    originals = {os.path.realpath(path): path for path in inputs}
-    if os.path.realpath(output) in originals:
-        raise ValueError(f"output {output} is one of the inputs; choose another")
-    for path in working:
-        if (original := originals.get(os.path.realpath(path))) is not None:
-            raise ValueError(
-                f"output {output} needs {path} while it is unfinished, but {original} is one of the inputs; "
-                "choose another output"
-            )
-    if os.path.exists(output) and not os.path.isfile(output):
-        raise ValueError(f"output {output} is no regular file; choose another")
-    if os.path.exists(output) and not overwrite:
-        raise FileExistsError(f"{output} exists; pass --overwrite to replace it, or choose another output")
-
-
-def fresh_copy(path: StrPath) -> Path:
-    """Where `replace` writes the new content."""
-    return Path(f"{path}.new")
-
-
-def replace(path: Path, content: bytes) -> None:
-    """The old content or the new, also after a power cut."""
-    fresh = fresh_copy(path)
-    with open(fresh, "wb") as file:
-        file.write(content)
-        _to_disk(file)
-    os.replace(fresh, path)
-
-
-def _save(file: BinaryIO, array: Array) -> None:
-    # np.save would not say why a write failed.
-    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-    file.write(np.ascontiguousarray(array).data)
-
-
-def _to_disk(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+def identity(path: StrPath) -> dict[str, Any]:
+    """What tells one state of a file from another without reading it: every change of its content changes this."""
+    stat = os.stat(path)
+    return {
+        "path": os.path.realpath(path),
+        "bytes": stat.st_size,
+        "modified": stat.st_mtime_ns,
+        "changed": stat.st_ctime_ns,
+        "inode": stat.st_ino,
+        "device": stat.st_dev,
+    }

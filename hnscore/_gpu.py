@@ -17,12 +17,14 @@ from ._arrays import (
     convert,
     is_tensor,
     is_unsigned,
-    labels,
+    group_labels,
     not_empty,
     one_integer_per_row,
     one_value_per_text,
     own_images,
+    owners,
     same_dim,
+    same_kind_of_labels,
     same_library,
     threads,
     values,
@@ -115,7 +117,7 @@ class GpuTexts(Settings):
         """r_j from similarities, or from the embeddings of the texts' own images."""
         dim = self.txt.shape[1]
         if location(x) is None:
-            array, code = own_images(x, self.n_txt, dim)
+            array, code = own_images(x, self.n_txt, dim, self.similarity)
             own = space.upload("reference", self._in_use(array), code)
             self.reference = own if code is None else self.paired(space, own, _reports.REFERENCE_ROWS, None)
             return
@@ -125,6 +127,14 @@ class GpuTexts(Settings):
             self.reference = self._values(space, "reference", own, _reports.REFERENCE_VALUES)
         else:
             self.reference = self.paired(space, own, _reports.REFERENCE_ROWS, self.pick)
+
+    def set_owned(self, space: Space, owner: Any, paired: DeviceArray, name: str, keep: bool) -> DeviceArray:
+        """r_j of the texts' own images among the paired ones, unless there is a reference; whose rows they are."""
+        rows = owners(of_host(space, owner, self.n_txt), self.n_txt, len(paired), name)
+        own = space.upload("owner", self._in_use(rows))
+        if not keep:
+            self.reference = self.paired(space, paired, _reports.IMG if name == "img_emb" else _reports.PAIRED, own)
+        return own
 
     def paired(self, space: Space, own: DeviceArray, side: int, pick: DeviceArray | None) -> DeviceArray:
         """Similarity of each text in use with its row of `own`."""
@@ -138,7 +148,7 @@ class GpuTexts(Settings):
         return self.txt.rows(space.gpu, self.side, self.pick)
 
     def image_groups(self, space: Space, img_groups: Any, n_img: int) -> Labels | None:
-        return None if self.groups is None else Labels(space, "img_groups", img_groups, n_img)
+        return None if self.groups is None else Labels(space, "img_groups", img_groups, n_img, names=self.groups.names)
 
     def group_rules(self, ids: Labels | None) -> dict[str, Any]:
         if self.groups is None or ids is None:
@@ -206,6 +216,11 @@ class GpuTexts(Settings):
             print(f"hnscore: {line}")
 
 
+def of_host(space: Space, x: Any, n: int) -> Any:
+    """Integers of which every one is looked at, as an array of the host; this waits where they are on the device."""
+    return x if location(x) is None else space.download(Labels(space, "owner", x, n).array)
+
+
 class Labels:
     """Integers in GPU memory, as 64 bits each."""
 
@@ -217,9 +232,20 @@ class Labels:
         n: int,
         drawn: NDArray[np.int64] | None = None,
         pick: DeviceArray | None = None,
+        names: NDArray[Any] | None = None,
     ) -> None:
+        self.names: NDArray[Any] | None = None  # of labels that are strings; their numbers are on the device
         if location(x) is None:
-            host = labels(name, x, n)
+            host = group_labels(name, x, n)
+            if names is not None or (name == "img_groups" and host.dtype.kind == "U"):
+                same_kind_of_labels(host, np.zeros(1, np.int64) if names is None else names)
+            if host.dtype.kind == "U":
+                self.names, ids = np.unique(host, return_inverse=True) if names is None else (names, None)
+                if ids is None:
+                    ids = np.searchsorted(names, host.astype(str))
+                    ids[ids == len(names)] = 0
+                    ids = np.where(names[ids] == host, ids, -1)
+                host = ids.astype(np.int64)
             self.unsigned = host.dtype.kind == "u"
             self.array = space.upload(name, (host if drawn is None else host[drawn]).view(np.int64))
         else:
@@ -238,9 +264,12 @@ def score(
     aggregate: Any,
     k: Any,
     top_k_images: Any,
+    skip_top_images: Any,
     max_similarity: Any,
     img_groups: Any,
     txt_groups: Any,
+    owner: Any,
+    paired_emb: Any,
     minibatch: Any,
     similarity: Any,
     temperature: Any,
@@ -258,7 +287,9 @@ def score(
     same_library(img_emb, is_tensor(txt_emb))
     same_dim(img, txt)
     n_img, n_txt = img.shape[0], txt.shape[0]
-    top_k_images = pool_rules(reference, top_k_images, img_groups, txt_groups, n_img, n_txt)
+    ranks = pool_rules(
+        reference, top_k_images, skip_top_images, img_groups, txt_groups, owner, paired_emb, n_img, n_txt
+    )
     texts = GpuTexts(
         space, txt, margin, weight, aggregate, k, max_similarity, txt_groups, minibatch, similarity, temperature,
         precision, method, random_state, n_threads,
@@ -266,10 +297,20 @@ def score(
     ids = texts.image_groups(space, img_groups, n_img)
     if not isinstance(reference, str):
         texts.set_reference(space, reference)
+    txt_owners = None
+    if owner is not None:
+        given = not isinstance(reference, str)
+        if paired_emb is None:
+            txt_owners = texts.set_owned(space, owner, img, "img_emb", given)
+        else:
+            same_library(paired_emb, is_tensor(txt_emb), "paired_emb")
+            paired = space.embeddings("paired_emb", paired_emb)
+            same_dim(paired, txt, "paired_emb")
+            texts.set_owned(space, owner, paired, "paired_emb", given)
     scores = space.empty((n_img,), texts.dtype.__name__)
     if n_img:
-        _score(space, texts, img, reference, top_k_images, ids, scores)
-        if (verbose or _reports.blocking()) and top_k_images is None and not space.capturing:
+        _score(space, texts, img, reference, ranks, txt_owners, ids, scores)
+        if (verbose or _reports.blocking()) and ranks == (None, None) and not space.capturing:
             texts.warn_if_wide(space, img, stacklevel=5)
         texts.log(space, n_img, verbose)
     _reports.finish(space)
@@ -281,7 +322,8 @@ def _score(
     texts: GpuTexts,
     img: DeviceArray,
     reference: Any,
-    top_k_images: int | None,
+    ranks: tuple[int | None, int | None],
+    txt_owners: DeviceArray | None,
     ids: Labels | None,
     scores: DeviceArray,
 ) -> None:
@@ -289,29 +331,33 @@ def _score(
     gpu, n_img = space.gpu, img.shape[0]
     images = img.rows(gpu, _reports.IMG)
     rules: dict[str, Any] = {}
-    img_owners = txt_owners = None
     if isinstance(reference, str) and reference == "paired":
         texts.reference = texts.paired(space, img, _reports.IMG, texts.pick)
+        txt_owners = space.arange(n_img) if texts.pick is None else texts.pick
+    if txt_owners is not None:
         img_owners = space.arange(n_img)
-        txt_owners = img_owners if texts.pick is None else texts.pick
         rules |= {"row_owners": img_owners.pointer, "col_owners": txt_owners.pointer}
-    elif isinstance(reference, str):
+    if texts.reference is None:
         texts.reference = space.internal((texts.n_used,), "float64")
         with space.scratch() as context:
             gpu.top(
                 context, texts.rows(space), images, texts.similarity, texts.precision, 1,
                 kth_value=texts.reference.pointer,
             )  # fmt: skip
-    if top_k_images is not None and top_k_images < n_img:
-        kth_value, kth_row = (space.internal((texts.n_used,), dtype) for dtype in ("float64", "int64"))
+    kept = []
+    for rule, rank in zip(("kth", "skip"), ranks, strict=True):
+        if rank is None or (rule == "kth" and rank >= n_img):
+            continue
+        value, row = (space.internal((texts.n_used,), dtype) for dtype in ("float64", "int64"))
+        kept += [value, row]
         groups = texts.group_rules(ids)
         if groups:  # texts are the rows here
             groups["row_groups"], groups["col_groups"] = groups["col_groups"], groups["row_groups"]
         with space.scratch() as context:
             gpu.top(
-                context, texts.rows(space), images, texts.similarity, texts.precision, top_k_images,
-                max_similarity=pointer(texts.limits), row_owners=pointer(txt_owners), kth_value=kth_value.pointer,
-                kth_row=kth_row.pointer, **groups,
+                context, texts.rows(space), images, texts.similarity, texts.precision, min(rank, n_img),
+                max_similarity=pointer(texts.limits), row_owners=pointer(txt_owners), kth_value=value.pointer,
+                kth_row=row.pointer, **groups,
             )  # fmt: skip
-        rules |= {"kth_value": kth_value.pointer, "kth_row": kth_row.pointer}
+        rules |= {f"{rule}_value": value.pointer, f"{rule}_row": row.pointer}
     texts.reduce(space, images, scores.pointer, **texts.group_rules(ids), **rules)

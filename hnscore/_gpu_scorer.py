@@ -20,11 +20,17 @@ _STAYS = ("_columns", "_memory", "_kept", "lanes")
 class ScorerTexts(GpuTexts):
     """The texts of a Scorer: in memory of their own, packed once, read on any stream of their device."""
 
-    def __init__(self, txt_emb: Any, reference: Any, *settings: Any) -> None:
+    def __init__(self, txt_emb: Any, reference: Any, owner: Any, paired_emb: Any, *settings: Any) -> None:
         space = space_of(txt_emb=txt_emb)
         _reports.raise_found(space.gpu, space.device)
         super().__init__(space, space.embeddings("txt_emb", txt_emb), *settings)
-        self.set_reference(space, reference)
+        if reference is None:
+            same_library(paired_emb, is_tensor(txt_emb), "paired_emb")
+            paired = space.embeddings("paired_emb", paired_emb)
+            same_dim(paired, self.txt, "paired_emb")
+            self.set_owned(space, owner, paired, "paired_emb", False)
+        else:
+            self.set_reference(space, reference)
         self.device, self.tensors = space.device, is_tensor(txt_emb)
         self.txt = space.copy(self.txt, self.pick)
         if self.pick is not None:
@@ -81,7 +87,7 @@ class ScorerTexts(GpuTexts):
                 array = state[name]
                 state[name] = None if array is None else (space.download(array), array.code)
             if self.groups is not None:
-                state["groups"] = (space.download(self.groups.array), self.groups.unsigned)
+                state["groups"] = (space.download(self.groups.array), self.groups.unsigned, self.groups.names)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -94,7 +100,8 @@ class ScorerTexts(GpuTexts):
             array = state[name]
             setattr(self, name, None if array is None else space.upload("a Scorer", *array))
         if self.groups is not None:
-            host, unsigned = state["groups"]
+            host, unsigned, names = state["groups"]
             self.groups = Labels(space, "txt_groups", host.view(np.uint64) if unsigned else host, len(host))
+            self.groups.names = names
         self._columns, self._memory = None, []
         self._pack(space)

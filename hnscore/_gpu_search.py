@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from . import _core, _reports
 from ._arrays import is_tensor
-from ._device import DeviceArray, Space, location
-from ._gpu import Labels
+from ._device import DeviceArray, Space
 from ._points import Points
 
 _FLOAT32, _FLOAT64 = (_core.DTYPES[name] for name in ("float32", "float64"))
@@ -24,11 +23,6 @@ _CHUNK_VALUES = 2**24  # of points read as float64 at a time
 def kinds(emb: Any) -> tuple[str, ...]:
     """Of densities that there are on a GPU."""
     return ("knn", "ball", "kernel", "mean") if is_tensor(emb) else ("knn", "ball", "kernel")
-
-
-def of_host(space: Space, x: Any, n: int) -> Any:
-    """Integers of which every one is looked at, as an array of the host; this waits where they are on the device."""
-    return x if location(x) is None else space.download(Labels(space, "owner", x, n).array)
 
 
 def reference_similarity(
@@ -113,10 +107,11 @@ class _Search:
 
 def knn_graph(points: Points, k: int, precision: str) -> tuple[Any, Any]:
     search = _Search(points, precision)
-    values = search.space.internal((points.n, k), "float64")
+    values = search.space.empty((points.n, k), "float64")
     indices = search.space.empty((points.n, k), "int64")
     search.top(k, values=values.pointer, indices=indices.pointer)
-    return search.as_float32(values), search.space.give(indices)
+    _reports.finish(search.space)
+    return search.space.give(values), search.space.give(indices)
 
 
 def density(

@@ -97,6 +97,7 @@ def reduced_blocks(
     progress: Progress,
     names: tuple[str, str],
     plan: _core.Plan | None = None,
+    origin: NDArray[np.float64] | None = None,
 ) -> Iterator[NDArray[np.float64]]:
     """What each row reduces to over one block of points after the other; `options` of the block start .. stop - 1."""
     n = len(points)
@@ -105,8 +106,9 @@ def reduced_blocks(
         if progress is not None:
             given["progress"] = _part(progress, start / n, stop / n)
         columns = pack(
-            names[1], points[start:stop], points_code, similarity, precision, n_threads, start=start, plan=plan
-        )
+            names[1], points[start:stop], points_code, similarity, precision, n_threads, start=start, plan=plan,
+            origin=origin,
+        )  # fmt: skip
         values, _, bad = _core.reduce(rows, rows_code, columns, recipe, n_threads, **given)
         if bad:
             refuse_bad_rows(names[0], bad)

@@ -32,9 +32,10 @@ def pack(
     start: int = 0,
     plan: _core.Plan | None = None,
     warm: bool = True,
+    origin: NDArray[np.float64] | None = None,
 ) -> _core.Columns:
     """`array` packed as columns, or the error that names its bad rows (row i is the caller's rows[i] or start + i)."""
-    columns = _core.Columns(array, code, similarity, precision, n_threads, plan=plan, warm=warm)
+    columns = _core.Columns(array, code, similarity, precision, n_threads, plan=plan, warm=warm, origin=origin)
     if bad := columns.bad_rows:
         refuse_bad_rows(name, bad, rows, start)
     return columns

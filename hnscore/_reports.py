@@ -15,9 +15,9 @@ from ._device import Space
 # The sides that are told apart, by their numbers in the backend.
 SIDES = (
     "img_emb", "txt_emb", "reference", "reference", "max_similarity", "img_chunk", "emb", "against",
-    "txt_emb[the minibatch drawn]", "img_chunk",
+    "txt_emb[the minibatch drawn]", "img_chunk", "paired_emb",
 )  # fmt: skip
-IMG, TXT, REFERENCE_ROWS, REFERENCE_VALUES, LIMITS, CHUNK, EMB, AGAINST, DRAWN, HOST_CHUNK = range(len(SIDES))
+IMG, TXT, REFERENCE_ROWS, REFERENCE_VALUES, LIMITS, CHUNK, EMB, AGAINST, DRAWN, HOST_CHUNK, PAIRED = range(len(SIDES))
 
 
 def _message(side: int, row: int, kind: int) -> str:

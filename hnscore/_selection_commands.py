@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import hnscore
+from hnscore import _core
 from hnscore._arrays import point_values
-from hnscore._files import Array, new_file, numbers_of, open_array
+from hnscore._files import Array, numbers_of, open_array
+from hnscore._output import Output
 
 _DENSITY_HELP = """\
 How crowded the embedding space is around every row of a .npy file: a .npy file (n,), or with -o - one value a line.
@@ -127,22 +129,26 @@ def _density(args: argparse.Namespace) -> None:
         )
     names = ("against", "against_variance", "emb", "variance", "weights")
     paths, arrays, options = _arrays_and_options(args, *names)
+    settings = dict(options)
     if "against_variance" in arrays:
         arrays["variance"] = arrays["variance"], arrays.pop("against_variance")
-    _write(lambda: hnscore.density(arrays.pop("emb"), **arrays, **options), args, paths)
+    _write(lambda: hnscore.density(arrays.pop("emb"), **arrays, **options), args, paths, settings)
 
 
 def _select(args: argparse.Namespace) -> None:
     paths, arrays, options = _arrays_and_options(args, "density", "embeddings", "labeled", "regions", "scores")
+    settings = dict(options)
     scores, budget = arrays.pop("scores", None), options.pop("budget")
     if options.pop("negate"):
         if scores is None:
             raise ValueError("--negate is for --scores, which are not given; pass both or neither")
         scores = -point_values("scores", scores)
-    _write(lambda: hnscore.select(scores, budget, **arrays, **options), args, paths)
+    _write(lambda: hnscore.select(scores, budget, **arrays, **options), args, paths, settings)
 
 
-def _arrays_and_options(args: argparse.Namespace, *names: str) -> tuple[list[str], dict[str, Any], dict[str, Any]]:
+def _arrays_and_options(
+    args: argparse.Namespace, *names: str
+) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
     """The files that `names` give, their arrays, and all other options that are for the function."""
     options = {k: v for k, v in vars(args).items() if k not in ("name", "command", "output", "dtype", "overwrite")}
     paths = {name: options.pop(name) for name in names if isinstance(options.get(name), str)}
@@ -151,18 +157,34 @@ def _arrays_and_options(args: argparse.Namespace, *names: str) -> tuple[list[str
     for name, path in paths.items():
         array = open_array(path, name, args.dtype, (2,) if name in ("against", "emb", "embeddings") else (1,))
         arrays[name] = array if name in ("labeled", "regions") else numbers(array)
-    return list(paths.values()), arrays, options
+    return paths, arrays, options
 
 
-def _write(result: Callable[[], Array], args: argparse.Namespace, inputs: list[str]) -> None:
+def _write(
+    result: Callable[[], Array], args: argparse.Namespace, inputs: dict[str, str], options: dict[str, Any]
+) -> None:
     if args.output == "-":
         _print_lines(result())
         return
-    with new_file(args.output, inputs, args.overwrite) as save:
-        save(result())
+    unheard = ("n_threads", "show_progress_bar")  # by the result
+    settings = {k: v for k, v in options.items() if k not in unheard} | {
+        "command": args.name, "dtype": args.dtype, "hnscore": hnscore.__version__, "target": _core.config()["target"],
+    }  # fmt: skip
+    with Output(args.output, inputs, settings, args.overwrite) as output:
+        if output.up_to_date:
+            say_up_to_date(args.output)
+            return
+        output.write(result())
+        output.finish()
+
+
+def say_up_to_date(path: str) -> None:
+    print(f"hnscore: {path} is up to date", file=sys.stderr)
 
 
 def _print_lines(lines: Iterable[object]) -> None:
+    if sys.stdout is None or sys.stdout.name == os.devnull:
+        raise OSError("output - is the standard output, which is closed; pass a file name")
     try:
         sys.stdout.writelines(str(line) + "\n" for line in lines)  # a float32 as short as tells it from others
         sys.stdout.flush()

@@ -8,7 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from ._arrays import both_groups, choice, integer, paired_lengths, random_generator, real, weighting
+from ._arrays import (
+    both_groups,
+    choice,
+    integer,
+    owner_beside,
+    paired_lengths,
+    random_generator,
+    real,
+    skipped_images,
+    weighting,
+)
 
 
 class Settings:
@@ -75,14 +85,25 @@ class Settings:
 
 
 def pool_rules(
-    reference: Any, top_k_images: Any, img_groups: Any, txt_groups: Any, n_img: int, n_txt: int
-) -> int | None:
-    """The checked `top_k_images`, after the other rules that look at the whole pool."""
+    reference: Any,
+    top_k_images: Any,
+    skip_top_images: Any,
+    img_groups: Any,
+    txt_groups: Any,
+    owner: Any,
+    paired_emb: Any,
+    n_img: int,
+    n_txt: int,
+) -> tuple[int | None, int | None]:
+    """The checked `top_k_images` and `skip_top_images`, after the other rules that look at the whole pool."""
     if isinstance(reference, str):
         choice("reference", reference, ("pool_max", "paired"))
         if reference == "paired":
             paired_lengths("reference='paired'", n_img, n_txt)
+    owner_beside(reference, owner, paired_emb)
     if top_k_images is not None:
         top_k_images = integer("top_k_images", top_k_images, 1, n_img or None, "images of img_emb")
+    if skip_top_images is not None:
+        skip_top_images = skipped_images(skip_top_images, top_k_images)
     both_groups(img_groups, txt_groups)
-    return None if top_k_images is None else int(top_k_images)
+    return top_k_images, skip_top_images

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from ._arrays import labels, not_empty, refuse_bad_rows, threads, values
+from ._arrays import group_labels, not_empty, refuse_bad_rows, same_kind_of_labels, threads, values
+from ._interrupts import interruptible
 from ._pool import check_rows, choose, describe, pack
 from ._settings import Settings
 
@@ -23,10 +24,12 @@ _SAMPLED_IMAGES = 64
 _SAMPLED_TEXTS = 256
 # What the plan's own sample, where there is one, must show for that.
 _LOOK_AGAIN = 0.4
+_LARGE_SHARE = 0.1  # of the pairs that count, said where anything is said
+_COPIED_BYTES = 2**24  # at a time: a signal waits no longer
 
 
 class MarginWarning(UserWarning):
-    """Over half of all pairs are hard negatives: the margin does not fit these similarities."""
+    """Over half of all pairs are hard negatives, or none: the margin does not fit these similarities."""
 
 
 class TextSide(Settings):
@@ -57,14 +60,14 @@ class TextSide(Settings):
         self.n_threads = n_threads
         self.threads = threads(n_threads)
         limits = None if max_similarity is None else values("max_similarity", max_similarity, n_txt, upper_limits=True)
-        groups = None if txt_groups is None else labels("txt_groups", txt_groups, n_txt)
+        groups = None if txt_groups is None else group_labels("txt_groups", txt_groups, n_txt)
         self.rows = self.draw(random_state)  # of the texts that were drawn
         if self.rows is not None:
             txt = txt[self.rows]
             limits = None if limits is None else limits[self.rows]
             groups = None if groups is None else groups[self.rows]
         elif keep:
-            txt = txt.copy()
+            txt = copied(txt)
         self.txt, self.txt_code = txt, txt_code
         self.max_similarity = None if limits is None or np.isposinf(limits).all() else limits
         self.options: dict[str, Any] = {"weight": weight, "temperature": self.temperature}  # of the core
@@ -75,11 +78,12 @@ class TextSide(Settings):
             self.options["max_similarity"] = self.max_similarity
         self.labels: NDArray[Any] | None = None
         if groups is not None:
-            self.labels, ids = np.unique(groups, return_inverse=True)
+            self.labels, ids = interruptible(len(groups), lambda: np.unique(groups, return_inverse=True))
             self.options["col_groups"] = ids.astype(np.int32)
         self._plan: _core.Plan | None = None
         self._columns: _core.Columns | None = None
         self._lock = threading.Lock()
+        self.share = 0.0  # of the pairs that count, where a sample was looked at
         if self.method == "dense":
             self._columns = pack("txt_emb", txt, txt_code, similarity, precision, self.threads, self.rows)
         else:  # the plan wants to see images and thresholds first
@@ -87,7 +91,8 @@ class TextSide(Settings):
 
     def set_reference(self, reference: NDArray[np.float64]) -> None:
         """tau_j = r_j - margin."""
-        self.options["tau"] = reference - self.margin
+        with np.errstate(over="ignore"):  # a threshold beyond float64 is an infinity
+            self.options["tau"] = reference - self.margin
 
     def prepare(
         self, img: NDArray[Any], img_code: int, n_img: int, kth_value: NDArray[np.float64] | None = None
@@ -116,9 +121,14 @@ class TextSide(Settings):
         """The text group of each image, -1 where no text has its label."""
         if self.labels is None:
             return None
-        groups = labels("img_groups", img_groups, n_img)
+        groups = group_labels("img_groups", img_groups, n_img)
         known = self.labels
-        ids = np.searchsorted(known, groups.astype(known.dtype))
+        same_kind_of_labels(groups, known)
+        if known.dtype.kind == "U":
+            ids = interruptible(len(groups), lambda: np.searchsorted(known, groups))
+            ids[ids == len(known)] = 0
+            return np.where(known[ids] == groups, ids, -1).astype(np.int32)
+        ids = interruptible(len(groups), lambda: np.searchsorted(known, groups.astype(known.dtype)))
         ids[ids == len(known)] = 0
         same = known[ids] == groups.astype(known.dtype)
         if groups.dtype != known.dtype:  # int64 beside uint64: equal bits above 2^63 are no equal labels
@@ -161,13 +171,32 @@ class TextSide(Settings):
             return True
         rows, columns = samples(len(img), len(txt))
         limit = None if self.max_similarity is None else self.max_similarity[columns].copy()
-        judge_margin(
+        self.share = judge_margin(
             img[rows], img_code, txt[columns], self.txt_code, tau[columns].copy(), limit, self.margin, self.similarity,
             stacklevel + 1,
         )  # fmt: skip
         return True
 
-    def log(self, n_img: int, verbose: Any) -> None:
+    def warn_if_none(self, img: NDArray[Any], img_code: int, scores: NDArray[Any], stacklevel: int) -> None:
+        """Warns where no pair counts though there were enough to expect some."""
+        if scores.any() or not enough_pairs(len(img), len(self.txt)):
+            return
+        rows, columns = samples(len(img), len(self.txt))
+        limit = None if self.max_similarity is None else self.max_similarity[columns].copy()
+        useful = margin_of_one_percent(
+            img[rows], img_code, self.txt[columns], self.txt_code, self.options["tau"][columns].copy(), limit,
+            self.margin, self.similarity,
+        )  # fmt: skip
+        if not np.isfinite(useful):  # the other rules leave no pair
+            return
+        warnings.warn(
+            f"no pair is a hard negative, every score is 0: margin={self.margin:g} is too small for these similarities "
+            f"and references; margin={useful:.3g} would let about 1 % of the sampled pairs count",
+            MarginWarning,
+            stacklevel=stacklevel,
+        )
+
+    def log(self, n_img: int, verbose: Any, pool_is_reference: bool = False) -> None:
         """Says what was decided."""
         if not (verbose or _LOG.isEnabledFor(logging.INFO)):
             return
@@ -178,6 +207,14 @@ class TextSide(Settings):
         )
         if self._plan is not None:
             line += f"; {describe(self._plan, dim)}"
+        share = self.share if self._plan is None else max(self.share, self._plan.share)
+        if share > _LARGE_SHARE:
+            line += f"; about {share:.0%} of the pairs count, where 0.1 to 1 % tell images apart: a smaller margin would"
+        if pool_is_reference:
+            line += (
+                "; reference='pool_max': each text's best match in this pool, not its own image, which owner or a "
+                "reference array would give"
+            )
         _LOG.info(line)
         if verbose:
             print(f"hnscore: {line}")
@@ -193,6 +230,15 @@ class TextSide(Settings):
         self._lock = threading.Lock()
         if self.method == "dense":
             self._columns = pack("txt_emb", self.txt, self.txt_code, self.similarity, self.precision, self.threads)
+
+
+def copied(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy that Ctrl-C can end."""
+    out = np.empty_like(array, order="C")
+    step = max(1, _COPIED_BYTES // max(1, array.itemsize * array.shape[1]))
+    for first in range(0, len(array), step):
+        out[first : first + step] = array[first : first + step]
+    return out
 
 
 def enough_pairs(n_img: int, n_txt: int) -> bool:
@@ -215,21 +261,17 @@ def judge_margin(
     margin: float,
     similarity: str,
     stacklevel: int,
-) -> None:
-    """Warns where over half of the pairs of a sample qualify."""
+) -> float:
+    """The share of the pairs of a sample that qualify; warns where it is over half."""
     columns = _core.Columns(txt, txt_code, similarity, "fp32", 1)
     options: dict[str, Any] = {} if max_similarity is None else {"max_similarity": max_similarity}
     counts, _, bad = _core.reduce(img, img_code, columns, "count", 1, tau=tau, **options)
     if bad:
-        return  # the scores' own pass names the rows
-    share = counts.sum() / (len(img) * len(txt))
+        return 0.0  # the scores' own pass names the rows
+    share = float(counts.sum() / (len(img) * len(txt)))
     if share <= 0.5:
-        return
-    similar, at, _ = _core.reduce(img, img_code, columns, "top_similarity", 1, k=len(txt), **options)
-    assert at is not None
-    gaps = similar - tau[at]
-    # The pair counts from the margin r - s = margin - gap on.
-    useful = margin - np.quantile(gaps, 0.99)
+        return share
+    useful = margin_of_one_percent(img, img_code, txt, txt_code, tau, max_similarity, margin, similarity)
     remedy = (
         f"margin={useful:.3g} would leave about 1 %"
         if useful > 0
@@ -241,6 +283,27 @@ def judge_margin(
         MarginWarning,
         stacklevel=stacklevel,
     )
+    return share
+
+
+def margin_of_one_percent(
+    img: NDArray[Any],
+    img_code: int,
+    txt: NDArray[Any],
+    txt_code: int,
+    tau: NDArray[np.float64],
+    max_similarity: NDArray[np.float64] | None,
+    margin: float,
+    similarity: str,
+) -> float:
+    """That lets 1 % of these pairs count."""
+    columns = _core.Columns(txt, txt_code, similarity, "fp32", 1)
+    options: dict[str, Any] = {} if max_similarity is None else {"max_similarity": max_similarity}
+    similar, at, _ = _core.reduce(img, img_code, columns, "top_similarity", 1, k=len(txt), **options)
+    assert at is not None
+    gaps = (similar - tau[at])[at >= 0]
+    # The pair counts from the margin r - s = margin - gap on.
+    return float(margin - np.quantile(gaps, 0.99)) if len(gaps) else float("nan")
 
 
 def _log_survivors(pairs: int, first: int, second: int) -> None:

@@ -1,12 +1,23 @@
 """The command ``hnscore``: parses, calls the library function of the same name, turns exceptions into one line."""
 
 import argparse
+import contextlib
+import io
+import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
+
+
+class _Ended(BaseException):
+    """By a signal that asks the process to end."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 _SCORE_HELP = """\
 Scores of every row of a .npy file of pool embeddings against a .npy file of text embeddings. Files of any size: the
@@ -16,22 +27,87 @@ The values of --weight, --aggregate and the other rules are explained by: python
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0, 2 on an error, 130 when interrupted."""
-    args = _parser().parse_args(argv)
+    """Run one command; 0, 2 on an error, 130 when interrupted, 128 + n when ended by signal n."""
+    _open_closed_streams()
+    args = _parse(argv)
     warnings.showwarning = _show_warning
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup, for one, has it ignored
+            signal.signal(number, _end)
     try:
-        return int(args.command(args) or 0)
-    except KeyboardInterrupt:
+        from hnscore import _core
+
+        # What mapped files do when they are cut short under the reader: without it the process dies without a word.
+        _core.exit_on_bus_error("hnscore: error: a file was cut short while it was read; run the same command again\n")
+        status = int(args.command(args) or 0)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # as of `| head`, which is no error
+        _forget_stdout()
+        return 0
+    except (KeyboardInterrupt, _Ended) as error:
         note = f"; run the same command again to finish {args.output}" if args.name == "score" else ""
         status, message = INTERRUPTED, f"\nhnscore: interrupted{note}"
-    except (OSError, TypeError, ValueError, MemoryError, ImportError) as error:
+        if isinstance(error, _Ended):
+            status, message = 128 + error.number, f"\nhnscore: {signal.Signals(error.number).name}{note}"
+    except (OSError, TypeError, ValueError, MemoryError, ImportError, OverflowError) as error:
         status, message = 2, f"hnscore: error: {_one_line(error)}"
+        if isinstance(error, OSError) and error.filename is None:
+            _forget_stdout()  # whose error it may have been
     # Only now: a progress bar ends its line when the failed call's variables go, which the exception held.
     print(message, file=sys.stderr)
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def _end(number: int, _: object) -> None:
+    raise _Ended(number)
+
+
+class _Lenient(io.TextIOWrapper):
+    """A stream of messages: that nobody reads them, or that a disk is full, does not end the work."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            return super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            super().flush()
+
+
+def _open_closed_streams() -> None:
+    """No file that is opened later may be taken for a standard stream that was closed."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for the life of the process
+    elif type(sys.stderr) is io.TextIOWrapper and sys.stderr is sys.__stderr__:
+        sys.stderr = _Lenient(open(sys.stderr.fileno(), "wb", 0, closefd=False), errors="replace", write_through=True)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
+def _forget_stdout() -> None:
+    """What it holds cannot be written: Python shall not try again when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; what is wrong with those of a command is said with the usage of that command."""
+    parser, commands = _parser()
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        commands[args.name].error(f"unrecognized arguments: {' '.join(unknown)}")
+    return args
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     from hnscore import __version__, _selection_commands, bench
 
     parser = argparse.ArgumentParser(prog="hnscore", description="Hard-negative scores of unpaired images and texts.")
@@ -55,6 +131,8 @@ def _parser() -> argparse.ArgumentParser:
     files.add_argument("--images", required=True, metavar="NPY", help="the pool, (n_img, dim)")
     files.add_argument("--texts", required=True, metavar="NPY", help="the annotated texts, (n_txt, dim)")
     files.add_argument("-o", "--output", required=True, metavar="NPY", help="the scores to write, (n_img,)")
+    files.add_argument("--owner", metavar="NPY", help="each text's own image (n_txt,), as a row of --paired or --images")
+    files.add_argument("--paired", metavar="NPY", help="the images that are paired already, where --images lacks them")
     files.add_argument("--dtype", choices=["bfloat16"], help="read two-byte files without a number type as bfloat16")
     files.add_argument("--overwrite", action="store_true", help="replace what --output holds, or other settings left")
     rule = score.add_argument_group("rule")
@@ -70,9 +148,10 @@ def _parser() -> argparse.ArgumentParser:
     rule.add_argument("--k", type=int, help="for --aggregate topk")
     rule.add_argument("--temperature", type=float, help="for --weight exp")
     rule.add_argument("--top-k-images", type=int, metavar="K", help="only each text's K best images count")
+    rule.add_argument("--skip-top-images", type=int, metavar="K", help="each text's K best images do not count")
     rule.add_argument("--max-similarity", type=_number_or_path, metavar="S|NPY", help="a number, or a file (n_txt,)")
-    rule.add_argument("--img-groups", metavar="NPY", help="integer labels (n_img,); equal labels never count")
-    rule.add_argument("--txt-groups", metavar="NPY", help="integer labels (n_txt,)")
+    rule.add_argument("--img-groups", metavar="NPY", help="labels (n_img,); equal labels never count")
+    rule.add_argument("--txt-groups", metavar="NPY", help="labels (n_txt,)")
     rule.add_argument("--minibatch", type=int, metavar="N", help="score against N texts drawn at random")
     rule.add_argument("--random-state", type=int, metavar="SEED", help="for --minibatch")
     rule.add_argument("--similarity", default="cosine", help="cosine (default) or dot")
@@ -92,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
 
     info = commands.add_parser("info", help="version, build, instruction sets, threads")
     info.set_defaults(command=_info)
-    return parser
+    return parser, commands.choices
 
 
 def _demo(args: argparse.Namespace) -> None:
@@ -102,6 +181,7 @@ def _demo(args: argparse.Namespace) -> None:
 
 
 def _score(args: argparse.Namespace) -> None:
+    from hnscore._selection_commands import say_up_to_date
     from hnscore.stream import score_file
 
     if args.output == "-":
@@ -109,7 +189,8 @@ def _score(args: argparse.Namespace) -> None:
     options = vars(args).copy()
     for name in ("name", "command"):
         del options[name]
-    score_file(
+    path = args.output
+    done = score_file(
         options.pop("images"),
         options.pop("texts"),
         options.pop("output"),
@@ -117,6 +198,8 @@ def _score(args: argparse.Namespace) -> None:
         show_progress_bar=not options.pop("no_progress"),
         **options,
     )
+    if not done:
+        say_up_to_date(path)
 
 
 def _info(_: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ from ._arrays import (
     within,
 )
 from ._checks import refuse_on_gpu, similarity_level
+from ._compiled import breaks_graph
 from ._device import precisions
 from ._kernels import kernel_gains, reduced_blocks, triangle_sums
 from ._points import Points, checked_method, neighbours
@@ -28,16 +29,18 @@ from ._pool import check_rows, choose
 from ._progress import rows_bar
 
 _KINDS = ("knn", "ball", "kernel", "mean", "gaussian")
+_NEIGHBOURS = 20
 _LEAST_TEMPERATURE = 1e-5  # where a kernel is known to 2 %
 _VARIANCES = (1e-18, 1e18)  # what float32 exponents can take
 _CHUNK_VALUES = 2**20  # of points read as float64 at a time
 
 
+@breaks_graph
 def density(
     emb: Any,
     kind: str = "knn",
     *,
-    k: int = 20,
+    k: int | None = None,
     min_similarity: float | None = None,
     temperature: float | None = None,
     against: Any = None,
@@ -71,10 +74,10 @@ def density(
         mean similarity; logarithm of the mean overlap of the isotropic Gaussians N(emb_i, variance_i I), which is the
         density of point i, blurred by its own uncertainty, under the mixture of the others.
     k : int
-        For ``kind="knn"``: up to the number of points compared with.
+        For ``kind="knn"``: up to the number of points compared with. Default: 20, or all of them where there are fewer.
     min_similarity : float
-        For ``kind="ball"``; from -1 to 1 under cosine. Equal rows may have a cosine of 1 - 2^-53: for copies take
-        1 - 1e-12, not 1.
+        For ``kind="ball"``; from -1 to 1 under cosine. Equal rows have a cosine of exactly 1, and so may rows that differ
+        by less than float64 tells.
     temperature : float
         For ``kind="kernel"``: the similarity difference over which a point's share falls by a factor of e; at least
         1e-5.
@@ -104,8 +107,9 @@ def density(
     density : float32 array (n,), int64 for "ball" without weights
         The kind of array that `emb` is. The numbers in a ball are exact, as are the neighbours of "knn"; a weighted
         ball is off by at most 2^-19 of itself. A kernel is off by at most ``4 * 2^-24 / temperature`` and 2^-18 of
-        itself; an overlap's logarithm by about ``2^-21 / v`` at the nearest point plus ``dim * 2^-22``; a mean by
-        about 2^-50 of the largest ``weight * norm``, over the weights compared with.
+        itself; an overlap's logarithm, with ``precision="exact"``, by at most 2^-10 plus 2^-15 of the exponent
+        ``d2 / (2 * v)`` that decides it plus ``dim * 2^-22``, wherever the points lie: only their differences count; a
+        mean by about 2^-50 of the largest ``weight * norm``, over the weights compared with.
 
     Raises
     ------
@@ -134,9 +138,10 @@ def density(
     choice("similarity", similarity, ("cosine", "dot"))
     choice("precision", precision, precisions(emb))
     checked_method(method, kind, precision)
-    k = integer("k", k, 1, None, "points compared with")
+    if k is not None:
+        k = integer("k", k, 1, None, "points compared with")
     if kind != "knn":
-        only_with("k", k != 20, "kind='knn'", False)
+        only_with("k", k is not None, "kind='knn'", False)
     only_with("min_similarity", min_similarity is not None, "kind='ball'", kind == "ball")
     only_with("temperature", temperature is not None, "kind='kernel'", kind == "kernel")
     only_with("variance", variance is not None, "kind='gaussian'", kind == "gaussian")
@@ -156,9 +161,11 @@ def density(
     elif kind == "gaussian":
         variance = _variances(variance, points)
     points.enough()
+    compared = max(points.compared, 1)
+    k = min(_NEIGHBOURS, compared) if k is None else k
     if points.space is not None:
         if kind == "knn":
-            k = integer("k", k, 1, max(points.compared, 1), "points compared with")
+            k = integer("k", k, 1, compared, "points compared with")
         return _gpu_search.density(points, kind, k, min_similarity, temperature, precision, method, emb, against)
     if not points.n:
         return like(emb, np.zeros(0, np.int64 if kind == "ball" and weights is None else np.float32))
@@ -306,6 +313,20 @@ def _variances(variance: Any, points: Points) -> tuple[NDArray[np.float64], NDAr
     return values("variance[0]", variance[0], points.n), values("variance[1]", variance[1], len(points.other))
 
 
+def _mean_point(points: Points) -> NDArray[np.float64]:
+    """The mean of all points: distances do not move when it is subtracted, and float32 holds more of what is left."""
+    p = points
+    sides = [(p.emb, p.code)] if p.own else [(p.emb, p.code), (p.other, p.other_code)]
+    n = sum(len(array) for array, _ in sides)
+    step = max(1, _CHUNK_VALUES // p.emb.shape[1])
+    centre = np.zeros(p.emb.shape[1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        for array, code in sides:
+            for first in range(0, len(array), step):
+                centre += (as_float64(array[first : first + step], code) / n).sum(axis=0)
+    return centre if np.isfinite(centre).all() else np.zeros_like(centre)  # bad rows are named where they are packed
+
+
 def _gaussian(
     points: Points,
     variance: tuple[NDArray[np.float64], NDArray[np.float64]],
@@ -317,7 +338,7 @@ def _gaussian(
     p = points
     own, other = variance
     unit = 2 * float(np.exp(np.log(other).mean()))
-    squares = p.own_similarity() if p.similarity == "dot" else None
+    origin = _mean_point(p) if p.similarity == "dot" else None
     owners = np.arange(p.n, dtype=np.int32) if p.own else None
     with np.errstate(divide="ignore"):
         shift = np.zeros(len(other)) if weights is None else np.log(weights)
@@ -332,19 +353,14 @@ def _gaussian(
             "col_variance": other[start:stop] / unit,
             "col_shift": shift[start:stop],
         }
-        if squares is not None:
-            part = p.other[start:stop]
-            given["row_square"] = squares
-            given["col_square"], _, _ = _core.pair_similarity(
-                part, p.other_code, None, part, p.other_code, "dot", p.threads
-            )
         if owners is not None:
             given["row_owners"], given["col_owners"] = owners, owners[start:stop]
         return given
 
     for block in reduced_blocks(
-        p.emb, p.code, p.other, p.other_code, "overlap", p.similarity, precision, p.threads, options, bar, p.names
-    ):
+        p.emb, p.code, p.other, p.other_code, "overlap", p.similarity, precision, p.threads, options, bar, p.names,
+        origin=origin,
+    ):  # fmt: skip
         logs = np.logaddexp(logs, block)
     constant = p.emb.shape[1] / 2 * float(np.log(2 * np.pi * unit))
     return np.asarray(logs - constant, np.float64)

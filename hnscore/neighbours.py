@@ -8,6 +8,7 @@ import numpy as np
 
 from . import _gpu_search
 from ._arrays import choice, integer, like
+from ._compiled import breaks_graph
 from ._device import precisions
 from ._points import Points, checked_method, neighbours
 from ._progress import rows_bar
@@ -15,6 +16,7 @@ from ._progress import rows_bar
 _MOST_POINTS = 2**31 - 1  # of one set; the limit of k where there are none
 
 
+@breaks_graph
 def knn_graph(
     emb: Any,
     k: int,
@@ -48,8 +50,9 @@ def knn_graph(
 
     Returns
     -------
-    similarities : float32 array (n, k)
-        Descending; the kind of array that `emb` is.
+    similarities : float64 array (n, k)
+        Descending; the kind of array that `emb` is. With ``precision="exact"`` they are the similarities that `score`
+        compares, to the last bit: as its `max_similarity` or `reference` they are met exactly.
     indices : int64 array (n, k)
         Rows of `against`, or of `emb`; ties to the lowest. The neighbours are exact.
 
@@ -84,7 +87,7 @@ def knn_graph(
         if as_csr:
             raise ValueError("as_csr must be False for points on a GPU, got True; use the two arrays")
         return _gpu_search.knn_graph(points, k, precision)
-    similarities = np.empty((points.n, k), np.float32)
+    similarities = np.empty((points.n, k))
     indices = np.empty((points.n, k), np.int64)
     first = 0
     for values, rows in neighbours(points, k, precision, method, rows_bar(show_progress_bar, "knn", points.n)):

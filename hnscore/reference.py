@@ -1,16 +1,19 @@
 """What hnscore computes, in slow and obvious float64 NumPy. Every backend is tested against this file.
 
     x_i, t_j     row i of img_emb, row j of txt_emb: the values as given
-    s_ij         <x_i, t_j> / (sqrt(<x_i, x_i>) sqrt(<t_j, t_j>)), or <x_i, t_j> where similarity is "dot"
+    s_ij         <x_i, t_j> / sqrt(<x_i, x_i> <t_j, t_j>), at least -1 and at most 1; or <x_i, t_j> where similarity is
+                 "dot"
     r_j          reference of text j
     gap_ij       s_ij - (r_j - margin)
-    counts_ij    gap_ij > 0  and  s_ij <= max_similarity_j  and  the groups differ  and  (paired) i is not j;
-                 with top_k_images, i is also among the k most similar of the images that the last three rules leave
+    counts_ij    gap_ij > 0  and  s_ij <= max_similarity_j  and  the groups differ  and  i is not the owner of j;
+                 with top_k_images and skip_top_images, i is also among the k most similar of the images that the last
+                 three rules leave, but not among the so many most similar of them
     w_ij         g(gap_ij, s_ij) where counts_ij, else 0
     h_i          an aggregate of w_ij over the texts j
 
 Every <.,.> is the exact sum of products, rounded once to float64. All else is one float64 operation after another in
-the order written. So which pairs count is the same on every machine.
+the order written, on numbers that powers of two have brought to where nothing overflows or underflows. So which pairs
+count is the same on every machine, and equal rows have exactly 1.
 
 It stores the n_img x n_txt matrix, checks no argument and shares nothing with the rest of the package.
 """
@@ -41,9 +44,16 @@ def similarity_matrix(img_emb: ArrayLike, txt_emb: ArrayLike, similarity: str = 
     dots = _rounded(x @ t.T, np.add.outer(x_exponent, t_exponent))
     if similarity == "dot":
         return dots
-    x_norms = np.sqrt(_rounded((x * x).sum(axis=1), 2 * x_exponent))
-    t_norms = np.sqrt(_rounded((t * t).sum(axis=1), 2 * t_exponent))
-    return dots / np.multiply.outer(x_norms, t_norms)
+    x_square, x_scale = _near_one(_rounded((x * x).sum(axis=1), 2 * x_exponent))
+    t_square, t_scale = _near_one(_rounded((t * t).sum(axis=1), 2 * t_exponent))
+    dots = np.ldexp(dots, -np.add.outer(x_scale, t_scale))
+    return np.clip(dots / np.sqrt(np.multiply.outer(x_square, t_square)), -1.0, 1.0)
+
+
+def _near_one(squares: Float) -> tuple[Float, NDArray[np.int32]]:
+    """squares / 4^scale, and the scale, such that the quotients are near 1."""
+    scale = np.frexp(squares)[1] // 2
+    return np.ldexp(squares, -2 * scale), scale
 
 
 def pair_similarity(x: ArrayLike, t: ArrayLike, similarity: str = "cosine") -> Float:
@@ -152,11 +162,22 @@ def score(
     *,
     reference: Any = "pool_max",
     similarity: str = "cosine",
+    owner: ArrayLike | None = None,
+    paired_emb: ArrayLike | None = None,
     **rules: Any,
 ) -> NDArray[Any]:
-    """`h`, shape (n_img,). `rules` are the further keywords of `score_matrix`."""
+    """`h`, shape (n_img,). `rules` are the further keywords of `score_matrix`.
+
+    `owner`: each text's own image as a row of `paired_emb`, or of img_emb; its similarity is the reference where none is
+    given.
+    """
+    if owner is not None and isinstance(reference, str):
+        paired = np.asarray(img_emb if paired_emb is None else paired_emb)
+        reference = pair_similarity(paired[np.asarray(owner)], txt_emb, similarity)
     if not isinstance(reference, str) and np.ndim(reference) == 2:
         reference = pair_similarity(reference, txt_emb, similarity)
+    if paired_emb is None:
+        rules["owner"] = owner
     return score_matrix(similarity_matrix(img_emb, txt_emb, similarity), margin, reference=reference, **rules)
 
 
@@ -181,12 +202,17 @@ def score_matrix(
         s, gap, counts = s[:, drawn], gap[:, drawn], counts[:, drawn]
     with np.errstate(over="ignore"):  # a weight beyond the float32 range is an infinity
         w = np.where(counts, WEIGHTS[weight](gap, s, temperature or 1.0), 0.0)
-        w = np.where(np.isinf(w.astype(np.float32)), np.copysign(np.inf, w), w)
+        w = within_float32(w, weight)
         h = AGGREGATES[aggregate](w, counts, k or 1)
         if minibatch is not None and aggregate == "sum":
             h = h * (n_txt / minibatch)
         is_integer = weight == "count" and aggregate == "sum" and minibatch is None
         return h.astype(np.int64 if is_integer else np.float32)
+
+
+def within_float32(w: Float, weight: str) -> Float:
+    """Weights of which those beyond float32 are infinite; but similarities of both signs may cancel."""
+    return w if weight == "similarity" else np.where(np.isinf(w.astype(np.float32)), np.inf, w)
 
 
 def counting(
@@ -198,8 +224,10 @@ def counting(
     img_groups: ArrayLike | None = None,
     txt_groups: ArrayLike | None = None,
     top_k_images: int | None = None,
+    skip_top_images: int | None = None,
+    owner: ArrayLike | None = None,
 ) -> tuple[Float, Mask]:
-    """`gap` and `counts`, both (n_img, n_txt)."""
+    """`gap` and `counts`, both (n_img, n_txt). `owner`: each text's own image, as a row of `s`."""
     r = REFERENCES[reference](s) if isinstance(reference, str) else np.asarray(reference).astype(np.float64)
     allowed = np.ones(s.shape, np.bool_)
     if max_similarity is not None:
@@ -208,11 +236,13 @@ def counting(
         allowed &= np.asarray(img_groups)[:, None] != np.asarray(txt_groups)
     if isinstance(reference, str) and reference == "paired":
         allowed &= ~np.eye(len(r), dtype=np.bool_)
-    if top_k_images is not None:
+    if owner is not None:
+        allowed &= np.arange(len(s))[:, None] != np.asarray(owner)
+    if top_k_images is not None or skip_top_images is not None:
         # Descending with ties to the lowest index: a stable sort of the negatives.
         order = np.argsort(-np.where(allowed, s, -np.inf), axis=0, kind="stable")
         among = np.zeros(s.shape, np.bool_)
-        np.put_along_axis(among, order[:top_k_images], True, axis=0)
+        np.put_along_axis(among, order[skip_top_images or 0 : top_k_images], True, axis=0)
         allowed &= among
     gap = s - (r - margin)
     return gap, (gap > 0) & allowed
@@ -291,7 +321,7 @@ def knn_graph(
     if exclude_self and against is None:
         np.fill_diagonal(s, -np.inf)
     indices = np.argsort(-s, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(s, indices, axis=1).astype(np.float32), indices
+    return np.take_along_axis(s, indices, axis=1), indices
 
 
 # What the compiled core calls its recipes, and what defines each of them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from ._arrays import (
     threads,
 )
 from ._device import on_device
+from ._gpu import of_host
 from ._libraries import space_of
 from ._pool import kth_best, pack
 
@@ -79,7 +81,7 @@ def reference_similarity(
     -------
     reference : float64 array (n_txt,)
         The kind of array that img_emb is. A similarity is the exact dot product rounded once to float64, divided by
-        the roots of the exact squared norms; an expectation is off by a few float64 roundings more.
+        the root of the product of the exact squared norms: equal rows have exactly 1, and none has more. An expectation is off by a few float64 roundings more.
 
     Raises
     ------
@@ -95,6 +97,25 @@ def reference_similarity(
 
     On a GPU nothing waits, as in `score`, unless `owner` is there: its values are looked at.
     """
+    arguments = (img_emb, txt_emb, owner, kind, k, batch_size, similarity, n_threads)
+    torch = sys.modules.get("torch")
+    if torch is not None and type(img_emb) is not np.ndarray and torch.compiler.is_compiling():
+        from . import _torch
+
+        return _torch.traced_reference(*arguments)
+    return _reference_similarity(*arguments)
+
+
+def _reference_similarity(
+    img_emb: Any,
+    txt_emb: Any,
+    owner: Any,
+    kind: Any,
+    k: Any,
+    batch_size: Any,
+    similarity: Any,
+    n_threads: Any,
+) -> Any:
     choice("kind", kind, ("positive", "hardest", "topk", "minibatch"))
     choice("similarity", similarity, ("cosine", "dot"))
     space = space_of(img_emb=img_emb, txt_emb=txt_emb) if on_device(img_emb, txt_emb) else None
@@ -115,7 +136,7 @@ def reference_similarity(
         paired_lengths("owner=None", n_img, n_txt)
         own = np.arange(n_txt)
     else:
-        own = owners(owner if space is None else _gpu_search.of_host(space, owner, n_txt), n_txt, n_img)
+        own = owners(owner if space is None else of_host(space, owner, n_txt), n_txt, n_img)
     n_threads = threads(n_threads)
     weights = None
     if kind == "minibatch":

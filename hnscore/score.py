@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core, _gpu
-from ._arrays import embeddings, is_tensor, like, own_images, refuse_bad_rows, same_dim, same_library
+from ._arrays import embeddings, is_tensor, like, own_images, owners, refuse_bad_rows, same_dim, same_library
 from ._device import on_device
 from ._pool import kth_best
 from ._progress import rows_bar
@@ -29,9 +29,12 @@ def score(
     aggregate: str = "sum",
     k: int | None = None,
     top_k_images: int | None = None,
+    skip_top_images: int | None = None,
     max_similarity: Any = None,
     img_groups: Any = None,
     txt_groups: Any = None,
+    owner: Any = None,
+    paired_emb: Any = None,
     minibatch: int | None = None,
     similarity: str = "cosine",
     temperature: float | None = None,
@@ -43,6 +46,10 @@ def score(
     verbose: bool = False,
 ) -> Any:
     """Score every unpaired image by how much of a hard negative it is for the paired texts.
+
+    A text's similarities are measured against its *reference*. Where you know each text's own image, pass it: `owner`,
+    or `reference` as an array. The default, ``reference="pool_max"``, takes the text's best match in the pool instead: it
+    is for texts whose images are not at hand, and many more pairs may count.
 
     With the rows of both sides normalised, and without the ``(n_img, n_txt)`` matrix, the defaults equal::
 
@@ -65,8 +72,8 @@ def score(
         What a text's similarities are measured against. ``"pool_max"``: its best match in the whole pool, before
         groups and max_similarity; **the score of an image then depends on the pool it comes in**. ``"paired"``: row
         j of img_emb is text j's own image (needs n_img = n_txt); that pair is the reference and never counts.
-        An array ``(n_txt,)``: similarities, for example from `reference_similarity`. An array ``(n_txt, dim)``:
-        each text's own image embedding.
+        An array ``(n_txt,)``: similarities, floats, for example from `reference_similarity`. An array
+        ``(n_txt, dim)``: each text's own image embedding.
     weight : {"hinge", "count", "squared_hinge", "similarity", "exp"}
         The weight of a pair whose gap is above 0: gap, 1, gap^2, s, or exp(gap / temperature).
     aggregate : {"sum", "mean", "max", "topk"}
@@ -75,12 +82,20 @@ def score(
     k : int, optional
         For ``aggregate="topk"`` only.
     top_k_images : int, optional
-        Only the so many most similar images of each text count, among those that groups and max_similarity leave;
-        ties go to the lowest row. Our reading of the Top-k variant of [1]_.
+        Only the so many most similar images of each text count, among those that owner, groups and max_similarity
+        leave; ties go to the lowest row. Our reading of the Top-k variant of [1]_.
+    skip_top_images : int, optional
+        The so many most similar images of each text, among the same, do not count (likely false negatives). With
+        ``skip_top_images=10, top_k_images=210`` ranks 10 to 209 count, from 0.
     max_similarity : float or array (n_txt,), optional
         Pairs more similar than this do not count (probable false negatives); +inf is allowed.
-    img_groups, txt_groups : integer arrays (n_img,), (n_txt,), optional
-        A pair with equal labels never counts. Both or neither; no label value is special.
+    img_groups, txt_groups : arrays of integers or strings (n_img,), (n_txt,), optional
+        A pair with equal labels never counts. Both or neither, of one kind; no label value is special.
+    owner : integer array (n_txt,), optional
+        Each text's own image, as a row of `paired_emb` or, without it, of img_emb. Its similarity is the reference,
+        unless `reference` is an array; and where it is a row of img_emb the pair never counts.
+    paired_emb : array (n, dim), optional
+        The images that are paired already, where they are not in img_emb; as img_emb.
     minibatch : int, optional
         Score against this many texts, drawn without replacement. A sum is scaled by n_txt / minibatch.
         Our reading of the mini-batch variant of [1]_.
@@ -134,8 +149,8 @@ def score(
     Warns
     -----
     MarginWarning
-        When over half of a sample of the pairs qualify. On a GPU it needs an answer from there, and comes only where
-        `verbose` is set or CUDA_LAUNCH_BLOCKING=1.
+        When over half of a sample of the pairs qualify, or, of 65,536 pairs or more, none. On a GPU it needs an answer
+        from there: the first comes only where `verbose` is set or CUDA_LAUNCH_BLOCKING=1, the second never.
 
     Notes
     -----
@@ -163,8 +178,9 @@ def score(
     array([0.194, 0.194, 0.014], dtype=float32)
     """
     arguments = (
-        img_emb, txt_emb, margin, reference, weight, aggregate, k, top_k_images, max_similarity, img_groups, txt_groups,
-        minibatch, similarity, temperature, precision, method, random_state, n_threads, show_progress_bar, verbose,
+        img_emb, txt_emb, margin, reference, weight, aggregate, k, top_k_images, skip_top_images, max_similarity,
+        img_groups, txt_groups, owner, paired_emb, minibatch, similarity, temperature, precision, method, random_state,
+        n_threads, show_progress_bar, verbose,
     )  # fmt: skip
     torch = sys.modules.get("torch")
     if torch is not None and type(img_emb) is not np.ndarray and torch.compiler.is_compiling():
@@ -183,9 +199,12 @@ def _score(
     aggregate: Any,
     k: Any,
     top_k_images: Any,
+    skip_top_images: Any,
     max_similarity: Any,
     img_groups: Any,
     txt_groups: Any,
+    owner: Any,
+    paired_emb: Any,
     minibatch: Any,
     similarity: Any,
     temperature: Any,
@@ -196,29 +215,41 @@ def _score(
     show_progress_bar: Any,
     verbose: Any,
 ) -> Any:
-    if on_device(img_emb, txt_emb):
+    if on_device(img_emb, txt_emb, paired_emb):
         return _gpu.score(
-            img_emb, txt_emb, margin, reference, weight, aggregate, k, top_k_images, max_similarity, img_groups,
-            txt_groups, minibatch, similarity, temperature, precision, method, random_state, n_threads, verbose,
+            img_emb, txt_emb, margin, reference, weight, aggregate, k, top_k_images, skip_top_images, max_similarity,
+            img_groups, txt_groups, owner, paired_emb, minibatch, similarity, temperature, precision, method,
+            random_state, n_threads, verbose,
         )  # fmt: skip
     img, img_code = embeddings("img_emb", img_emb)
     txt, txt_code = embeddings("txt_emb", txt_emb)
     same_library(img_emb, is_tensor(txt_emb))
     same_dim(img, txt)
     n_img, n_txt = len(img), len(txt)
-    top_k_images = pool_rules(reference, top_k_images, img_groups, txt_groups, n_img, n_txt)
+    top_k_images, skip_top_images = pool_rules(
+        reference, top_k_images, skip_top_images, img_groups, txt_groups, owner, paired_emb, n_img, n_txt
+    )
     texts = TextSide(
         txt, txt_code, margin, weight, aggregate, k, max_similarity, txt_groups, minibatch, similarity, temperature,
         precision, method, random_state, n_threads,
     )  # fmt: skip
     ids = texts.image_groups(img_groups, n_img)
     own = None if isinstance(reference, str) else given_reference(reference, texts, n_txt)
+    filters: dict[str, Any] = {}
+    txt_owners = None
+    if owner is not None:
+        paired, name = (img, img_code), "img_emb"
+        if paired_emb is not None:
+            paired, name = paired_rows(paired_emb, texts, is_tensor(txt_emb)), "paired_emb"
+        similar, rows = owned_reference(texts, owner, *paired, n_txt, name)
+        own = similar if own is None else own
+        if paired_emb is None:
+            txt_owners = rows
     if not n_img:
         return like(img_emb, np.zeros(0, texts.dtype))
 
     pool = (texts.txt, texts.txt_code, img, img_code)
-    filters: dict[str, Any] = {}
-    txt_owners = None
+    pool_is_reference = own is None and reference == "pool_max"
     if own is None and reference == "pool_max" and n_img == 1:  # every text's best match is the one image there is
         own, bad, _ = _core.pair_similarity(img, img_code, np.zeros(len(texts.txt), np.int64), *pool[:2], similarity, 1)
         if bad:
@@ -229,33 +260,64 @@ def _score(
     elif own is None:
         own = _pair_similarity(texts, img, img_code, "img_emb")
         txt_owners = np.arange(n_txt, dtype=np.int32) if texts.rows is None else texts.rows.astype(np.int32)
+    if txt_owners is not None:
         filters["row_owners"] = np.arange(n_img, dtype=np.int32)
         filters["col_owners"] = txt_owners
     texts.set_reference(own)
-    if top_k_images is not None and top_k_images < n_img:
+    # Fewer images than that: all of them count, or none.
+    for rule, rank in ("kth", top_k_images), ("skip", skip_top_images):
+        if rank is None or rank >= n_img:
+            continue
         bar = rows_bar(show_progress_bar, "top images", n_img)
-        kth_value, kth_row = kth_best(
-            *pool, top_k_images, similarity, precision, texts.threads, bar, method=method,
+        value, row = kth_best(
+            *pool, rank, similarity, precision, texts.threads, bar, method=method,
             max_similarity=texts.max_similarity, txt_groups=texts.options.get("col_groups"), img_groups=ids,
             txt_owners=txt_owners,
         )  # fmt: skip
-        filters["kth_value"] = kth_value
-        filters["kth_row"] = np.where(kth_row < 0, _LAST_ROW, kth_row)  # fewer than k images: all of them count
+        filters[f"{rule}_value"], filters[f"{rule}_row"] = value, np.where(row < 0, _LAST_ROW, row)
+    if skip_top_images is not None and skip_top_images >= n_img:
+        return like(img_emb, np.zeros(n_img, texts.dtype))
     if ids is not None:
         filters["row_groups"] = ids
     texts.prepare(img, img_code, n_img, filters.get("kth_value"))
     if top_k_images is None:
         texts.warn_if_wide(img, img_code, stacklevel=4)
-    texts.log(n_img, verbose)
-    return like(img_emb, texts.reduce(img, img_code, rows_bar(show_progress_bar, "score", n_img), **filters))
+    texts.log(n_img, verbose, pool_is_reference)
+    scores = texts.reduce(img, img_code, rows_bar(show_progress_bar, "score", n_img), **filters)
+    if top_k_images is None and skip_top_images is None:
+        texts.warn_if_none(img, img_code, scores, stacklevel=4)
+    return like(img_emb, scores)
 
 
 def given_reference(reference: Any, texts: TextSide, n_txt: int) -> NDArray[np.float64]:
     """The similarities that a reference array means for the texts in use."""
-    array, code = own_images(reference, n_txt, texts.txt.shape[1])
+    array, code = own_images(reference, n_txt, texts.txt.shape[1], texts.similarity)
     if code is not None:
         return _pair_similarity(texts, array, code, "reference")
     return array if texts.rows is None else array[texts.rows]
+
+
+def paired_rows(paired_emb: Any, texts: TextSide, of_tensors: bool) -> tuple[NDArray[Any], int]:
+    """Paired images that are not in the pool, and the code of their dtype."""
+    paired, code = embeddings("paired_emb", paired_emb)
+    same_library(paired_emb, of_tensors, "paired_emb")
+    same_dim(paired, texts.txt, "paired_emb")
+    return paired, code
+
+
+def owned_reference(
+    texts: TextSide, owner: Any, paired: NDArray[Any], code: int, n_txt: int, name: str
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """The similarity of each text in use to its own image, and which row of the paired images that is."""
+    rows = owners(owner, n_txt, len(paired), name)
+    if texts.rows is not None:
+        rows = rows[texts.rows]
+    similar, bad, _ = _core.pair_similarity(
+        paired, code, rows, texts.txt, texts.txt_code, texts.similarity, texts.threads
+    )
+    if bad:
+        refuse_bad_rows(name, bad)
+    return similar, rows.astype(np.int32)
 
 
 def _pair_similarity(texts: TextSide, own: NDArray[Any], code: int, name: str) -> NDArray[np.float64]:

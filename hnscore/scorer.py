@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ._arrays import both_groups, embeddings, is_tensor, like, refuse_pool_wide, same_dim, same_library
+from ._arrays import both_groups, embeddings, is_tensor, like, owner_beside, refuse_pool_wide, same_dim, same_library
 from ._device import on_device
 from ._gpu_scorer import ScorerTexts
 from ._progress import rows_bar
 from ._texts import TextSide
-from .score import given_reference
+from .score import given_reference, owned_reference, paired_rows
 
 _CHUNKS = 16  # of the first one's size, for which the method is chosen
 
@@ -21,12 +22,13 @@ class Scorer:
 
     Any number of chunks of any size, from any number of threads, get the same bits as one call of `score` by the same
     method; ``method="auto"`` chooses it at the first chunk, as for a pool of sixteen such chunks. Rules that need the
-    whole pool (``reference="pool_max"``, ``reference="paired"``, `top_k_images`) are refused.
+    whole pool (``reference="pool_max"``, ``reference="paired"``, `top_k_images`, `skip_top_images`) are refused.
 
     Parameters
     ----------
     txt_emb, margin, reference, ...
-        As in `score`; reference must be an array. A minibatch is drawn here, the same as `score` draws.
+        As in `score`; reference must be an array, or come from `owner` and `paired_emb`. A minibatch is drawn here, the
+        same as `score` draws.
 
     Raises
     ------
@@ -56,13 +58,16 @@ class Scorer:
         txt_emb: Any,
         margin: float = 0.2,
         *,
-        reference: Any,
+        reference: Any = None,
         weight: str = "hinge",
         aggregate: str = "sum",
         k: int | None = None,
         top_k_images: int | None = None,
+        skip_top_images: int | None = None,
         max_similarity: Any = None,
         txt_groups: Any = None,
+        owner: Any = None,
+        paired_emb: Any = None,
         minibatch: int | None = None,
         similarity: str = "cosine",
         temperature: float | None = None,
@@ -73,18 +78,24 @@ class Scorer:
         show_progress_bar: bool = False,
         verbose: bool = False,
     ) -> None:
-        refuse_pool_wide(reference, top_k_images)
+        refuse_pool_wide(reference, top_k_images, skip_top_images, owner, paired_emb)
+        owner_beside(reference, owner, paired_emb)
         settings = (
             margin, weight, aggregate, k, max_similarity, txt_groups, minibatch, similarity, temperature, precision,
             method, random_state, n_threads,
         )  # fmt: skip
         self._texts: TextSide | ScorerTexts
         if on_device(txt_emb):
-            self._texts = ScorerTexts(txt_emb, reference, *settings)
+            self._texts = ScorerTexts(txt_emb, reference, owner, paired_emb, *settings)
         else:
             txt, code = embeddings("txt_emb", txt_emb)
             self._texts = TextSide(txt, code, *settings, keep=True)
-            self._texts.set_reference(given_reference(reference, self._texts, len(txt)))
+            if reference is None:
+                paired = paired_rows(paired_emb, self._texts, is_tensor(txt_emb))
+                own, _ = owned_reference(self._texts, owner, *paired, len(txt), "paired_emb")
+            else:
+                own = given_reference(reference, self._texts, len(txt))
+            self._texts.set_reference(own)
         self._of_tensors = is_tensor(txt_emb)
         self._judged = False
         self._show_progress_bar = show_progress_bar
@@ -97,7 +108,7 @@ class Scorer:
         ----------
         img_chunk : array (n, dim)
             As img_emb in `score`; a torch tensor where txt_emb was one, unless txt_emb was on a GPU and this is not.
-        img_groups : integer array (n,), optional
+        img_groups : array (n,) of integers or strings, optional
             Labels of these images; needed where txt_groups was given.
 
         Returns
@@ -116,6 +127,12 @@ class Scorer:
                 img_chunk, img_groups, self._show_progress_bar, self._verbose, self._judged
             )
             return scores
+        return self._score(img_chunk, img_groups, {})
+
+    def _score(self, img_chunk: Any, img_groups: Any, filters: dict[str, Any]) -> Any:
+        """On the CPU; `filters`: rules of the core that look at these images."""
+        texts = self._texts
+        assert isinstance(texts, TextSide)
         img, code = embeddings("img_chunk", img_chunk)
         same_library(img_chunk, self._of_tensors, "img_chunk")
         same_dim(img, texts.txt, "img_chunk")
@@ -125,9 +142,10 @@ class Scorer:
             return like(img_chunk, np.zeros(0, texts.dtype))
         texts.prepare(img, code, _CHUNKS * len(img))
         if not self._judged:
-            self._judged = texts.warn_if_wide(img, code, stacklevel=3)
+            self._judged = texts.warn_if_wide(img, code, stacklevel=4)
             texts.log(len(img), self._verbose)
-        filters = {} if groups is None else {"row_groups": groups}
+        if groups is not None:
+            filters = filters | {"row_groups": groups}
         bar = rows_bar(self._show_progress_bar, "score", len(img))
         return like(img_chunk, texts.reduce(img, code, bar, "img_chunk", **filters))
 
@@ -137,6 +155,18 @@ class Scorer:
         img, code = embeddings("img_emb", some)
         self._texts.prepare(img, code, n_img)
         return self._texts.method
+
+    @property
+    def _drawn(self) -> NDArray[np.int64] | None:
+        """The rows of the texts in the minibatch."""
+        assert isinstance(self._texts, TextSide)
+        return self._texts.rows
+
+    def _warn_if_none(self, some: Any) -> None:
+        """Warns that no pair of any chunk counts; `some` images of the pool say what would."""
+        assert isinstance(self._texts, TextSide)
+        img, code = embeddings("img_emb", some)
+        self._texts.warn_if_none(img, code, np.zeros(1), stacklevel=3)
 
     def __repr__(self) -> str:
         t = self._texts

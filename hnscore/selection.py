@@ -20,7 +20,9 @@ from ._arrays import (
     threads,
 )
 from ._checks import given_for, region_labels, row_numbers, same_rows
+from ._compiled import breaks_graph
 from ._greedy import Floats, Pool, Rows
+from ._interrupts import interruptible
 from ._progress import rows_bar
 from ._regions import kmeans_regions
 from .allocation import STRONGEST, allocate
@@ -29,10 +31,10 @@ from .density import density as density_of
 _METHODS = ("auto", "top", "density", "budgeted", "repulsive", "coverage", "herding")
 _COMPARING = ("repulsive", "coverage", "herding")  # the rows of the pool with one another
 _WITHOUT_SCORES = ("coverage", "herding")
-_NEIGHBOURS = 20  # of the density that is computed where none is given
 _TEMPERATURE, _AUTO_TEMPERATURE = 0.1, 0.4
 
 
+@breaks_graph
 def select(
     scores: Any,
     budget: int,
@@ -221,12 +223,14 @@ def select(
                 labels = kmeans_regions(pool, n_regions, random)[free]
             else:
                 labels = region_labels("regions", regions, n)[free]
-            labels = np.unique(labels, return_inverse=True)[1]  # shares of those that have rows
-            shares = allocate(values[free], crowded, labels, budget, regularization=regularization)
-            order = _best_of_each(values[free], labels, shares)
+            codes = interruptible(len(labels), lambda: np.unique(labels, return_inverse=True)[1])
+            # Shares of those that have rows.
+            shares = allocate(values[free], crowded, codes, budget, regularization=regularization)
+            order = _best_of_each(values[free], codes, shares)
     return like(kind, free[order[:budget]])
 
 
+@breaks_graph
 def core_set(
     emb: Any, budget: int, *, labeled: Any = None, n_threads: int | None = None, show_progress_bar: bool = False
 ) -> Any:
@@ -295,12 +299,13 @@ def _better_half(values: Floats, labeled: Rows) -> Floats:
     if not len(free):
         return np.zeros(len(values))
     middle = len(free) // 2
-    return np.where(values >= np.partition(free, middle)[middle], 1.0, 0.0)
+    upper = interruptible(len(free), lambda: np.partition(free, middle))
+    return np.where(values >= upper[middle], 1.0, 0.0)
 
 
 def _best_first(values: Floats) -> Rows:
     """Descending, ties to the lowest row: a stable sort of the negatives."""
-    return np.argsort(-values, kind="stable")
+    return interruptible(len(values), lambda: np.argsort(-values, kind="stable"))
 
 
 def _best_adjusted(values: Floats, exponents: Floats) -> Rows:
@@ -310,13 +315,13 @@ def _best_adjusted(values: Floats, exponents: Floats) -> Rows:
         values = values / 2 - lowest / 2  # halves: a difference may be beyond the range too
     with np.errstate(divide="ignore"):
         log = np.log(values) + exponents
-    return np.lexsort((-values, -log))
+    return interruptible(len(values), lambda: np.lexsort((-values, -log)))
 
 
 def _best_of_each(values: Floats, labels: Rows, shares: Rows) -> Rows:
     """The best shares[r] rows of every region r, best first."""
     order = _best_first(values)
-    by_region = order[np.argsort(labels[order], kind="stable")]
+    by_region = order[interruptible(len(values), lambda: np.argsort(labels[order], kind="stable"))]
     first = np.cumsum(np.bincount(labels, minlength=len(shares))) - np.bincount(labels, minlength=len(shares))
     rank = np.empty(len(values), np.int64)
     rank[by_region] = np.arange(len(values)) - first[labels[by_region]]
@@ -327,7 +332,7 @@ def _density(embeddings: Any, n: int, n_threads: int | None, show_progress_bar: 
     if n < 2:
         return np.zeros(n)
     return density_of(
-        embeddings, "knn", k=min(_NEIGHBOURS, n - 1), n_threads=n_threads, show_progress_bar=show_progress_bar
+        embeddings, "knn", n_threads=n_threads, show_progress_bar=show_progress_bar
     )
 
 

@@ -1,19 +1,16 @@
 """Scores of a pool that lies in a file: read in chunks, written in chunks, resumable after any interruption.
 
-While it runs three files stand beside the output, and a later call with the same settings continues from them:
-
-    scores.npy.partial                the scores so far, a valid .npy file of the final size
-    scores.npy.partial.json           all that determines the result, and how many rows are done
-    scores.npy.partial.reference.npy  with reference="pool_max": the best match of every text so far
+`_output.py` has the files of a run. Beside those there is here, with reference="pool_max",
+`scores.npy.partial.reference.npy`: the best match of every text so far. What is read back is checked before it is
+believed: digests of the scores that were written and of the pool's rows that they were made of.
 """
 
 import io
-import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 from secrets import randbits
 from typing import Any
 
@@ -22,12 +19,15 @@ from numpy.typing import NDArray
 
 import hnscore
 from hnscore import _arrays, _core, _pool
-from hnscore._files import Array, StrPath, check_output, fresh_copy, numbers_of, open_array, replace
+from hnscore._files import Array, StrPath, numbers_of, open_array
+from hnscore._output import Output, differences, replace, to_disk
 
 # Ctrl-C is noticed between chunks at the latest and is promised within a second.
 _CHUNK_SECONDS = 0.4
 _FIRST_CHUNK_MULTIPLY_ADDS = 5e8
 _SAMPLED_ROWS = 4096
+_CHECKED_BYTES = 2**26  # of the pool, at a time
+_NAMED_ROWS = 20  # bad ones, in an error
 
 
 def score_file(
@@ -37,11 +37,14 @@ def score_file(
     margin: float = 0.2,
     *,
     reference: StrPath = "pool_max",
+    owner: StrPath | None = None,
+    paired: StrPath | None = None,
     dtype: str | None = None,
     max_similarity: float | StrPath | None = None,
     img_groups: StrPath | None = None,
     txt_groups: StrPath | None = None,
     top_k_images: int | None = None,
+    skip_top_images: int | None = None,
     minibatch: int | None = None,
     random_state: int | None = None,
     similarity: str = "cosine",
@@ -51,11 +54,12 @@ def score_file(
     overwrite: bool = False,
     show_progress_bar: bool = True,
     **options: Any,
-) -> None:
+) -> bool:
     """Write ``hnscore.score(np.load(images), np.load(texts), ...)`` to the .npy file `output`, bit for bit.
 
     The pool is never held in memory. An interrupted or failed call leaves what it had; the next call with the same
-    settings continues there, whatever its `n_threads` and `chunk_rows`.
+    settings continues there, whatever its `n_threads` and `chunk_rows`, also where rows of the pool have been repaired
+    that it had not come to. Every row is checked before the first is scored.
 
     Parameters
     ----------
@@ -66,117 +70,168 @@ def score_file(
     margin : float
         Similarity difference, as in `hnscore.score`.
     reference : "pool_max", "paired" or path
-        "pool_max" reads the pool twice. "paired" (and `top_k_images`) needs the whole pool in one call, which starts
-        anew after an interruption. A path names a .npy file of shape (n_txt,) or (n_txt, dim).
+        "pool_max" reads the pool twice. "paired" (and `top_k_images`, `skip_top_images`) needs the whole pool in one
+        call, which starts anew after an interruption. A path names a .npy file of shape (n_txt,) or (n_txt, dim).
+    owner, paired : path, optional
+        .npy files: each text's own image (n_txt,), as a row of `paired` (n, dim) or of `images`.
     dtype : "bfloat16", optional
         Read two-byte void .npy files, as NumPy saves bfloat16, and embeddings of int16 or uint16 as bfloat16.
     max_similarity : float or path, optional
         A number, or a .npy file of shape (n_txt,).
     img_groups, txt_groups : path, optional
-        .npy files of integer labels, (n_img,) and (n_txt,).
+        .npy files of labels, integers or strings, (n_img,) and (n_txt,).
     chunk_rows : int, optional
         Pool rows per chunk; by default as many as take about 0.4 seconds.
     overwrite : bool
         Replace a finished `output`, and drop an unfinished one of other settings, instead of refusing.
-    top_k_images, minibatch, random_state, similarity, precision, n_threads, **options
+    top_k_images, skip_top_images, minibatch, random_state, similarity, precision, n_threads, **options
         As in `hnscore.score`. Without a `random_state` the mini-batch's seed is drawn once and kept for resuming.
+
+    Returns
+    -------
+    bool
+        Whether there was something to do: False where `output` is there, of the same settings and inputs.
 
     Raises
     ------
     OSError, ValueError, TypeError
-        A file that cannot be read or written, or holds the wrong thing; settings that differ from the unfinished run's.
+        A file that cannot be read or written, or holds the wrong thing, or changes while it is read; settings that
+        differ from the unfinished run's; another run that writes the same output.
     """
     if chunk_rows is not None and chunk_rows < 1:
-        raise ValueError(f"chunk_rows must be at least 1, got {chunk_rows}")
+        raise ValueError(f"chunk_rows must be at least 1, got {chunk_rows}; leave it out, or pass 1 or more")
+    files: dict[str, StrPath] = {"images": images, "texts": texts}
     numbers = numbers_of(dtype)
+
+    def read(name: str, path: StrPath | None, *ndims: int) -> Any:
+        if path is None:
+            return None
+        files[name] = path
+        return open_array(path, name, dtype, ndims)
+
     img = open_array(images, "images", dtype, (2,))
     txt = numbers(open_array(texts, "texts", dtype, (2,)))
     if img.shape[1] != txt.shape[1]:
         raise ValueError(
             f"texts has dim {txt.shape[1]}, images has dim {img.shape[1]}; use the same encoder output size"
         )
-    files: dict[str, StrPath] = {"images": images, "texts": texts}
     ref: str | Array = str(reference)
     if ref not in ("pool_max", "paired"):
-        files["reference"] = reference
-        ref = numbers(open_array(reference, "reference", dtype, (1, 2)))
-    limit: float | Array | None = None
-    if isinstance(max_similarity, float | int):
-        limit = float(max_similarity)
-    elif max_similarity is not None:
-        files["max_similarity"] = max_similarity
-        limit = numbers(open_array(max_similarity, "max_similarity", dtype, (1,)))
-    img_labels = txt_labels = None
-    if img_groups is not None:
-        files["img_groups"] = img_groups
-        img_labels = open_array(img_groups, "img_groups", dtype, (1,))
-        if len(img_labels) != len(img):  # chunks would hide it until the last one
-            raise ValueError(f"img_groups has {len(img_labels)} labels, images has {len(img)} rows")
-    if txt_groups is not None:
-        files["txt_groups"] = txt_groups
-        txt_labels = open_array(txt_groups, "txt_groups", dtype, (1,))
+        ref = numbers(read("reference", reference, 1, 2))
+    owners, paired_img = read("owner", owner, 1), read("paired", paired, 2)
+    limit: Any = max_similarity
+    if max_similarity is not None and not isinstance(max_similarity, float | int):
+        limit = numbers(read("max_similarity", max_similarity, 1))
+    img_labels, txt_labels = read("img_groups", img_groups, 1), read("txt_groups", txt_groups, 1)
+    if img_labels is not None and len(img_labels) != len(img):  # chunks would hide it until the last one
+        raise ValueError(
+            f"img_groups has {len(img_labels)} labels, images has {len(img)} rows; pass one label for each row"
+        )
     if (img_labels is None) != (txt_labels is None):
-        raise ValueError("img_groups and txt_groups: give both or neither")
+        raise ValueError("img_groups and txt_groups must be given together; pass both or neither")
 
     settings = {
         "hnscore": hnscore.__version__,
         "target": _core.config()["target"],  # another instruction set may round differently
-        **{f"{name} file": _identity(path) for name, path in files.items()},
+        "images": f"{img.shape} {img.dtype.str}",
+        **{f"{name} file": _digest_of_file(path) for name, path in files.items() if name != "images"},
         "margin": margin,
         "reference": reference if isinstance(ref, str) else "file",
         "dtype": dtype,
-        "max_similarity": limit if isinstance(limit, float) else None,
+        "max_similarity": max_similarity if isinstance(max_similarity, float | int) else None,
         "top_k_images": top_k_images,
+        "skip_top_images": skip_top_images,
         "minibatch": minibatch,
         "random_state": random_state,
         "similarity": similarity,
         "precision": precision,
         **options,
     }
-    common: dict[str, Any] = dict(
+    rule: dict[str, Any] = dict(
         options,
-        max_similarity=limit,
+        max_similarity=None if limit is None else limit if isinstance(limit, np.ndarray) else float(limit),
         txt_groups=txt_labels,
+        owner=owners,
+        paired_emb=None if paired_img is None else numbers(paired_img),
         minibatch=minibatch,
         similarity=similarity,
         precision=precision,
         n_threads=n_threads,
     )
-    with _Partial(Path(output), list(files.values()), settings, overwrite) as partial:
-        common["random_state"] = random_state if minibatch is None or random_state is not None else partial.seed
-        if reference == "paired" or top_k_images is not None or not len(img):
-            scores = hnscore.score(
+    with _Scores(output, files, settings, overwrite, img) as scores:
+        if scores.up_to_date:
+            return False
+        rule["random_state"] = random_state if minibatch is None or random_state is not None else scores.state["seed"]
+        whole_pool = reference == "paired" or top_k_images is not None or skip_top_images is not None or not len(img)
+        _arrays.choice("similarity", similarity, ("cosine", "dot"))
+        scores.check_rows(images, numbers, similarity, n_threads, show_progress_bar)
+        if whole_pool:
+            result = hnscore.score(
                 numbers(img),
                 txt,
                 margin,
                 reference=ref,
                 img_groups=img_labels,
                 top_k_images=top_k_images,
+                skip_top_images=skip_top_images,
                 show_progress_bar=show_progress_bar,
-                **common,
+                **rule,
             )
-            partial.write(0, len(img), scores)
+            scores.write_rows(0, result)
         else:
-            method = options.get("method", "auto")
-            size = (len(img), *txt.shape, chunk_rows, show_progress_bar)
-            if isinstance(ref, str):  # pool_max, the first of two passes over the file
-                hnscore.Scorer(txt, margin, reference=np.zeros(len(txt)), **common)  # errors before hours of work
-                ref = partial.load_reference(len(txt))
-                for start, stop in _chunks("reference", partial.reference_rows, *size):
-                    with _rows_of(images, start):
-                        chunk = numbers(img[start:stop])
-                        ref = np.maximum(ref, best_matches(chunk, txt, similarity, precision, n_threads, method))
-                    partial.write_reference(stop, ref)
-            # What "auto" means is settled once, by the pool as a whole as in hnscore.score, and kept for resuming.
-            scorer = hnscore.Scorer(txt, margin, reference=ref, **(common | {"method": partial.method or method}))
-            some = img if dtype is None else img[:: max(1, len(img) // _SAMPLED_ROWS)]  # numbers() may copy
-            partial.method = scorer._choose_for(numbers(some), len(img))
-            for start, stop in _chunks("scores", partial.rows, *size):
-                labels = None if img_labels is None else img_labels[start:stop]
-                with _rows_of(images, start):
-                    scores = scorer.score(numbers(img[start:stop]), img_groups=labels)
-                partial.write(start, len(img), scores)
-        partial.finish()
+            _score_chunks(scores, txt, margin, ref, img_labels, rule, numbers, chunk_rows, show_progress_bar)
+        scores.finish()
+    return True
+
+
+def _score_chunks(
+    scores: "_Scores",
+    txt: Array,
+    margin: float,
+    ref: str | Array | None,
+    img_labels: Array | None,
+    rule: dict[str, Any],
+    numbers: Any,
+    chunk_rows: int | None,
+    shown: bool,
+) -> None:
+    """The scores by a Scorer, in one pass over the pool, or in two where it is the reference."""
+    img, method = scores.pool, rule.get("method", "auto")
+    size = (len(img), *txt.shape, chunk_rows, shown)
+    filters: Any = lambda start, stop: {}  # noqa: E731
+    if rule["owner"] is not None and rule["paired_emb"] is None:  # own images are rows of the pool
+        owners = _arrays.owners(rule["owner"], len(txt), len(img), "images")
+        own = hnscore.reference_similarity(numbers(img), txt, owner=owners, similarity=rule["similarity"])
+        ref = own if isinstance(ref, str) else ref
+        filters = lambda start, stop: {  # noqa: E731
+            "row_owners": np.arange(start, stop, dtype=np.int32), "col_owners": owners.astype(np.int32),
+        }  # fmt: skip
+        rule = rule | {"owner": None}
+    if rule["owner"] is not None and isinstance(ref, str):
+        ref = None
+    if isinstance(ref, str):  # pool_max, the first of two passes over the file
+        hnscore.Scorer(txt, margin, reference=np.zeros(len(txt)), **rule)  # errors before hours of work
+        ref = scores.load_reference(len(txt))
+        settings = (rule["similarity"], rule["precision"], rule["n_threads"], method)
+        for start, stop in _chunks("reference", scores.reference_rows, *size):
+            ref = np.maximum(ref, best_matches(numbers(img[start:stop]), txt, *settings))
+            scores.write_reference(start, stop, ref)
+    # What "auto" means is settled once, by the pool as a whole as in hnscore.score, and kept for resuming.
+    scorer = hnscore.Scorer(txt, margin, reference=ref, **(rule | {"method": scores.state["method"] or method}))
+    some = img if img.dtype != "V2" else img[:: max(1, len(img) // _SAMPLED_ROWS)]  # numbers() may copy
+    scores.state["method"] = scorer._choose_for(numbers(some), len(img))
+    of_minibatch = scorer._drawn
+    none = True
+    for start, stop in _chunks("scores", scores.rows, *size):
+        labels = None if img_labels is None else img_labels[start:stop]
+        rules = filters(start, stop)
+        if rules and of_minibatch is not None:
+            rules["col_owners"] = rules["col_owners"][of_minibatch]
+        result = scorer._score(numbers(img[start:stop]), labels, rules)
+        none = none and not result.any()
+        scores.write_rows(start, result)
+    if none and not scores.began_at:
+        scorer._warn_if_none(numbers(some))
 
 
 def best_matches(
@@ -191,128 +246,257 @@ def best_matches(
     return _pool.kth_best(txt, txt_code, img, img_code, 1, similarity, precision, threads, method=method)[0]
 
 
-class _Partial:
-    """The unfinished output on disk."""
+class _Digests:
+    """Digests of the rows of an array, so many at a time, of which any number are done."""
 
-    def __init__(self, output: Path, inputs: list[StrPath], settings: dict[str, Any], overwrite: bool) -> None:
-        self._output = output
-        self._scores = Path(f"{output}.partial")
-        self._side = Path(f"{output}.partial.json")
-        self._reference = Path(f"{output}.partial.reference.npy")
-        self._state: dict[str, Any] = {
-            "settings": settings, "seed": randbits(32), "method": None, "reference_rows": 0, "rows": 0,
+    def __init__(self, row_bytes: int) -> None:
+        self.block = max(1, _CHECKED_BYTES // max(1, row_bytes))
+        self.rows = 0
+        self._done: list[str] = []
+        self._open = blake2b(digest_size=16)
+
+    def add(self, rows: Array) -> None:
+        """The next ones."""
+        while len(rows):
+            part = rows[: self.block - self.rows % self.block]
+            self._open.update(np.ascontiguousarray(part).view(np.uint8).data)
+            self.rows += len(part)
+            rows = rows[len(part) :]
+            if self.rows % self.block == 0:
+                self._done.append(self._open.hexdigest())
+                self._open = blake2b(digest_size=16)
+
+    def add_until(self, array: Array, stop: int) -> None:
+        """The rows of an array that are not there yet, up to `stop`."""
+        for first in range(self.rows, stop, self.block):
+            self.add(array[first : min(stop, first + self.block)])
+
+    @property
+    def state(self) -> list[str]:
+        return [*self._done, self._open.hexdigest()]
+
+
+class _Scores(Output):
+    """The scores of a pool, some of which may be there already."""
+
+    def __init__(
+        self, path: StrPath, inputs: Mapping[str, StrPath], settings: Mapping[str, Any], overwrite: bool, pool: Array
+    ) -> None:
+        super().__init__(path, inputs, settings, overwrite)
+        self.pool = pool
+        self._read_rows = _Digests(pool.itemsize * pool.shape[1])
+        self._written = _Digests(8)
+        self._header_bytes = 0
+
+    def new_state(self) -> dict[str, Any]:
+        return super().new_state() | {
+            "seed": randbits(32), "method": None, "reference_rows": 0, "rows": 0, "reference": None, "dtype": None,
+            "checked": None, "pool_digests": [], "score_digests": [],
         }  # fmt: skip
-        replaced = [self._side, self._reference]
-        check_output(output, [self._scores, *replaced, *map(fresh_copy, replaced)], inputs, overwrite)
-        state = self._load(overwrite) if self._side.exists() and self._scores.exists() else None
-        changed = [] if state is None else _changed(state["settings"], settings)
-        if state is not None and not changed:
-            self._state = state
-            return
-        if state is not None and (state["rows"] or state["reference_rows"]) and not overwrite:
-            raise ValueError(
-                f"{self._scores} is the unfinished output of other settings ({'; '.join(changed)}): "
-                "repeat those to continue it, or pass --overwrite to start anew"
-            )
-        self._scores.write_bytes(b"")  # an output that cannot be written must fail before the work
-        self._reference.unlink(missing_ok=True)
-        self._save()
 
-    def _load(self, overwrite: bool) -> dict[str, Any] | None:
-        try:
-            state: dict[str, Any] = json.loads(self._side.read_text())
-            if self._state.keys() <= state.keys():
-                return state
-        except (ValueError, AttributeError):
-            pass
-        if overwrite:
-            return None
-        raise ValueError(f"{self._side} is no progress file of hnscore; pass --overwrite to start anew")
-
-    def __enter__(self) -> "_Partial":
-        self._file = open(self._scores, "r+b")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    @property
+    def worth_keeping(self) -> bool:
+        return bool(self.state.get("rows") or self.state.get("reference_rows"))
 
     @property
     def rows(self) -> int:
-        return int(self._state["rows"])
+        return int(self.state["rows"])
 
     @property
     def reference_rows(self) -> int:
-        return int(self._state["reference_rows"])
+        return int(self.state["reference_rows"])
 
-    @property
-    def seed(self) -> int:
-        return int(self._state["seed"])
+    # ---- What an earlier run left ------------------------------------------------------------------------------------
 
-    @property
-    def method(self) -> str | None:
-        """That the scores so far were made by."""
-        return None if self._state["method"] is None else str(self._state["method"])
+    def same_inputs(self, state: Mapping[str, Any]) -> bool:
+        # All but the pool are in the settings, by a digest of their content.
+        before = state.get("inputs")
+        if isinstance(before, dict) and before.get("images") == self._identities["images"]:
+            return True
+        digests = _Digests(self.pool.itemsize * self.pool.shape[1])
+        digests.add_until(self.pool, len(self.pool))
+        return bool(state.get("pool_digests") == digests.state)
 
-    @method.setter
-    def method(self, method: str) -> None:
-        self._state["method"] = method
+    def resume(self, state: dict[str, Any]) -> bool:
+        done = max(_count(state, "rows"), _count(state, "reference_rows"))
+        if not done:
+            return False
+        changed = differences(state["settings"], self._settings)
+        if changed and not self._overwrite:
+            raise ValueError(
+                f"{self.partial} is the unfinished output of other settings ({'; '.join(changed)}): "
+                "repeat those to continue it, or pass --overwrite to start anew"
+            )
+        damage = "other settings" if changed else self._damage(state, done)
+        if damage and not self._overwrite:
+            raise ValueError(f"{self.path} cannot be continued: {damage}; pass --overwrite to start anew")
+        return damage is None
 
-    def write(self, start: int, total: int, scores: Array) -> None:
-        """Rows from `start` on, of `total`; on disk before the side file says so."""
+    def _damage(self, state: dict[str, Any], done: int) -> str | None:
+        """What is wrong with what an earlier run left, or None. What is right is kept."""
+        n, side = len(self.pool), self._state_path
+        rows, reference_rows = _count(state, "rows"), _count(state, "reference_rows")
+        method, seed = state.get("method"), state.get("seed")
+        if min(rows, reference_rows) < 0 or done > n or not (rows == 0 or reference_rows in (0, n)):
+            return f"{side} names rows that there are not"
+        if method not in (None, "dense", "cascade") or not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            return f"{side} holds no settings of hnscore"
+        if rows:
+            wrong = self._wrong_scores(state, rows, n)
+            if wrong:
+                return f"{self.partial} {wrong}"
+        same = isinstance(state.get("inputs"), dict) and state["inputs"].get("images") == self._identities["images"]
+        whole = done // self._read_rows.block
+        digests = state.get("pool_digests")
+        if not isinstance(digests, list) or len(digests) != whole + 1 or not all(isinstance(x, str) for x in digests):
+            return f"{side} lacks the digests of the pool"
+        if same:  # only what is under way is read again
+            self._read_rows.rows = whole * self._read_rows.block
+            self._read_rows._done = digests[:whole]
+        self._read_rows.add_until(self.pool, done)
+        if self._read_rows.state != digests:
+            first = next(i for i, pair in enumerate(zip(self._read_rows.state, digests, strict=True)) if len(set(pair)) > 1)
+            start = first * self._read_rows.block
+            return (
+                f"images have changed since, in rows {start} to {min(done, start + self._read_rows.block) - 1} that were "
+                "scored already"
+            )
+        if not same:
+            state["checked"] = None
+            state["inputs"] = self._identities
+        if reference_rows and self._load_reference(state) is None:
+            return f"{self.reference_path} does not hold what was written"
+        self.began_at = rows
+        return None
+
+    def _wrong_scores(self, state: dict[str, Any], rows: int, n: int) -> str | None:
         try:
-            self._write(start, total, scores)
-        except OSError as error:  # which knows no name
-            raise OSError(error.errno, error.strerror, str(self._scores)) from error
-        self._state["rows"] = start + len(scores)
-        self._save()
+            array = np.load(self.partial, mmap_mode="r")
+        except (ValueError, EOFError, OSError, OverflowError, SyntaxError, MemoryError) as error:
+            return f"is damaged ({' '.join(str(error).split())})"
+        if array.shape != (n,) or array.dtype.str != state.get("dtype") or array.dtype not in (np.float32, np.int64):
+            return f"holds {array.shape} {array.dtype}"
+        self._written = _Digests(array.itemsize)
+        self._written.add_until(array, rows)
+        return None if self._written.state == state.get("score_digests") else "does not hold what was written"
 
-    def _write(self, start: int, total: int, scores: Array) -> None:
+    # ---- The pool ----------------------------------------------------------------------------------------------------
+
+    began_at = 0  # the first row of this run
+
+    def check_rows(self, path: StrPath, numbers: Any, similarity: str, n_threads: int | None, shown: bool) -> None:
+        """Names the bad rows of the pool, before hours of work, unless it was looked at before."""
+        if self.state["checked"] == self._identities["images"]:
+            return
+        step = self._read_rows.block
+        threads = _arrays.threads(n_threads)
+        found: list[tuple[int, int]] = []
+        for start, stop in _passes("check", 0, len(self.pool), step, shown):
+            array, code = _arrays.embeddings("images", numbers(self.pool[start:stop]))
+            bad = _core.check_rows(array, code, similarity, threads, _NAMED_ROWS + 1)
+            found += [(start + row, kind) for row, kind in bad]
+            if len(found) > _NAMED_ROWS:
+                break
+        if found:
+            raise ValueError(_arrays.all_bad_rows("images", found, str(path), _NAMED_ROWS))
+        self.state["checked"] = self._identities["images"]
+        self.save()
+
+    # ---- What is written ---------------------------------------------------------------------------------------------
+
+    def write_rows(self, start: int, scores: Array) -> None:
+        """Rows from `start` on; on disk before the record says so."""
+        with self.named_errors():
+            self._write(start, scores)
+        if start == 0:
+            self._written = _Digests(scores.itemsize)
+        self._written.add(scores)
+        stop = start + len(scores)
+        if self._read_rows.rows < stop:  # else the reference's pass has been here
+            self._read_rows.add_until(self.pool, stop)
+        self.state |= {
+            "rows": stop, "dtype": scores.dtype.str, "score_digests": self._written.state,
+            "pool_digests": self._read_rows.state,
+        }  # fmt: skip
+        self.save()
+
+    def _write(self, start: int, scores: Array) -> None:
         # Plain writes, not a memmap: on a full disk they raise, where a memmap would end the process.
         header = io.BytesIO()
+        total = len(self.pool)
         np.lib.format.write_array_header_1_0(
             header, {"descr": np.lib.format.dtype_to_descr(scores.dtype), "fortran_order": False, "shape": (total,)}
         )
         offset = header.tell()
         if start == 0:
-            self._file.write(header.getvalue())
-            self._file.flush()
+            self.file.seek(0)
+            self.file.write(header.getvalue())
+            self.file.flush()
             size = offset + total * scores.itemsize
-            self._file.truncate(size)
+            self.file.truncate(size)
             if total and hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(self._file.fileno(), 0, size)  # a disk too small is noticed here, not hours later
-        self._file.seek(offset + start * scores.itemsize)
-        self._file.write(scores.tobytes())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+                os.posix_fallocate(self.file.fileno(), 0, size)  # a disk too small is noticed here, not hours later
+        self.file.seek(offset + start * scores.itemsize)
+        self.file.write(scores.tobytes())
+        to_disk(self.file)
 
     def load_reference(self, n_txt: int) -> NDArray[np.float64]:
-        if self.reference_rows and self._reference.exists():
-            return np.asarray(np.load(self._reference), np.float64)
-        self._state["reference_rows"] = 0
-        return np.full(n_txt, -np.inf)
+        best = self._load_reference(self.state) if self.reference_rows else None
+        if best is None or best.shape != (n_txt,):
+            self.state["reference_rows"] = 0
+            return np.full(n_txt, -np.inf)
+        return best
 
-    def write_reference(self, rows: int, best: NDArray[np.float64]) -> None:
-        # A crash between the two writes repeats one chunk, which changes no maximum.
+    def _load_reference(self, state: Mapping[str, Any]) -> NDArray[np.float64] | None:
+        try:
+            content = self.reference_path.read_bytes()
+            if blake2b(content, digest_size=16).hexdigest() not in (state.get("reference"), state.get("reference_before")):
+                return None
+            return np.asarray(np.load(io.BytesIO(content), allow_pickle=False), np.float64)
+        except (OSError, ValueError, EOFError):
+            return None
+
+    def write_reference(self, start: int, stop: int, best: NDArray[np.float64]) -> None:
         buffer = io.BytesIO()
         np.save(buffer, best)
-        replace(self._reference, buffer.getvalue())
-        self._state["reference_rows"] = rows
-        self._save()
-
-    def finish(self) -> None:
-        self._file.close()
-        os.replace(self._scores, self._output)
-        self._side.unlink()
-        self._reference.unlink(missing_ok=True)
-
-    def _save(self) -> None:
-        replace(self._side, json.dumps(self._state, indent=1).encode())
+        content = buffer.getvalue()
+        # A crash between these writes repeats one chunk, which changes no maximum: either content is right then.
+        self.state["reference_before"] = self.state["reference"]
+        self.state["reference"] = blake2b(content, digest_size=16).hexdigest()
+        self.save()
+        replace(self.reference_path, content)
+        self._read_rows.add_until(self.pool, stop)
+        self.state |= {"reference_rows": stop, "pool_digests": self._read_rows.state}
+        self.save()
 
 
-def _changed(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    new = json.loads(json.dumps(new))  # as it would come back from the file
-    keys = sorted({*old, *new})
-    return [f"{key} was {old.get(key)}, is {new.get(key)}" for key in keys if old.get(key) != new.get(key)]
+def _count(state: Mapping[str, Any], name: str) -> int:
+    """A number of rows that a record holds, or -1."""
+    value = state.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else -1
+
+
+def _digest_of_file(path: StrPath) -> str:
+    digest = blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while part := file.read(2**22):
+            digest.update(part)
+        size = file.tell()
+    return f"{os.path.basename(path)} of {size} bytes, digest {digest.hexdigest()}"
+
+
+def _passes(what: str, done: int, n_img: int, rows: int, shown: bool) -> Iterator[tuple[int, int]]:
+    """Row ranges of `rows` each, under a progress bar where there are many."""
+    from tqdm import tqdm
+
+    with tqdm(
+        desc=what, total=n_img, initial=done, unit="rows", unit_scale=True, disable=not shown or n_img <= rows,
+        file=sys.stderr,
+    ) as bar:  # fmt: skip
+        for start in range(done, n_img, rows):
+            stop = min(n_img, start + rows)
+            yield start, stop
+            bar.update(stop - start)
 
 
 def _chunks(
@@ -342,23 +526,3 @@ def _chunks(
             done = stop
             if chunk_rows is None:
                 rows = max(1, min(2 * rows, int(rows * _CHUNK_SECONDS / seconds)))
-
-
-class _rows_of:  # noqa: N801  reads as a phrase
-    """Errors about row numbers inside: say which row of the file they count from."""
-
-    def __init__(self, path: StrPath, start: int) -> None:
-        self._path, self._start = path, start
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, TypeError | ValueError) and self._start:
-            raise type(error)(f"{error} (rows counted from row {self._start} of {self._path})") from error
-
-
-def _identity(path: StrPath) -> str:
-    """What tells one input file from another, without reading it."""
-    stat = os.stat(path)
-    return f"{os.path.realpath(path)} of {stat.st_size} bytes, modified at {stat.st_mtime_ns} ns"

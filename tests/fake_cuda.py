@@ -422,6 +422,8 @@ class FakeCuda:
         col_owners: int = 0,
         kth_value: int = 0,
         kth_row: int = 0,
+        skip_value: int = 0,
+        skip_row: int = 0,
         weight: str = "similarity",
         temperature: float = 1.0,
         k: int = 1,
@@ -462,9 +464,12 @@ class FakeCuda:
             if kth_value:
                 value, row = side(kth_value, m, np.float64), side(kth_row, m, np.int64)
                 counts &= (s > value) | ((s == value) & (np.arange(n)[:, None] <= row))
+            if skip_value:
+                value, row = side(skip_value, m, np.float64), side(skip_row, m, np.int64)
+                counts &= (s < value) | ((s == value) & (np.arange(n)[:, None] > row))
             with np.errstate(all="ignore"):
                 w = np.where(counts, ref.WEIGHTS[weight](gap, s, temperature), 0.0)
-                w = np.where(np.isinf(w.astype(np.float32)), np.copysign(np.inf, w), w)
+                w = ref.within_float32(w, weight)
                 sums = ref.AGGREGATES["topk" if top else "sum"](w, counts, k) / divisor
                 if cap:
                     sums = np.minimum(sums, cap)

@@ -127,5 +127,21 @@ def test_active_learning_cycles_and_the_hosts_wrapper() -> None:
 def test_errors_name_what_is_wrong() -> None:
     with pytest.raises(ValueError, match="method must be one of 'coverage', 'herding', 'core_set', got 'random'"):
         HNScoreSampling("random").query(X, Y)
-    with pytest.raises(ValueError, match="zero rows"):
-        HNScoreSampling().query(np.zeros((N, 3)), Y)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rows_of_zeros_are_picked_last(method: str) -> None:
+    """The host takes them; picks are those of the other rows, and one warning names them by their rows of X."""
+    x, zero = X.copy(), [UNLABELED[3], KNOWN[1], UNLABELED[5]]
+    x[zero] = 0
+    free = np.setdiff1d(UNLABELED, zero)
+    with pytest.warns(UserWarning, match=f"X has zeros in rows {', '.join(map(str, sorted(zero)))}: "):
+        query = HNScoreSampling(method).query(x, Y, batch_size=len(UNLABELED))
+    assert set(query) == set(UNLABELED)
+    np.testing.assert_array_equal(query[-2:], np.sort([UNLABELED[3], UNLABELED[5]]))
+    rest = np.setdiff1d(np.arange(N), zero)
+    alone = rest[picks_of(method, x[rest], 6, np.searchsorted(rest, np.setdiff1d(KNOWN, zero)))]
+    np.testing.assert_array_equal(query[:6], alone)
+    assert set(query[: len(free)]) == set(free)
+    with pytest.warns(UserWarning, match="X has zeros"):
+        np.testing.assert_array_equal(HNScoreSampling(method).query(np.zeros((N, 3)), Y, batch_size=2), UNLABELED[:2])

@@ -142,7 +142,7 @@ def test_codes_that_lose_nothing(target: str, dim: int, monkeypatch: pytest.Monk
         r = np.nextafter(np.sort(s, axis=0)[-k], -np.inf)
         got = hnscore.score(x, t, 0.0, reference=r, weight="count", method="cascade")
         np.testing.assert_array_equal(got, (s > r).sum(axis=1))
-        rules: dict[str, Any] = {"reference": np.full(60, -2.0), "weight": "count", "top_k_images": k}
+        rules: dict[str, Any] = {"reference": np.full(60, -1.0), "weight": "count", "top_k_images": k}
         got = hnscore.score(x, t, 0.0, method="cascade", **rules)
         np.testing.assert_array_equal(got, hnscore.score(x, t, 0.0, method="dense", **rules))
 
@@ -294,14 +294,14 @@ def test_files_remember_the_method(tmp_path: Path) -> None:
         np.save(tmp_path / f"{name}.npy", array)
     files = [tmp_path / f"{name}.npy" for name in ("x", "t", "out")]
     chosen = []
-    write = stream._Partial.write
+    write = stream._Scores.write_rows
 
-    def spy(self: stream._Partial, start: int, total: int, scores: NDArray[Any]) -> None:
-        write(self, start, total, scores)
+    def spy(self: stream._Scores, start: int, scores: NDArray[Any]) -> None:
+        write(self, start, scores)
         chosen.append(json.loads((tmp_path / "out.npy.partial.json").read_text())["method"])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream._Partial, "write", spy)
+        patch.setattr(stream._Scores, "write_rows", spy)
         stream.score_file(*files, 0.0, reference=tmp_path / "r.npy", chunk_rows=700, show_progress_bar=False)
     assert chosen == ["cascade"] * 6
     np.testing.assert_array_equal(np.load(files[2]), hnscore.score(x, t, 0.0, reference=r))
@@ -326,7 +326,7 @@ def test_odd_shapes_and_data(target: str) -> None:
     }
     for name, (a, b) in cases.items():
         s = ref.similarity_matrix(a, b)
-        for r in (s.max(axis=0), s.min(axis=0), np.full(len(b), 5.0), np.full(len(b), -5.0)):
+        for r in (s.max(axis=0), s.min(axis=0), np.full(len(b), 1.0), np.full(len(b), -1.0)):
             got = hnscore.score(a, b, 0.0, reference=r, weight="count", method="cascade")
             np.testing.assert_array_equal(got, (s > r).sum(axis=1), err_msg=name)
 

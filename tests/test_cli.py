@@ -199,7 +199,7 @@ def test_full_disk(folder: Path) -> None:
     import resource
 
     def little_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 
     args = score_args(folder, "--reference", "r.npy")
     assert "scores.npy.partial: File too large" in refused(*args, cwd=folder, preexec_fn=little_room)
@@ -208,12 +208,23 @@ def test_full_disk(folder: Path) -> None:
 
 
 def test_error_in_the_data_keeps_what_is_done(folder: Path) -> None:
-    img = np.load(folder / "img.npy")
-    img[250, 3] = np.nan
+    """Rows that go bad after the check: only what was scored by then need not be repeated."""
+    args = score_args(folder, "--reference", "r.npy")
+    interrupt([*args, "--chunk-rows", 1], folder, "rows").communicate(timeout=30)
+    done = json.loads((folder / "scores.npy.partial.json").read_text())["rows"]
+    img, bad = np.load(folder / "img.npy"), np.load(folder / "img.npy")
+    bad[[done, N_IMG - 1], 3] = np.nan
+    bad[N_IMG - 2] = 0
+    np.save(folder / "img.npy", bad)
+    message = refused(*args, cwd=folder)
+    assert f"NaN or Inf in rows {done}, {N_IMG - 1} of " in message
+    assert f"zeros in row {N_IMG - 2} of " in message
+    assert json.loads((folder / "scores.npy.partial.json").read_text())["rows"] == done
     np.save(folder / "img.npy", img)
-    args = score_args(folder, "--reference", "r.npy", "--chunk-rows", 100)
-    assert "row 50 " in refused(*args, cwd=folder)
-    assert json.loads((folder / "scores.npy.partial.json").read_text())["rows"] == 200
+    done_again = command(*args, cwd=folder)
+    assert done_again.returncode == 0, done_again.stderr
+    assert f" {tqdm.format_sizeof(done)}/{N_IMG} " in done_again.stderr, "it continues, it does not start anew"
+    assert_same(folder, expected(folder, reference="r.npy"))
 
 
 def test_finished_output_is_not_overwritten(folder: Path) -> None:
@@ -226,7 +237,7 @@ def test_finished_output_is_not_overwritten(folder: Path) -> None:
     assert_same(folder, expected(folder, 0.3, reference="r.npy"))
 
 
-WORKING = [".partial", ".partial.json", ".partial.json.new", ".partial.reference.npy", ".partial.reference.npy.new"]
+WORKING = [".partial", ".partial.json", ".partial.reference.npy", ".json", ".lock"]
 
 
 @pytest.mark.parametrize("ending", WORKING)
@@ -275,7 +286,7 @@ BAD: list[tuple[list[object], str]] = [
     (["--weight", "exp"], "temperature"),
     (["--n-threads", 0], "n_threads"),
     (["--chunk-rows", 0], "chunk_rows must be at least 1"),
-    (["-o", "nowhere/scores.npy"], "nowhere/scores.npy.partial"),
+    (["-o", "nowhere/scores.npy"], "output nowhere/scores.npy: there is no folder nowhere; make it first"),
     (["-o", "img.npy", "--overwrite"], "output img.npy is one of the inputs"),
     (["-o", "-"], "output must be a .npy file for score"),
     (["-o", ".", "--overwrite"], "output . is no regular file"),

@@ -270,7 +270,7 @@ def test_full_disk(folder: Path, name: str) -> None:
     def little_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
 
-    assert "out.npy.partial: File too large" in refused(*COMMANDS[name], cwd=folder, preexec_fn=little_room)
+    assert "out.npy.partial.json: File too large" in refused(*COMMANDS[name], cwd=folder, preexec_fn=little_room)
     assert not list(folder.glob("out.npy*"))
     assert command(*COMMANDS[name], cwd=folder).returncode == 0
 
@@ -293,7 +293,7 @@ BAD: list[tuple[str, list[object], str]] = [
     ("density", ["e", "--against", "a", "--against-variance", "v"], "got --against and --against-variance; pass all"),
     ("density", ["e", "--variance", "v", "--against-variance", "v"], "got --variance and --against-variance; pass"),
     ("density", ["e", "--against-variance", "v"], "must be given where --against and --variance both are"),
-    ("density", ["emb.npy", "-o", "nowhere/out.npy"], "nowhere/out.npy.partial: No such file"),
+    ("density", ["emb.npy", "-o", "nowhere/out.npy"], "output nowhere/out.npy: there is no folder nowhere"),
     ("density", ["emb.npy", "-o", "."], "output . is no regular file"),
     ("density", ["emb.npy", "-o", "emb.npy", "--overwrite"], "output emb.npy is one of the inputs"),
     ("density", ["emb.npy", "--against", "other.npy", "-o", "./other.npy", "--overwrite"], "is one of the inputs"),
@@ -316,7 +316,7 @@ BAD: list[tuple[str, list[object], str]] = [
         "regions must be an integer (the number to be found, or the region of each row), got 2.0",
     ),
     ("select", [*BUDGETED, "--regions", "five.npy"], "five.npy: No such file"),
-    ("select", ["--scores", "scores.npy", "-o", "nowhere/out.npy"], "nowhere/out.npy.partial: No such file"),
+    ("select", ["--scores", "scores.npy", "-o", "nowhere/out.npy"], "output nowhere/out.npy: there is no folder nowhere"),
     ("select", ["--scores", "scores.npy", "-o", "scores.npy", "--overwrite"], "output scores.npy is one of the inputs"),
 ]
 

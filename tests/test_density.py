@@ -281,7 +281,7 @@ def test_neighbours_are_those_of_the_reference(target: str, method: str, dtype: 
             want_s, want_i = ref.knn_graph(x, k, **options)
             np.testing.assert_array_equal(i, want_i)
             np.testing.assert_array_equal(s, want_s)
-            assert (s.dtype, i.dtype) == (np.float32, np.int64)
+            assert (s.dtype, i.dtype) == (np.float64, np.int64)
 
 
 def test_neighbours_in_another_set() -> None:
@@ -306,7 +306,7 @@ def test_neighbours_as_a_sparse_matrix() -> None:
     assert sparse.issparse(graph)
     assert graph.shape == (25, 25)
     assert graph.has_sorted_indices
-    dense = np.zeros((25, 25), np.float32)
+    dense = np.zeros((25, 25))
     np.put_along_axis(dense, i, s, axis=1)
     np.testing.assert_array_equal(graph.toarray(), dense)
 

@@ -182,10 +182,15 @@ def test_thresholds_next_to_similarities(
             for tau in (s[row], np.nextafter(s[row], np.inf), np.nextafter(s[row], -np.inf)):
                 check(x, t, s, similarity, method, reference=tau)
                 # As an upper limit: the pair counts up to and with equality.
-                check(x, t, s, similarity, method, reference=np.full(m, s.min() - 1), max_similarity=tau)
+                check(x, t, s, similarity, method, reference=everything(s, similarity), max_similarity=tau)
                 check(x, t, s, similarity, method, reference=tau, max_similarity=np.roll(tau, 1))
         check(x, t, s, similarity, method, reference=np.zeros(m))
         check(x, t, s, similarity, method, reference="pool_max")
+
+
+def everything(s: Any, similarity: str) -> Any:
+    """References below which all similarities are, or nearly: a cosine is at least -1."""
+    return np.full(s.shape[1], s.min() - 1 if similarity == "dot" else max(s.min() - 1, -1.0))
 
 
 @each_case
@@ -196,7 +201,7 @@ def test_ranks_among_ties(
         x, t = adversary(n, m, dim)
         s = ref.similarity_matrix(x, t, similarity)
         for k in (1, 2, n // 2, n):
-            check(x, t, s, similarity, method, reference=np.full(m, s.min() - 1), top_k_images=k)
+            check(x, t, s, similarity, method, reference=everything(s, similarity), top_k_images=k)
             check(x, t, s, similarity, method, reference=s[0], max_similarity=s[1], top_k_images=k)
 
 

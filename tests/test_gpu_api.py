@@ -600,7 +600,7 @@ def test_dtypes_that_hold_no_numbers(fake: Gpu) -> None:
     for x in (IMG > 0, IMG + 1j):
         with pytest.raises(TypeError, match=f"img_emb must hold real numbers .* got dtype {x.dtype}; convert"):
             hnscore.score(fake.put(x), fake.put(TXT))
-    with pytest.raises(TypeError, match="txt_groups must hold integers, got dtype float32; convert"):
+    with pytest.raises(TypeError, match="txt_groups must hold integers or strings, got dtype float32; convert"):
         hnscore.score(fake.put(IMG), fake.put(TXT), img_groups=IMG_LABELS, txt_groups=fake.put(R.astype(np.float32)))
 
 
@@ -808,7 +808,7 @@ def test_compiled_graphs_hold_the_operator() -> None:
         img, txt = torch.empty(40, 12, device="cuda"), torch.empty(17, 12, device="cuda")
         for weight, dtype in (("hinge", torch.float32), ("count", torch.int64)):
             scores = _torch.traced(
-                img, txt, 0.2, "pool_max", weight, "sum", None, None, None, None, None, None, "cosine", None, "exact",
-                "auto", None, None, False, False,
+                img, txt, 0.2, "pool_max", weight, "sum", None, None, None, None, None, None, None, None, None, "cosine",
+                None, "exact", "auto", None, None, False, False,
             )  # fmt: skip
             assert (scores.device.type, scores.shape, scores.dtype) == ("cuda", (40,), dtype)

@@ -162,7 +162,8 @@ import numpy as np, hnscore
 rng = np.random.default_rng(0)
 x = np.broadcast_to(rng.standard_normal((1, 512)).astype(np.float32), (30_000_000, 512))
 t = rng.standard_normal((20_000, 512)).astype(np.float32)
-r = np.full(20_000, 2.0)
+r = np.full(20_000, 1.0)
+ones = np.broadcast_to(np.ones(1, np.float32), 1_000_000_000)
 try:
     print("started", flush=True)
     hnscore.{call}
@@ -181,6 +182,10 @@ except KeyboardInterrupt:
         "score(x, t, reference=r, aggregate='max')",
         "Scorer(t, reference=r).score(x)",
         "reference_similarity(x, t, kind='hardest', owner=np.zeros(20_000, int))",
+        "reference_similarity(x, x)",
+        "density(x, 'mean')",
+        "density(x, 'gaussian', similarity='dot', variance=ones[:len(x)])",
+        "select(np.tile(np.arange(2.0**20), 128), 10)",
     ],
 )
 def test_ctrl_c_interrupts(call: str) -> None:
@@ -203,3 +208,16 @@ def test_default_threads_follow_omp_num_threads(monkeypatch: pytest.MonkeyPatch)
     assert _core.default_threads() == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "many")
     assert _core.default_threads() >= 1
+
+
+@pytest.mark.parametrize(("n", "step"), [(0, 1), (1, 1), (1000, 7), (1000, 10**6)])
+def test_a_scorers_copy_is_made_in_parts(n: int, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a signal is seen between them."""
+    from hnscore import _texts
+
+    rows = np.asfortranarray(np.arange(n * 3, dtype=np.float32).reshape(n, 3))
+    monkeypatch.setattr(_texts, "_COPIED_BYTES", step * 12)
+    copy = _texts.copied(rows)
+    np.testing.assert_array_equal(copy, rows)
+    assert copy.flags.c_contiguous
+    assert not np.shares_memory(copy, rows)

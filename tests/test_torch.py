@@ -109,8 +109,37 @@ def test_exported_programs_hold_the_operator() -> None:
 def test_operator_contract(weight: str, reference: torch.Tensor | None) -> None:
     from hnscore import _torch  # noqa: F401  registers the operator
 
-    settings = ("pool_max", weight, "sum", None, None, None, None, None, None, "cosine", None, "exact", "auto", None)
+    settings = ("pool_max", weight, "sum", *[None] * 9, "cosine", None, "exact", "auto", None)
     torch.library.opcheck(torch.ops.hnscore.score.default, (IMG, TXT, 0.2, reference, *settings, None, False, False))
+
+
+def test_reference_operator_contract() -> None:
+    from hnscore import _torch  # noqa: F401  registers the operator
+
+    owner = torch.arange(len(TXT)) % len(IMG)
+    torch.library.opcheck(
+        torch.ops.hnscore.reference_similarity.default, (IMG, TXT, owner, "hardest", 1, None, "cosine", None)
+    )
+
+
+def test_compiled_without_a_warning() -> None:
+    """What has no operator breaks the graph; warnings are errors here."""
+    owner = torch.arange(len(TXT)) % len(IMG)
+
+    def whole(img: torch.Tensor, txt: torch.Tensor) -> torch.Tensor:
+        reference = hnscore.reference_similarity(img * 2, txt, owner=owner)
+        return hnscore.score(img, txt, 0.2, owner=owner, skip_top_images=1).sum() + reference.sum()
+
+    compiled = torch.compile(whole, fullgraph=True, backend="eager")
+    assert compiled(IMG, TXT) == whole(IMG, TXT)
+    for function in (
+        lambda x: hnscore.select(x[:, 0] * 2, 3, embeddings=x) + 1,
+        lambda x: hnscore.density(x * 2, k=3) + 1,
+        lambda x: hnscore.knn_graph(x * 2, 3)[0] + 1,
+        lambda x: hnscore.core_set(x * 2, 3) + 1,
+    ):
+        torch._dynamo.reset()
+        assert (torch.compile(function, backend="eager")(IMG) == function(IMG)).all()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -71,7 +71,7 @@ struct TileBlock {
     const int32_t* row_order;
     const float* row_weight;    // of the terms in col_sums
     const float* row_variance;  // overlap
-    const float* row_square;    // likewise: |x_i|^2
+    const float* row_square;    // likewise: |x_i|^2 of the values in use
     float* row_state;           // sums: [row][vector of Finish][lane]; top: [row] the key that a candidate must exceed
     // Columns: `panels` panels of Kernels::cols columns each.
     const char* cols;
@@ -92,6 +92,7 @@ struct TileBlock {
     const float* col_square;    // likewise: |t_j|^2
     float* col_sums;            // filtered sums: [column] the terms of all rows, weighted by them
     float rate, half_dim;       // kernel: 1 / temperature; overlap: stages/weight.h
+    float square_error;         // overlap: of |x_i - t_j|^2, relative to |x_i|^2 + |t_j|^2; 0: nothing is refined
     int64_t depth;              // padded_depth(dim)
     int64_t group_depth;        // of it, a group of chunks
     float* scratch;             // 3 * Kernels::rows * Kernels::cols floats: chunk sums, group sums, a tile to look at
@@ -129,6 +130,8 @@ struct Target {
     // Plain dot products, in one order: off by at most (n + 8) * 2^-53 * |a| |b|.
     double (*dot)(const double* a, const double* b, int64_t n);
     double (*dot_f32)(const double* a, const void* b, int64_t n);  // of float32 values anywhere
+    // |a factor_a - b factor_b|^2, every difference formed before it is squared.
+    double (*distance2)(const double* a, double factor_a, const double* b, double factor_b, int64_t n);
     // Of float32 values anywhere: dot(x, x), the same bits; and x * factor.
     double (*norm2_f32)(const void* x, int64_t n);
     void (*scale_f32)(const void* x, int64_t n, float factor, float* out);

@@ -1,6 +1,7 @@
 #include "core/team.h"
 
 #include <sched.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cfenv>
@@ -8,7 +9,6 @@
 #include <cstdlib>
 #include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -16,6 +16,49 @@ namespace hnscore {
 namespace {
 
 constexpr std::chrono::milliseconds kPollEvery(50);
+
+// A thread's first exception takes memory for the thread, and the C library ends the process where there is none. So
+// that memory is taken by every thread before the work begins, from what was kept free for it while they were made.
+class ThreadMemory {
+  public:
+    explicit ThreadMemory(int n_threads)
+        : bytes_(static_cast<size_t>(n_threads) * kBytes),
+          kept_(mmap(nullptr, bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)) {}
+    ~ThreadMemory() { give(); }
+    bool kept() const { return kept_ != MAP_FAILED; }
+    void give() {
+        if (kept()) munmap(kept_, bytes_);
+        kept_ = MAP_FAILED;
+    }
+
+    // For the thread that makes the others, when all are made.
+    void begin(int n_threads) {
+        give();
+        left_ = n_threads;
+        begun_ = true;
+        begun_.notify_all();
+        wait_for_all();
+    }
+    // The first step of each of them.
+    void take() {
+        begun_.wait(false);
+        [[maybe_unused]] const volatile int taken = std::uncaught_exceptions();
+        if (--left_ == 0) left_.notify_all();
+        wait_for_all();
+    }
+
+  private:
+    static constexpr size_t kBytes = 1 << 16;
+
+    void wait_for_all() {
+        for (int left = left_; left > 0; left = left_) left_.wait(left);
+    }
+
+    const size_t bytes_;
+    void* kept_;
+    std::atomic<bool> begun_{false};
+    std::atomic<int> left_{0};
+};
 
 struct DefaultFloatEnvironment {
     DefaultFloatEnvironment() {
@@ -58,17 +101,20 @@ void Team::run(const std::function<void(int)>& body) {
         one_done.notify_one();
     };
     std::vector<std::thread> threads;
-    threads.reserve(static_cast<size_t>(size_ - 1));
-    running = size_;
-    for (int worker = 1; worker < size_; ++worker) {
-        try {
-            threads.emplace_back(work, worker);
-        } catch (const std::system_error&) {  // no more threads to be had: the others take the work
-            const std::lock_guard<std::mutex> lock(guard);
-            running -= size_ - worker;
-            break;
+    ThreadMemory memory(size_);
+    running = 1;
+    try {
+        threads.reserve(static_cast<size_t>(size_ - 1));
+        for (int worker = 1; worker < size_ && memory.kept(); ++worker) {
+            threads.emplace_back([&work, &memory, worker] {
+                memory.take();
+                work(worker);
+            });
+            ++running;
         }
+    } catch (const std::exception&) {  // no more threads to be had: the others take the work
     }
+    memory.begin(static_cast<int>(threads.size()));
     work(0);
     // Its own work done, the calling thread still looks for interrupts while the others finish theirs.
     for (std::unique_lock<std::mutex> lock(guard); running > 0;) {

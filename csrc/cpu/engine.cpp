@@ -102,13 +102,14 @@ std::vector<std::pair<int64_t, int>> reduce(const Job& job, int n_threads, const
 }
 
 PairResult pair_similarity(const View& a, const int64_t* a_rows, const View& b, const Format& format, int n_threads,
-                           double* out) {
+                           double* out, const Poll& poll) {
     constexpr int64_t kStep = 256;
     BadRows bad_a, bad_b;
     std::atomic<int64_t> next{0};
-    Team team(useful_threads(n_threads, (b.rows + kStep - 1) / kStep, 60.0 * static_cast<double>(b.rows * b.dim)), 0,
-              {});
-    team.run([&](int) {
+    const int64_t steps = (b.rows + kStep - 1) / kStep;
+    const double operations = 60.0 * static_cast<double>(b.rows) * static_cast<double>(b.dim);
+    Team team(useful_threads(n_threads, steps, operations), steps, poll);
+    team.run([&](int worker) {
         RowReader read_a(format, a), read_b(format, b);
         Buffer<float> scaled(b.dim);
         while (!bad_a.any() && !bad_b.any()) {
@@ -120,7 +121,7 @@ PairResult pair_similarity(const View& a, const int64_t* a_rows, const View& b, 
                 if (fb.bad != kGood) bad_b.add(j, fb.bad);
                 if (fa.bad == kGood && fb.bad == kGood) out[j] = read_a.exact_similarity(i, read_b, j);
             }
-            if (first >= b.rows) return;
+            if (first >= b.rows || !team.advance(worker, 1)) return;
         }
     });
     return {bad_a.sorted(), bad_b.sorted()};

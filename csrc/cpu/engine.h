@@ -16,13 +16,17 @@ struct Rules {
     const int32_t *row_owner = nullptr, *col_owner = nullptr;  // equal: never counts
     const double* kth_value = nullptr;                         // s > kth_value_j, or s = kth_value_j and i <= kth_row_j
     const int64_t* kth_row = nullptr;
+    const double* skip_value = nullptr;  // s < skip_value_j, or s = skip_value_j and i > skip_row_j
+    const int64_t* skip_row = nullptr;
     const double* floor = nullptr;  // top recipes: key > floor_i
     // The upper triangle of a symmetric matrix: row i and column j are points i and first_column + j of one set, a pair
     // counts where i < first_column + j, and its term is added to the sum of the column too.
     bool triangle = false;
     int64_t first_column = 0;
 
-    bool filtered() const { return max_similarity || row_group || row_owner || kth_value || triangle; }
+    bool filtered() const {
+        return max_similarity || row_group || row_owner || kth_value || skip_value || triangle;
+    }
 };
 
 inline bool is_top(Recipe r) { return r == top_gap || r == top_similarity; }
@@ -44,8 +48,7 @@ struct Job {
     // Weights of the terms of a sum: by column in the values of the rows, by row in those of the columns.
     const double *row_weight = nullptr, *col_weight = nullptr;
     const double* col_shift = nullptr;  // kernel, overlap: added to a term
-    // overlap: stages/weight.h; squares: null under cosine, where they are 1.
-    const double *row_variance = nullptr, *col_variance = nullptr, *row_square = nullptr, *col_square = nullptr;
+    const double *row_variance = nullptr, *col_variance = nullptr;  // overlap: stages/weight.h
     double rate = 0;
     // Outputs: one value a row; or, for a top recipe without rank_weights, k keys and columns a row. A column's values
     // are those of a triangle.
@@ -63,6 +66,6 @@ struct PairResult {
     std::vector<std::pair<int64_t, int>> bad_a, bad_b;
 };
 PairResult pair_similarity(const View& a, const int64_t* a_rows, const View& b, const Format& format, int n_threads,
-                           double* out);
+                           double* out, const Poll& poll);
 
 }  // namespace hnscore

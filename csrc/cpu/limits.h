@@ -23,6 +23,13 @@ inline float band_width(Precision precision, int64_t dim) {
     return static_cast<float>(1.02 * (4 * chain_units(dim) * kUnit + threshold));
 }
 
+// Whether float32 holds what a recipe makes of a gap to this threshold: a gap to -inf is infinite, and 16 squares of
+// m_i gap are added up, m_i being at most 2^kPlainExponent.
+inline bool gap_fits(Recipe recipe, double tau) {
+    if (recipe == squared_hinge) return std::abs(tau) < std::ldexp(1.0, kPlainExponent) || tau == HUGE_VAL;
+    return tau > -HUGE_VAL || !(recipe == hinge || recipe == exp || recipe == top_gap);
+}
+
 // The rules as the kernels want them: one padded array per number, in the units of core/problem.h.
 struct ColumnLimits {
     explicit ColumnLimits(const Job& job)
@@ -58,21 +65,24 @@ struct ColumnLimits {
             const double rule_least = rules.kth_value ? rules.kth_value[j] : -HUGE_VAL;
             const double largest = columns.format.cosine ? kNever : std::ldexp(1.0, kPlainExponent);
             const auto plain = [&](double x) { return std::isinf(x) || std::abs(x * m) < largest; };
-            band[j] = columns.plain[static_cast<size_t>(j)] && plain(rule_tau) && plain(rule_least) ? width : kInfinity;
+            const bool serves = columns.plain[static_cast<size_t>(j)] && plain(rule_tau) && plain(rule_least) &&
+                                (!rules.tau || gap_fits(job.recipe, rule_tau));
+            band[j] = serves ? width : kInfinity;
             const double scaled = std::clamp<double>(rule_tau * m, -kNever, kNever);
             tau[j] = static_cast<float>(scaled);
             tau_low[j] = static_cast<float>(scaled - tau[j]);
             least[j] = static_cast<float>(rule_least * m);
             scale[j] = static_cast<float>(1 / m);
-            if (rules.max_similarity)
-                limit[j] = static_cast<float>(rules.max_similarity_of_rows ? m : rules.max_similarity[j] * m);
+            double most = rules.max_similarity && !rules.max_similarity_of_rows ? rules.max_similarity[j] : HUGE_VAL;
+            if (rules.skip_value) most = std::min(most, rules.skip_value[j]);
+            limit[j] = static_cast<float>(rules.max_similarity_of_rows ? m : most * m);
             if (rules.col_group) group[j] = rules.col_group[j];
             if (rules.col_owner) owner[j] = rules.col_owner[j];
             if (rules.triangle) order[j] = static_cast<int32_t>(rules.first_column + j);
             if (job.col_weight) weight[j] = static_cast<float>(job.col_weight[j]);
             if (job.col_shift) shift[j] = static_cast<float>(job.col_shift[j]);
             if (job.col_variance) variance[j] = static_cast<float>(job.col_variance[j]);
-            if (job.col_square) square[j] = static_cast<float>(job.col_square[j]);
+            if (!columns.format.cosine) square[j] = static_cast<float>(std::pow(columns.norm[static_cast<size_t>(j)], 2));
         }
     }
     int64_t padded() const { return columns.panels * columns.format.kernels().cols; }

@@ -19,6 +19,10 @@ constexpr int kStates[] = {
 #include "stages/recipes.def"
 };
 
+// Of |x - t|^2 from float32 products, relative to |x|^2 + |t|^2: the 8 units that a product is known to reach, and the
+// rounding of the squares and their sum.
+constexpr float kSquareError = 11 * static_cast<float>(kUnit);
+
 inline int row_power(Recipe weight) {
     switch (weight) {
         case hinge:
@@ -141,6 +145,7 @@ class RowBlock {
             .col_sums = col_sums_.data(),
             .rate = static_cast<float>(job_.recipe == kernel ? 1 / job_.temperature : job_.rate),
             .half_dim = static_cast<float>(columns_.dim) / 2,
+            .square_error = format_.precision == Precision::exact ? kSquareError : 0,
             .depth = columns_.depth,
             .group_depth = chunks_per_group(columns_.depth) * kChunk,
             .scratch = scratch_.data(),
@@ -227,7 +232,7 @@ class RowBlock {
         order_[i] = real ? (r.triangle ? static_cast<int32_t>(row) : -1) : std::numeric_limits<int32_t>::max();
         weight_[i] = real && job_.row_weight ? static_cast<float>(job_.row_weight[row]) : 1;
         variance_[i] = real && job_.row_variance ? static_cast<float>(job_.row_variance[row]) : 1;
-        square_[i] = real && job_.row_square ? static_cast<float>(job_.row_square[row]) : 1;
+        square_[i] = format_.cosine ? 1 : static_cast<float>(std::pow(std::ldexp(f.norm, f.exponent), 2));
         if (is_top(job_.recipe)) {
             const double floor = real && r.floor ? r.floor[row] * f.m : -kInfinity;
             const auto least = static_cast<float>(floor - std::abs(floor) * 0x1p-20 - 0x1p-120);
@@ -282,6 +287,7 @@ class RowBlock {
         if (r.row_owner && r.row_owner[row] == r.col_owner[j]) return false;
         if (r.max_similarity && s > r.max_similarity[r.max_similarity_of_rows ? row : j]) return false;
         if (r.kth_value && !(s > r.kth_value[j] || (s == r.kth_value[j] && row <= r.kth_row[j]))) return false;
+        if (r.skip_value && !(s < r.skip_value[j] || (s == r.skip_value[j] && row > r.skip_row[j]))) return false;
         return !r.tau || s - r.tau[j] > 0;
     }
 
@@ -310,8 +316,7 @@ class RowBlock {
         if (job_.recipe == overlap) {
             const int64_t row = first_ + i;
             const double variance = job_.row_variance[row] + job_.col_variance[j];
-            const double squares = job_.row_square ? job_.row_square[row] + job_.col_square[j] : 2;
-            const double distance2 = std::max(squares - 2 * s, 0.0), half_dim = static_cast<double>(columns_.dim) / 2;
+            const double distance2 = rows_.distance2(row, texts_, j), half_dim = static_cast<double>(columns_.dim) / 2;
             return merge_log(i, shift - half_dim * std::log(variance) - job_.rate * distance2 / variance, 1);
         }
         const double term = weight_of(job_.recipe, s, s - tau_of(j), job_.temperature) + shift;
@@ -358,7 +363,7 @@ class RowBlock {
     bool clear_of_limits(int64_t i, int64_t j, double s, double error) const {
         const Rules& r = job_.rules;
         const auto clear = [&](double limit) { return std::abs(s - limit) > error; };  // false for NaN
-        return clear(tau_of(j)) && (!r.kth_value || clear(r.kth_value[j])) &&
+        return clear(tau_of(j)) && (!r.kth_value || clear(r.kth_value[j])) && (!r.skip_value || clear(r.skip_value[j])) &&
                (!r.max_similarity || clear(r.max_similarity[r.max_similarity_of_rows ? first_ + i : j]));
     }
 

@@ -200,6 +200,24 @@ inline double norm2_f32(const void* x, int64_t n) {
     const FloatValues values{static_cast<const char*>(x)};
     return plain_dot(n, values, values);
 }
+inline double distance2(const double* a, double factor_a, const double* b, double factor_b, int64_t n) {
+    Doubles sum[4] = {};
+    int64_t k = 0;
+    for (; k + 4 * kDoubles <= n; k += 4 * kDoubles)
+        for (int s = 0; s < 4; ++s) {
+            const int64_t at = k + s * kDoubles;
+            const Doubles d = load_doubles(a + at) * factor_a - load_doubles(b + at) * factor_b;
+            sum[s] += d * d;
+        }
+    double total = 0;
+    for (; k < n; ++k) {
+        const double d = a[k] * factor_a - b[k] * factor_b;
+        total += d * d;
+    }
+    const Doubles lanes = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    for (int l = 0; l < kDoubles; ++l) total += lanes[l];
+    return total;
+}
 inline void scale_f32(const void* x, int64_t n, float factor, float* out) {
     const char* p = static_cast<const char*>(x);
     for (int64_t k = 0; k < n; ++k) out[k] = load_element<float>(p + k * 4, false) * factor;

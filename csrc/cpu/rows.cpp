@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/cosine.h"
+
 namespace hnscore {
 namespace {
 
@@ -51,6 +53,10 @@ RowFacts Format::facts(const double* x, int64_t dim) const {
     }
     double largest = 0, sum = 0;
     for (int64_t k = 0; k < dim; ++k) largest = std::max(largest, std::abs(x[k]));
+    if (std::isinf(largest)) {  // a difference beyond float64
+        f.bad = kOutOfRange;
+        return f;
+    }
     f.norm = 0;
     if (largest > 0) {
         const int e = std::ilogb(largest);
@@ -67,9 +73,11 @@ RowReader::RowReader(const Format& format, const View& view)
     : format_(format),
       view_(view),
       wide_(!fits_float32(view.dtype)),
-      floats_(fits_float32(view.dtype) && !view.swapped && view.col_stride == element_bytes(view.dtype)),
+      floats_(fits_float32(view.dtype) && !view.swapped && view.col_stride == element_bytes(view.dtype) &&
+              format.origin == nullptr),
       floats_values_(view.dtype == DType::f32 ? 0 : view.dim),
-      values_(view.dim) {}
+      values_(view.dim),
+      from_origin_(format.origin ? view.dim : 0) {}
 
 const void* RowReader::floats(int64_t row) {
     if (view_.dtype == DType::f32) return address(row);
@@ -111,6 +119,10 @@ RowFacts RowReader::read(int64_t row, float* scaled) {
         f.bad = kNonFinite;
         return f;
     }
+    if (format_.origin) {
+        for (int64_t k = 0; k < view_.dim; ++k) from_origin_[k] = x[k] - format_.origin[k];
+        x = from_origin_.data();
+    }
     f = format_.facts(x, view_.dim);
     if (f.bad == kGood) target.scale_row(x, view_.dim, f.exponent, format_.precision == Precision::bf16, scaled);
     return f;
@@ -118,7 +130,13 @@ RowFacts RowReader::read(int64_t row, float* scaled) {
 
 double RowReader::exact_similarity(int64_t i, RowReader& other, int64_t j) {
     const double dot = exact_dot(values(i), other.values(j), wide_ || other.wide_);
-    return format_.cosine ? dot / (std::sqrt(exact_norm2(i)) * std::sqrt(other.exact_norm2(j))) : dot;
+    return format_.cosine ? cosine_of(dot, exact_norm2(i), other.exact_norm2(j)) : dot;
+}
+
+double RowReader::distance2(int64_t i, RowReader& other, int64_t j) {
+    const double factor = format_.cosine ? 1 / std::sqrt(exact_norm2(i)) : 1;
+    const double other_factor = format_.cosine ? 1 / std::sqrt(other.exact_norm2(j)) : 1;
+    return format_.target->distance2(values(i), factor, other.values(j), other_factor, view_.dim);
 }
 
 double RowReader::dot(int64_t i, RowReader& other, int64_t j) {
@@ -153,29 +171,34 @@ void BadRows::add(int64_t row, BadRow kind) {
     const std::lock_guard<std::mutex> lock(guard_);
     rows_.emplace_back(row, kind);
     any_ = true;
+    count_ = rows_.size();
 }
 
 std::vector<std::pair<int64_t, int>> BadRows::sorted() const {
     auto out = rows_;
     std::sort(out.begin(), out.end());
-    if (out.size() > kNamed) out.resize(kNamed);
+    if (out.size() > most_) out.resize(most_);
     return out;
 }
 
-std::vector<std::pair<int64_t, int>> check_rows(const View& view, const Format& format, int n_threads) {
+std::vector<std::pair<int64_t, int>> check_rows(const View& view, const Format& format, size_t most, int n_threads,
+                                                const Poll& poll) {
     constexpr int64_t kStep = 64;
-    BadRows bad;
+    BadRows bad(most);
     std::atomic<int64_t> next{0};
     const int64_t steps = (view.rows + kStep - 1) / kStep;
-    Team team(useful_threads(n_threads, steps, 5.0 * static_cast<double>(view.rows * view.dim)), 0, {});
-    team.run([&](int) {
+    const double operations = 5.0 * static_cast<double>(view.rows) * static_cast<double>(view.dim);
+    Team team(useful_threads(n_threads, steps, operations), steps, poll);
+    team.run([&](int worker) {
         RowReader reader(format, view);
         Buffer<float> scaled(view.dim);
-        for (int64_t step; !bad.any() && (step = next.fetch_add(1)) < steps;)
+        for (int64_t step; !bad.full() && (step = next.fetch_add(1)) < steps;) {
+            if (!team.advance(worker, 1)) return;
             for (int64_t i = step * kStep; i < std::min(view.rows, (step + 1) * kStep); ++i) {
                 const RowFacts f = reader.read(i, scaled.data());
                 if (f.bad != kGood) bad.add(i, f.bad);
             }
+        }
     });
     return bad.sorted();
 }

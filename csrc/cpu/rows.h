@@ -26,6 +26,7 @@ struct Format {
     const Target* target = nullptr;
     Precision precision = Precision::exact;
     bool cosine = true;
+    const double* origin = nullptr;  // subtracted from every row that is packed, where there is one
 
     const Kernels& kernels() const { return precision == Precision::bf16 ? target->bf16 : target->fp32; }
     bool bf16_elements() const { return precision == Precision::bf16 && target->native_bf16; }
@@ -46,6 +47,8 @@ class RowReader {
     const double* finite_values(int64_t row);   // as given, kept until the next call; null where one is not finite
     // s of row i here and row j there, from their values, as the contract defines it.
     double exact_similarity(int64_t i, RowReader& other, int64_t j);
+    // Their squared distance in float64, of the normalised rows under cosine; nothing cancels.
+    double distance2(int64_t i, RowReader& other, int64_t j);
     // Their dot product in plain float64, and a hint that row i will be needed.
     double dot(int64_t i, RowReader& other, int64_t j);
     void prefetch(int64_t row) const;
@@ -66,19 +69,23 @@ class RowReader {
     double norm2_ = 0;
     int64_t floats_row_ = -1;
     Buffer<float> floats_values_;
-    Buffer<double> values_;
+    Buffer<double> values_, from_origin_;
 };
 
-// Bad rows by ascending index, at most kNamed of them, from several threads. Work items are handed out in ascending
+// Bad rows by ascending index, the first few of them, from several threads. Work items are handed out in ascending
 // order and none is handed out after a bad row was seen, so that the first bad row of the input is always among them.
 class BadRows {
   public:
     static constexpr size_t kNamed = 8;
+    explicit BadRows(size_t most = kNamed) : most_(most) {}
     void add(int64_t row, BadRow kind);
     bool any() const { return any_.load(std::memory_order_relaxed); }
+    bool full() const { return count_.load(std::memory_order_relaxed) >= most_; }
     std::vector<std::pair<int64_t, int>> sorted() const;
 
   private:
+    const size_t most_ = kNamed;
+    std::atomic<size_t> count_{0};
     std::mutex guard_;
     std::vector<std::pair<int64_t, int>> rows_;
     std::atomic<bool> any_{false};
@@ -87,8 +94,9 @@ class BadRows {
 // A row of `depth` values, a multiple of kChunk, as row r of a float32 tile of `rows` rows: [chunk][row][kChunk].
 void store_in_tile(const float* row, int64_t depth, int rows, int64_t r, float* tile);
 
-// The bad rows of a view.
-std::vector<std::pair<int64_t, int>> check_rows(const View& view, const Format& format, int n_threads);
+// The first bad rows of a view, at most so many.
+std::vector<std::pair<int64_t, int>> check_rows(const View& view, const Format& format, size_t most, int n_threads,
+                                                const Poll& poll);
 
 // The bf16 elements of float32 values that are already rounded to bf16.
 void to_bf16(const float* in, int64_t count, uint16_t* out);

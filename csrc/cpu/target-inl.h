@@ -18,6 +18,7 @@ const Target kTarget = {
     .decode_row = decode_row,
     .dot = dot,
     .dot_f32 = dot_f32,
+    .distance2 = distance2,
     .norm2_f32 = norm2_f32,
     .scale_f32 = scale_f32,
     .dot_pair = dot_pair,

@@ -161,7 +161,8 @@ struct Finish {
                 .variance = Simd::add(Simd::set1(b.row_variance[row]), p.variance[v]),
                 .square = Simd::add(Simd::set1(b.row_square[row]), p.square[v]),
                 .rate = Simd::set1(b.rate),
-                .half_dim = Simd::set1(b.half_dim)};
+                .half_dim = Simd::set1(b.half_dim),
+                .square_error = Simd::set1(b.square_error)};
     }
 
     template <class Product>
@@ -193,9 +194,12 @@ struct Finish {
                     sum = Simd::add(sum, term);
                 }
                 if constexpr (Epilogue::kKind == Aggregate::log_sum) {
-                    const Simd::F32 e = Epilogue::template term<Simd>(pairs(b, panel, v, row, d.gap, acc));
+                    const Pairs<Simd> p = pairs(b, panel, v, row, d.gap, acc);
+                    const Simd::Mask cancels = Epilogue::template cancels<Simd>(p);
+                    any = Simd::mask_or(any, Simd::mask_and(d.inside, cancels));
                     Simd::F32 largest = Simd::load(state), kept = Simd::load(state + kLanes);
-                    Epilogue::template update<Simd>(d.inside, e, largest, kept);
+                    Epilogue::template update<Simd>(Simd::mask_andnot(d.inside, cancels),
+                                                    Epilogue::template term<Simd>(p), largest, kept);
                     Simd::store(state, largest);
                     Simd::store(state + kLanes, kept);
                 }
@@ -219,23 +223,27 @@ struct Finish {
     static __attribute__((noinline)) void hand_on(const TileBlock& b, int i, int j, const float* memory) {
         static_assert(kCols <= 32);
         const Panel panel = load_panel(b, j);
-        uint32_t pairs[kRows], sure[kRows], any = 0;
+        uint32_t pairs_of[kRows], sure[kRows], any = 0;
         for (int r = 0; r < kRows; ++r) {
             const int64_t row = static_cast<int64_t>(i) * kRows + r;
             const typename Rule::Row limits = load_row(b, row);
-            pairs[r] = sure[r] = 0;
+            pairs_of[r] = sure[r] = 0;
             for (int v = 0; v < kVectors; ++v) {
                 const Simd::F32 acc = Simd::load(memory + r * kCols + v * kLanes);
                 const auto d = Rule::decide(acc, limits, panel.threshold[v]);
-                pairs[r] |= Simd::bits(Epilogue::template handed_on<Simd>(d, acc, panel.threshold[v].band,
+                pairs_of[r] |= Simd::bits(Epilogue::template handed_on<Simd>(d, acc, panel.threshold[v].band,
                                                                           panel.scale[v], least(b, row)))
                             << (v * kLanes);
+                if constexpr (Epilogue::kKind == Aggregate::log_sum) {
+                    const Simd::Mask cancels = Epilogue::template cancels<Simd>(pairs(b, panel, v, row, d.gap, acc));
+                    pairs_of[r] |= Simd::bits(Simd::mask_and(d.inside, cancels)) << (v * kLanes);
+                }
                 sure[r] |= Simd::bits(d.inside) << (v * kLanes);
             }
-            pairs[r] &= b.row_mask[row];
-            any |= pairs[r];
+            pairs_of[r] &= b.row_mask[row];
+            any |= pairs_of[r];
         }
-        if (any) b.resolve(b.context, i, j, pairs, sure, memory);
+        if (any) b.resolve(b.context, i, j, pairs_of, sure, memory);
     }
 };
 

@@ -367,8 +367,8 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
     const size_t single = columns.operands.size() - 1;  // the last one
     const bool screens = columns.operands.front().operand != Operand::single;
     if (is_top || !by_values) {
-        ways.push_back({!is_top && p.kth_value ? Kind::screen : kind, 0, false});
-    } else if (p.kth_value) {
+        ways.push_back({!is_top && p.ranked() ? Kind::screen : kind, 0, false});
+    } else if (p.ranked()) {
         ways.push_back({Kind::screen, 0, false});  // few pairs, and ties with the k-th value are met in float64 alone
     } else if (kind == Kind::count && screens) {
         ways.push_back({Kind::exact_count, 0, false});

@@ -3,6 +3,7 @@
 // additions to a row, holds whatever runs beside.
 #pragma once
 
+#include "core/cosine.h"
 #include "cuda/exact.h"
 #include "stages/pair.h"
 
@@ -39,6 +40,14 @@ HNSCORE_DEVICE Verdict filters(const Problem& p, int64_t row, int64_t column, do
         if (s - error > most) return Verdict::excluded;
         if (!(s + error <= most)) return Verdict::open;
     }
+    if (p.skip_value) {
+        const double most = p.skip_value[j];
+        if (s - error > most) return Verdict::excluded;
+        if (!(s + error < most)) {
+            if (error > 0 || std::isnan(s)) return Verdict::open;
+            if (i <= p.skip_row[j]) return Verdict::excluded;
+        }
+    }
     if (p.kth_value) {
         const double least = p.kth_value[j];
         if (s + error < least) return Verdict::excluded;
@@ -74,7 +83,7 @@ HNSCORE_DEVICE_CALL Decision decide(const Problem& p, int64_t row, int64_t colum
     if (ballot(open) != 0) {
         int64_t* wide = p.wide + (static_cast<int64_t>(block()) * kMostWarps + thread() / 32) * WideSum::kLimbs;
         const double dot = exact_dot(p.rows.view, values, p.cols.view, others, wanted, wide);
-        if (open) s = dot / roots;
+        if (open) s = p.cosine ? cosine_of(dot, x.norm2, t.norm2) : dot;
     }
     return {wanted && s - tau > 0 && filters(p, row, column, s, 0) == Verdict::counts, s, s - tau};
 }

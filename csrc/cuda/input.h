@@ -22,6 +22,8 @@ struct Filters {
     const int64_t *row_owner, *col_owner;  // columns without are their own
     const double* kth_value;
     const int64_t* kth_row;
+    const double* skip_value;
+    const int64_t* skip_row;
 };
 
 // What rows are packed as.

@@ -28,7 +28,9 @@ constexpr float kNever = 0x1p100f;
 
 // What is known of a row besides its packed values.
 struct RowFacts {
-    double root;  // s = dot / (root_i root_j), dot of the values that decide: the caller's, or the packed ones
+    // dot of the values that decide: the caller's, or the packed ones.
+    double root;   // s = dot / (root_i root_j), but for rounding; under dot 1
+    double norm2;  // the squared norm, an exact sum, where the caller's values decide a cosine
     float m, m_low;
     float norm;   // |x'|, not below it; NaN: a bad row, which never counts; inf: pairs are decided one by one
     float error;  // |x' - packed| / |x'|, not below it
@@ -87,7 +89,9 @@ struct Problem : Filters {
 
     int64_t* wide;  // [block of the grid][kMostWarps][WideSum::kLimbs]: room for sums that float64 cannot round
 
-    HNSCORE_BOTH bool filtered() const { return max_similarity || row_group || row_owner || kth_value; }
+    HNSCORE_BOTH bool filtered() const { return max_similarity || row_group || row_owner || ranked(); }
+    // Whether pairs count by their rank in a column: ties are met in float64 alone.
+    HNSCORE_BOTH bool ranked() const { return kth_value || skip_value; }
 };
 
 }  // namespace hnscore::gpu

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "core/cosine.h"
 #include "cuda/exact.h"
 
 namespace hnscore::gpu {
@@ -112,9 +113,10 @@ HNSCORE_KERNEL(kPackThreads) pack_kernel(const HNSCORE_GRID_CONSTANT Packing p) 
         const bool direct = p.packed == nullptr, plain = std::abs(norm.exponent) <= kPlainExponent;
         if (norm.bad == kGood && !plain && !p.decided_by_values && (direct || !p.cosine)) norm.bad = kOutOfRange;
         const int exponent = direct ? 0 : norm.exponent - norm_exponent(p.rounded);  // x' = x 2^-exponent
-        double root = two_to(0);
+        double root = two_to(0), norm2 = 1;
         if (p.cosine && p.decided_by_values) {
-            root = std::sqrt(exact_dot(view, row, view, row, wanted && norm.bad == kGood, wide));
+            norm2 = exact_dot(view, row, view, row, wanted && norm.bad == kGood, wide);
+            root = std::sqrt(norm2);
         } else if (p.cosine) {
             root = std::ldexp(norm.norm, norm.exponent);
         }
@@ -137,6 +139,7 @@ HNSCORE_KERNEL(kPackThreads) pack_kernel(const HNSCORE_GRID_CONSTANT Packing p) 
         const double m = p.cosine ? std::ldexp(root, -exponent) : two_to(-exponent);
         RowFacts f;
         f.root = p.decided_by_values ? root : m;
+        f.norm2 = norm2;
         f.m = static_cast<float>(m);
         f.m_low = static_cast<float>(m - static_cast<double>(f.m));
         f.norm = static_cast<float>(packed_norm) * kUp;
@@ -233,8 +236,8 @@ HNSCORE_KERNEL(kPackThreads) pair_kernel(const HNSCORE_GRID_CONSTANT PairProblem
         const bool good = wanted && norm_a.bad == kGood && norm_b.bad == kGood;
         double s = exact_dot(p.a.view, row_a, p.b.view, row_b, good, wide);
         if (p.cosine) {
-            const double root_a = std::sqrt(exact_dot(p.a.view, row_a, p.a.view, row_a, good, wide));
-            s /= root_a * std::sqrt(exact_dot(p.b.view, row_b, p.b.view, row_b, good, wide));
+            const double norm2_a = exact_dot(p.a.view, row_a, p.a.view, row_a, good, wide);
+            s = cosine_of(s, norm2_a, exact_dot(p.b.view, row_b, p.b.view, row_b, good, wide));
         }
         if (!wanted || lane() % kGroupLanes != 0) continue;
         p.out[j] = good ? s : NAN;

@@ -29,12 +29,17 @@ struct Sum {
 };
 
 // log_sum:  h_i = ln sum_j exp(e_ij), kept as the largest e of a lane and the sum of exp(e - largest): no e is too
-// large or too small. Pairs are handed on as those of a sum.
+// large or too small. Pairs are handed on as those of a sum, and where the weight says that float32 lost too much.
 template <class Weight>
 struct LogSum : Sum<Weight> {
     static constexpr Aggregate kKind = Aggregate::log_sum;
     static constexpr int kStates = 2;
     static constexpr float kNone = -0x1p100f;  // the largest of no e
+
+    template <class S>
+    static inline typename S::Mask cancels(const Pairs<S>& p) {
+        return Weight::template cancels<S>(p);
+    }
 
     // `largest` and `sum` take in the e of the pairs inside.
     template <class S>

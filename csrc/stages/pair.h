@@ -16,8 +16,8 @@ HNSCORE_BOTH double weight_of(Recipe weight, double s, double gap, double temper
     if (weight == squared_hinge) value = gap * gap;
     if (weight == exp) value = std::exp(gap / temperature);
     if (weight == kernel) value = std::exp((s - 1) / temperature);
-    return std::isinf(static_cast<float>(value)) ? std::copysign(HUGE_VAL, value)
-                                                 : value;  // float32 has no such weight
+    // Beyond float32 a weight is infinite; but similarities of both signs may cancel.
+    return weight != similarity && std::isinf(static_cast<float>(value)) ? HUGE_VAL : value;
 }
 
 }  // namespace hnscore

@@ -10,7 +10,7 @@ namespace hnscore {
 // What a weight may use of a vector of pairs; rate and half_dim are constants of the call.
 template <class S>
 struct Pairs {
-    typename S::F32 gap, acc, scale, factor, shift, variance, square, rate, half_dim;
+    typename S::F32 gap, acc, scale, factor, shift, variance, square, rate, half_dim, square_error;
 };
 
 // count: 1
@@ -74,12 +74,25 @@ struct Kernel {
 // |x_i - t_j|^2 = square_i + square_j - 2 s, factor = 1 / m_i
 struct Overlap {
     static constexpr int kRowPower = 0;
+    // What the logarithm may be off by: so much, and so much of itself.
+    static constexpr float kError = 0x1p-10f, kRelativeError = 0x1p-15f;
+
+    template <class S>
+    static HNSCORE_BOTH typename S::F32 distance2(const Pairs<S>& p) {
+        const typename S::F32 s = S::mul(S::mul(p.acc, p.scale), p.factor);
+        return S::max(S::sub(p.square, S::add(s, s)), S::zero());
+    }
     template <class S>
     static HNSCORE_BOTH typename S::F32 term(const Pairs<S>& p) {
-        const typename S::F32 s = S::mul(S::mul(p.acc, p.scale), p.factor);
-        const typename S::F32 distance2 = S::max(S::sub(p.square, S::add(s, s)), S::zero());
         const typename S::F32 e = S::fnma(p.half_dim, log_of<S>(p.variance), p.shift);
-        return S::sub(e, S::div(S::mul(p.rate, distance2), p.variance));
+        return S::sub(e, S::div(S::mul(p.rate, distance2(p)), p.variance));
+    }
+    // Pairs so near to each other, for how far they are from the origin, that the difference has lost too much.
+    template <class S>
+    static inline typename S::Mask cancels(const Pairs<S>& p) {
+        const typename S::F32 error = S::mul(p.square, p.square_error);
+        return S::mask_and(S::gt(S::mul(p.rate, error), S::mul(p.variance, S::set1(kError))),
+                           S::gt(error, S::mul(distance2(p), S::set1(kRelativeError))));
     }
 };
 

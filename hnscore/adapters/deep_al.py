@@ -10,7 +10,8 @@
     class Cover(HNScoreStrategy, Strategy):  # BADGE, deep-active-learning: one modality, no scores
         returns = "indices"
 
-The host constructs it, trains and calls ``query(n)`` as it does with its own strategies.
+The host constructs it, trains and calls ``query(n)`` as it does with its own strategies. Rows that a model embeds as
+zeros are similar to nothing: they are picked last, their texts score nothing, and a warning names them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from numpy.typing import NDArray
 
 import hnscore
 from hnscore._arrays import choice, is_tensor
+from hnscore.adapters._zero_rows import pick_around_zero_rows, zero_rows
 
+_PER_ROW = ("density", "regions")
 _WITHOUT_SCORES = ("auto", "coverage", "herding")
 
 
@@ -74,15 +77,26 @@ class HNScoreStrategy:
         labeled = np.asarray(self.dataset.labeled_idxs if hasattr(self, "dataset") else self.idxs_lb, np.bool_)
         known, unlabeled = np.flatnonzero(labeled), np.flatnonzero(~labeled)
         img_emb, txt_emb = self.embed_pool()
-        scores = self.score_pool(img_emb, txt_emb, unlabeled, known)
+        zero = zero_rows(img_emb)
+        pairs = known if txt_emb is None else known[~zero[known] & ~zero_rows(txt_emb)[known]]
+        scored = unlabeled[~zero[unlabeled]]
+        scores = self.score_pool(img_emb, txt_emb, scored, pairs)
         if scores is not None:
-            of_pool = np.zeros(len(labeled))  # those of labeled rows are never looked at
-            of_pool[unlabeled] = _numbers(scores)
+            of_pool = np.zeros(len(labeled))  # those of other rows are never looked at
+            of_pool[scored] = _numbers(scores)
             scores = of_pool
         options = self.selection_options(img_emb)
-        if len(known):
-            options["labeled"] = known
-        picks = np.asarray(hnscore.select(scores, n, **options), np.int64)
+        emb = _numbers(options.pop("embeddings"))
+        # A row that has no embedding here is no candidate either, whatever embeddings are covered.
+        emb = np.where(zero[:, None], 0, emb) if zero.any() else emb
+        per_row = {name: options.pop(name) for name in _PER_ROW if np.ndim(options.get(name, 0)) == 1}
+        if scores is not None:
+            per_row["scores"] = scores
+
+        def pick(n: int, scores: Any = None, **given: Any) -> Any:
+            return hnscore.select(scores, n, **given, **options)
+
+        picks = pick_around_zero_rows(pick, n, emb, known, np.arange(len(emb)), "the pool", per_row)
         if self.returns == "indices":
             return picks
         return picks, None, None, None, np.searchsorted(unlabeled, picks), None
@@ -104,6 +118,8 @@ class HNScoreStrategy:
         labeled: NDArray[np.int64],
     ) -> Any:
         """Scores of the unlabeled rows, higher is better, (n_unlabeled,); None for a selection without scores.
+
+        `unlabeled` and `labeled` lack the rows whose embeddings are zeros.
 
         Here, how hard a negative an unlabeled image is for the labeled texts, measured against their own images, or how
         much less hard than the hardest where `prefer` is "easy". Override it for other scores, and always where there

@@ -17,6 +17,7 @@ from skactiveml.utils import MISSING_LABEL, labeled_indices
 
 import hnscore
 from hnscore._arrays import choice
+from hnscore.adapters._zero_rows import pick_around_zero_rows
 
 _METHODS = ("coverage", "herding", "core_set")
 
@@ -24,7 +25,9 @@ _METHODS = ("coverage", "herding", "core_set")
 class HNScoreSampling(SingleAnnotatorPoolQueryStrategy):  # type: ignore[misc]  # the host has no types
     """Pick the candidates that represent the pool best, beside what is labeled already.
 
-    The samples are embeddings, compared by cosine similarity; their labels only say which are known.
+    The samples are embeddings, compared by cosine similarity; their labels only say which are known. A sample of zeros
+    has no direction: other strategies of the host take it, so it is no error here, but is similar to nothing, picked last,
+    and named in a warning.
 
     Parameters
     ----------
@@ -82,8 +85,9 @@ class HNScoreSampling(SingleAnnotatorPoolQueryStrategy):  # type: ignore[misc]  
         )
         choice("method", self.method, _METHODS)
         rows, mapping = self._transform_candidates(candidates, X, y, allow_only_unlabeled=True)
-        known = X[labeled_indices(y, self.missing_label_)]
-        picks = self._pick(rows, known, batch_size)
+        known = labeled_indices(y, self.missing_label_)
+        names = np.arange(len(rows)) if mapping is None else mapping
+        picks = self._pick(rows, X[known], batch_size, np.concatenate([names, known]))
         if mapping is not None:
             picks = mapping[picks]
         if not return_utilities:
@@ -97,13 +101,17 @@ class HNScoreSampling(SingleAnnotatorPoolQueryStrategy):  # type: ignore[misc]  
             utilities[step + 1 :, pick] = np.nan
         return picks, utilities
 
-    def _pick(self, rows: NDArray[Any], known: NDArray[Any], n: int) -> NDArray[np.int64]:
-        """Positions among `rows`."""
-        options = dict(
-            self.select_dict or {}, labeled=np.arange(len(rows), len(rows) + len(known)) if len(known) else None
-        )
-        emb = np.concatenate([rows, known])
-        if self.method == "core_set":
-            return np.asarray(hnscore.core_set(emb, n, **options), np.int64)
-        options |= {"method": self.method, "random_state": self.random_state_}
-        return np.asarray(hnscore.select(None, n, embeddings=emb, **options), np.int64)
+    def _pick(
+        self, rows: NDArray[Any], known: NDArray[Any], n: int, names: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Positions among `rows`; `names` are the rows of X."""
+        options = dict(self.select_dict or {})
+
+        def pick(n: int, embeddings: NDArray[Any], labeled: Any) -> Any:
+            if self.method == "core_set":
+                return hnscore.core_set(embeddings, n, labeled=labeled, **options)
+            settings = options | {"method": self.method, "random_state": self.random_state_}
+            return hnscore.select(None, n, embeddings=embeddings, labeled=labeled, **settings)
+
+        labeled = np.arange(len(rows), len(rows) + len(known))
+        return pick_around_zero_rows(pick, n, np.concatenate([rows, known]), labeled, names, "X", {})

@@ -10,7 +10,7 @@ namespace {
 
 using namespace properties;
 
-RowFacts fact(float norm) { return {1, norm, 0, norm, 0}; }
+RowFacts fact(float norm) { return {1, 1, norm, 0, norm, 0}; }
 
 // A score as the contract makes it of a sum: -1 and NaN where something was bad.
 double score_of(double sum, const Scores& s, bool bad) {

@@ -79,8 +79,9 @@ void check_row(const Packed& packed, int64_t i, const double* x, int64_t dim) {
                "bad, and yet not NaN");
         return;
     }
-    const double root = p.cosine ? std::sqrt(exact_dot_of(x, x, dim)) : 1;
+    const double square = p.cosine ? exact_dot_of(x, x, dim) : 1, root = std::sqrt(square);
     if (p.decided_by_values) expect(f.root == root, row, "root ", f.root, ", not ", root);
+    if (p.decided_by_values) expect(f.norm2 == square, row, "norm2 ", f.norm2, ", not ", square);
     const bool plain = std::abs(exponent) <= kPlainExponent;
     if (!plain && (direct || !p.cosine)) {
         expect(f.norm == HUGE_VALF && std::isnan(f.m), row, "its pairs must be decided one by one");
@@ -147,7 +148,7 @@ void check_pack() {
                                                                     : DType::bf16);
         p.pitch = (dim * operand_bytes(p.operand) + 127) / 128 * 128;
         packed.memory.assign(static_cast<size_t>((p.count + 1) * p.pitch), 0xAB);
-        packed.facts.assign(static_cast<size_t>(p.count + 1), {0, 0, 0, kUntouched, 0});
+        packed.facts.assign(static_cast<size_t>(p.count + 1), {0, 0, 0, 0, kUntouched, 0});
         p.packed = direct ? nullptr : packed.memory.data();
         p.facts = packed.facts.data();
         const float before = random.chance(0.2) ? 0.25f : 0;
@@ -193,9 +194,9 @@ void check_columns() {
         for (int64_t j = 0; j < p.count; ++j) {
             const double m = std::ldexp(random.uniform(1, 2), size);
             const auto high = static_cast<float>(m);
-            rows.push_back({1, high, static_cast<float>(m - static_cast<double>(high)), high * 1.0001f, 0.001f});
+            rows.push_back({1, 1, high, static_cast<float>(m - static_cast<double>(high)), high * 1.0001f, 0.001f});
             if (wild && random.chance(0.05)) rows.back().norm = rows.back().m = rows.back().m_low = NAN;
-            if (wild && random.chance(0.05)) rows.back() = {1, NAN, NAN, HUGE_VALF, 0};
+            if (wild && random.chance(0.05)) rows.back() = {1, 1, NAN, NAN, HUGE_VALF, 0};
             const auto number = [&](double likely) {
                 if (!wild || random.chance(likely)) return random.uniform(-1, 1);
                 return random.of({NAN, HUGE_VALF, -HUGE_VALF, 1e30f}) * 1.0;
@@ -311,7 +312,7 @@ void check_pairs() {
             if (bad[0]) right[0] = std::min(right[0], static_cast<uint64_t>(i) * 8 + bad[0]);
             if (bad[1]) right[1] = std::min(right[1], static_cast<uint64_t>(j) * 8 + bad[1]);
             double s = bad[0] || bad[1] ? NAN : exact_dot_of(x, t, dim);
-            if (p.cosine && s == s) s /= std::sqrt(exact_dot_of(x, x, dim)) * std::sqrt(exact_dot_of(t, t, dim));
+            if (p.cosine && s == s) s = cosine_of(s, exact_dot_of(x, x, dim), exact_dot_of(t, t, dim));
             expect(same(out[j], s), "pair ", j, " is ", out[j], ", not ", s);
         }
         expect(report[0] == right[0] && report[1] == right[1], "reports ", report[0], ", ", report[1]);

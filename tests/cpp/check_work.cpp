@@ -86,7 +86,7 @@ void check_sample() {
         std::vector<ColumnFacts> columns;
         const double share = random.of({0.0, 0.005, 0.015, 0.02, 0.1}), part = random.uniform();
         for (int64_t i = 0; i < n * pitch; ++i) x.push_back(to_half(1));
-        for (int64_t i = 0; i < n; ++i) rows.push_back({1, 1, 0, 1, 0.25f});
+        for (int64_t i = 0; i < n; ++i) rows.push_back({1, 1, 1, 0, 1, 0.25f});
         for (int64_t j = 0; j < m; ++j) {
             // 1/4 + 1/8 + 1/8 of a band: hits from depth + 1/2 down.
             const bool few = random.chance(0.5) ? random.chance(share)

@@ -53,6 +53,7 @@ struct Side {
         exponent[static_cast<size_t>(i)] = e;
         RowFacts& f = facts[i];
         f.root = cosine ? norm : 1;
+        f.norm2 = exact_dot_of(values(i), values(i), table.view.dim);
         const double m = std::ldexp(f.root, -e);
         f.m = static_cast<float>(m);
         f.m_low = static_cast<float>(m - static_cast<double>(f.m));
@@ -111,7 +112,9 @@ struct MadeUp {
     }
 
     double similarity(int64_t i, int64_t j) const {
-        return exact_dot_of(rows.values(i), cols.values(j), dim) / (rows.facts[i].root * cols.facts[j].root);
+        const double dot = exact_dot_of(rows.values(i), cols.values(j), dim);
+        if (cosine && p.exact) return cosine_of(dot, rows.facts[i].norm2, cols.facts[j].norm2);
+        return dot / (rows.facts[i].root * cols.facts[j].root);
     }
     // The similarity of some pair, or a number next to it, or any.
     double near_similarity() {
