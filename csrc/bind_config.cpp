@@ -7,8 +7,8 @@
 #include <cstring>
 #include <sstream>
 
-#include "core/team.h"
 #include "bind.h"
+#include "core/team.h"
 #include "cpu/dispatch.h"
 
 namespace py = pybind11;

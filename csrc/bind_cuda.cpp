@@ -277,9 +277,9 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
           py::kw_only(), py::arg("reference") = 0, py::arg("margin") = 0.0, py::arg("max_similarity") = 0,
           py::arg("row_groups") = 0, py::arg("col_groups") = 0, py::arg("negative_groups_differ") = false,
           py::arg("row_owners") = 0, py::arg("col_owners") = 0, py::arg("kth_value") = 0, py::arg("kth_row") = 0,
-          py::arg("skip_value") = 0, py::arg("skip_row") = 0,
-          py::arg("weight") = "similarity", py::arg("temperature") = 1.0, py::arg("k") = 1, py::arg("divisor") = 1.0,
-          py::arg("cap") = 0, py::arg("integer") = false, py::arg("choice") = 0);
+          py::arg("skip_value") = 0, py::arg("skip_row") = 0, py::arg("weight") = "similarity",
+          py::arg("temperature") = 1.0, py::arg("k") = 1, py::arg("divisor") = 1.0, py::arg("cap") = 0,
+          py::arg("integer") = false, py::arg("choice") = 0);
     m.def("top", &top, py::arg("context"), py::arg("rows"), py::arg("pool"), py::arg("similarity"),
           py::arg("precision"), py::arg("k"), py::kw_only(), py::arg("max_similarity") = 0, py::arg("row_groups") = 0,
           py::arg("col_groups") = 0, py::arg("negative_groups_differ") = false, py::arg("row_owners") = 0,

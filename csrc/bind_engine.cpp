@@ -86,9 +86,8 @@ std::unique_ptr<PyColumns> make_columns(const py::array& array, int code, const 
         format.target = plan->target;  // whose layouts the plan's basis has
         cascade = plan->choice.plan;
     }
-    auto columns = without_gil(progress, [&](const auto& poll) {
-        return hnscore::Columns(view, format, cascade, warm, n_threads, poll);
-    });
+    auto columns = without_gil(
+        progress, [&](const auto& poll) { return hnscore::Columns(view, format, cascade, warm, n_threads, poll); });
     return std::make_unique<PyColumns>(PyColumns{array, origin, std::move(columns)});
 }
 
@@ -96,12 +95,12 @@ py::tuple reduce(const py::array& array, int code, const PyColumns& columns, con
                  const Side<double>& tau, const Side<double>& max_similarity, bool max_similarity_of_rows,
                  const Side<int32_t>& row_groups, const Side<int32_t>& col_groups, const Side<int32_t>& row_owners,
                  const Side<int32_t>& col_owners, const Side<double>& kth_value, const Side<int64_t>& kth_row,
-                 const Side<double>& skip_value, const Side<int64_t>& skip_row,
-                 const std::string& weight, double temperature, int64_t k, const Side<double>& floor,
-                 const Side<double>& rank_weights, const std::optional<int64_t>& triangle,
-                 const Side<double>& row_weights, const Side<double>& col_weights, const Side<double>& col_shift,
-                 const Side<double>& row_variance, const Side<double>& col_variance, double rate,
-                 const py::object& progress, const py::object& survivors) {
+                 const Side<double>& skip_value, const Side<int64_t>& skip_row, const std::string& weight,
+                 double temperature, int64_t k, const Side<double>& floor, const Side<double>& rank_weights,
+                 const std::optional<int64_t>& triangle, const Side<double>& row_weights,
+                 const Side<double>& col_weights, const Side<double>& col_shift, const Side<double>& row_variance,
+                 const Side<double>& col_variance, double rate, const py::object& progress,
+                 const py::object& survivors) {
     const View rows = view_of(array, code);
     const int64_t n = rows.rows, m = columns.columns.rows;
     if (rows.dim != columns.columns.dim) throw std::invalid_argument("rows and columns differ in dim");
@@ -252,11 +251,10 @@ void register_engine(py::module_& m) {
           py::arg("max_similarity_of_rows") = false, py::arg("row_groups") = py::none(),
           py::arg("col_groups") = py::none(), py::arg("row_owners") = py::none(), py::arg("col_owners") = py::none(),
           py::arg("kth_value") = py::none(), py::arg("kth_row") = py::none(), py::arg("skip_value") = py::none(),
-          py::arg("skip_row") = py::none(), py::arg("weight") = "similarity",
-          py::arg("temperature") = 1.0, py::arg("k") = 1, py::arg("floor") = py::none(),
-          py::arg("rank_weights") = py::none(), py::arg("triangle") = py::none(), py::arg("row_weights") = py::none(),
-          py::arg("col_weights") = py::none(), py::arg("col_shift") = py::none(), py::arg("row_variance") = py::none(),
-          py::arg("col_variance") = py::none(),
+          py::arg("skip_row") = py::none(), py::arg("weight") = "similarity", py::arg("temperature") = 1.0,
+          py::arg("k") = 1, py::arg("floor") = py::none(), py::arg("rank_weights") = py::none(),
+          py::arg("triangle") = py::none(), py::arg("row_weights") = py::none(), py::arg("col_weights") = py::none(),
+          py::arg("col_shift") = py::none(), py::arg("row_variance") = py::none(), py::arg("col_variance") = py::none(),
           py::arg("rate") = 0.0, py::arg("progress") = py::none(), py::arg("survivors") = py::none());
     m.def("pair_similarity", &pair_similarity, py::arg("a"), py::arg("a_code"), py::arg("a_rows"), py::arg("b"),
           py::arg("b_code"), py::arg("similarity"), py::arg("n_threads"));

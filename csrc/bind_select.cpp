@@ -89,9 +89,8 @@ Rows cover(const py::array& array, int code, const Rows& candidates, const py::a
         throw std::invalid_argument("floor must have a value for each point, bounds one for each candidate");
     if (budget < 0 || budget > c.count) throw std::invalid_argument("budget must be from 0 to the candidates");
     double* out = floor.mutable_data();
-    const auto picks = without_gil(progress, [&](const auto& poll) {
-        return hnscore::cover(c, bounds.data(), budget, w, out, n_threads, poll);
-    });
+    const auto picks = without_gil(
+        progress, [&](const auto& poll) { return hnscore::cover(c, bounds.data(), budget, w, out, n_threads, poll); });
     return Rows(static_cast<py::ssize_t>(picks.size()), picks.data());
 }
 

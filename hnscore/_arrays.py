@@ -50,7 +50,8 @@ def is_tensor(x: object) -> bool:
 def refuse_device(name: str, device: str) -> NoReturn:
     if device == "meta":
         raise ValueError(
-            f"{name} must have values in CPU memory, got a tensor on device meta, which has none; move to the CPU, or make "
+            f"{name} must have values in CPU memory, got a tensor on device meta, which has none; move to the CPU, or "
+            "make "
             "there, a tensor with values"
         )
     why = "hnscore was built without CUDA"
@@ -82,12 +83,16 @@ def _from_torch(name: str, tensor: Any) -> tuple[NDArray[Any], int | None]:
             "outside of it"
         )
     if isinstance(tensor, torch._subclasses.FakeTensor):
-        raise TypeError(f"{name} must have values, got a fake tensor, which has none; call hnscore outside FakeTensorMode")
+        raise TypeError(
+            f"{name} must have values, got a fake tensor, which has none; call hnscore outside FakeTensorMode"
+        )
     if tensor.device.type != "cpu":
         refuse_device(name, str(tensor.device))
     dense(name, tensor)
     if tensor.is_quantized:
-        raise TypeError(f"{name} must hold plain numbers, got a quantized tensor ({tensor.dtype}); call .dequantize() first")
+        raise TypeError(
+            f"{name} must hold plain numbers, got a quantized tensor ({tensor.dtype}); call .dequantize() first"
+        )
     tensor = tensor.detach()
     if tensor.dtype == torch.bfloat16:  # which NumPy lacks
         return tensor.resolve_neg().view(torch.int16).numpy(), BFLOAT16
@@ -187,7 +192,8 @@ def _stacked(name: str, array: NDArray[Any]) -> NDArray[Any]:
     for i, row in enumerate(rows):
         if row.ndim != 1 or row.shape != rows[0].shape:
             raise ValueError(
-                f"{name} must be an array of numbers, in rows of one length, got shape {rows[0].shape} at index 0 and {row.shape} at index "
+                f"{name} must be an array of numbers, in rows of one length, got shape {rows[0].shape} at index 0 and "
+                f"{row.shape} at index "
                 f"{i}; repair or drop that row"
             )
         if row.dtype not in _CODES:
@@ -228,17 +234,17 @@ _MOST_COLUMNS, _MOST_VALUES = 2**31 - 1, 2**53
 def rows_and_columns(name: str, array: Shaped) -> None:
     shape = tuple(array.shape)
     if len(shape) == 3 and shape[0] and shape[1] == 1:
-        raise ValueError(
-            f"{name} must have 2 dimensions (rows, dim), got shape {shape}; reshape it: pass {name}[:, 0]"
-        )
+        raise ValueError(f"{name} must have 2 dimensions (rows, dim), got shape {shape}; reshape it: pass {name}[:, 0]")
     if len(shape) == 3 and shape[0] and shape[2]:
         raise ValueError(
-            f"{name} must have 2 dimensions (rows, dim), got shape {shape}; reshape it: pass {name}.reshape(-1, {shape[2]}), and "
+            f"{name} must have 2 dimensions (rows, dim), got shape {shape}; reshape it: pass {name}.reshape(-1, "
+            f"{shape[2]}), and "
             f"where row i has {shape[1]} of them, owner=np.repeat(np.arange({shape[0]}), {shape[1]})"
         )
     if len(shape) == 1 and shape[0]:
         raise ValueError(
-            f"{name} must have 2 dimensions (rows, dim), got shape {shape}; reshape it: pass {name}[None] if it is one row"
+            f"{name} must have 2 dimensions (rows, dim), got shape {shape}; reshape it: pass {name}[None] if it is "
+            "one row"
         )
     if len(shape) != 2:
         raise ValueError(
@@ -246,7 +252,8 @@ def rows_and_columns(name: str, array: Shaped) -> None:
         )
     if shape[1] > _MOST_COLUMNS or shape[0] * shape[1] > _MOST_VALUES:
         raise ValueError(
-            f"{name} must have at most {_MOST_COLUMNS} columns and {_MOST_VALUES} values, got shape {shape}; pass a part "
+            f"{name} must have at most {_MOST_COLUMNS} columns and {_MOST_VALUES} values, got shape {shape}; pass a "
+            "part "
             "of it"
         )
     if array.shape[1] == 0:
@@ -305,12 +312,14 @@ def refuse_pool_wide(reference: Any, top_k_images: Any, skip_top_images: Any, ow
         )
     if owner is not None and paired_emb is None:
         raise ValueError(
-            "paired_emb must be given with owner for a Scorer, which sees the pool in chunks, got None; pass the paired "
+            "paired_emb must be given with owner for a Scorer, which sees the pool in chunks, got None; pass the "
+            "paired "
             "images, or use hnscore.score"
         )
     if skip_top_images is not None:
         raise ValueError(
-            "skip_top_images must be None for a Scorer, which sees the pool in chunks, and a text's most similar images "
+            "skip_top_images must be None for a Scorer, which sees the pool in chunks, and a text's most similar "
+            "images "
             f"need the whole pool, got {skip_top_images!r}; use hnscore.score"
         )
     if isinstance(reference, str):
@@ -371,9 +380,7 @@ def all_bad_rows(name: str, found: list[tuple[int, int]], path: str, most: int) 
     return ". ".join(bad_rows(name, rows[kind], kind, which=which) for kind in kinds)
 
 
-def bad_rows(
-    name: str, rows: list[int], kind: int, only_cosine: bool = False, which: str = "(the first found)"
-) -> str:
+def bad_rows(name: str, rows: list[int], kind: int, only_cosine: bool = False, which: str = "(the first found)") -> str:
     """What is wrong with those rows."""
     where = f"row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows))} {which}"
     if kind == _core.BAD_NONFINITE:
@@ -385,7 +392,9 @@ def bad_rows(
             f"{name} must have no zero rows under similarity='cosine', where they have no direction, got zeros in "
             f"{where}; drop them or use similarity='dot'"
         )
-    return f"{name} must have squared norms inside the float64 range, got one outside in {where}; rescale the embeddings"
+    return (
+        f"{name} must have squared norms inside the float64 range, got one outside in {where}; rescale the embeddings"
+    )
 
 
 def reference_values(x: Any, n: int, similarity: str) -> NDArray[np.float64]:
@@ -393,7 +402,8 @@ def reference_values(x: Any, n: int, similarity: str) -> NDArray[np.float64]:
     array, code = convert("reference", x)
     if is_integer(code) and len(array):
         raise TypeError(
-            f"reference must hold similarities, floats, got dtype {array.dtype}; if these are the rows of the texts' own "
+            f"reference must hold similarities, floats, got dtype {array.dtype}; if these are the rows of the texts' "
+            "own "
             "images, pass them as owner, or reference=img_emb[rows]"
         )
     out = values("reference", x, n)
@@ -494,14 +504,17 @@ def labels(name: str, x: Any, n: int) -> NDArray[Any]:
 
 def group_labels(name: str, x: Any, n: int) -> NDArray[Any]:
     """`x` as n integers of any width, or as n strings."""
-    array = None if is_tensor(x) or hasattr(x, "__dlpack_device__") and not isinstance(x, np.ndarray) else np.asarray(x)
+    array = (
+        None if is_tensor(x) or (hasattr(x, "__dlpack_device__") and not isinstance(x, np.ndarray)) else np.asarray(x)
+    )
     if array is None or array.dtype.kind not in "OUST":
         return labels(name, x, n)
     if array.shape != (n,):
         raise ValueError(f"{name} must have shape ({n},), one label per row, got {array.shape}; check its length")
     if array.dtype.kind != "O":
         return array.astype(str)
-    kinds = {bool: "bools", str: "strings", int: "integers"}
+    kinds: dict[type, str] = {bool: "bools", str: "strings", int: "integers"}
+    first: type = int
     for i, label in enumerate(array):
         kind = next((k for k in kinds if isinstance(label, k)), int if isinstance(label, np.integer) else None)
         if kind is None or kind is bool:
@@ -511,7 +524,8 @@ def group_labels(name: str, x: Any, n: int) -> NDArray[Any]:
             )
         if i and kind is not first:
             raise TypeError(
-                f"{name} must hold labels of one kind, got {kinds[first]} and, at index {i}, {kinds[kind]}; convert them"
+                f"{name} must hold labels of one kind, got {kinds[first]} and, at index {i}, {kinds[kind]}; convert "
+                "them"
             )
         first = kind
     try:
@@ -525,7 +539,8 @@ def same_kind_of_labels(img_groups: NDArray[Any], txt_groups: NDArray[Any]) -> N
     if of_strings[0] != of_strings[1] and len(img_groups) and len(txt_groups):
         kinds = ["strings" if x else "integers" for x in of_strings]
         raise TypeError(
-            f"img_groups and txt_groups must hold labels of one kind, got {kinds[0]} and {kinds[1]}; convert one of them"
+            f"img_groups and txt_groups must hold labels of one kind, got {kinds[0]} and {kinds[1]}; convert one of "
+            "them"
         )
 
 
@@ -546,7 +561,8 @@ def owners(x: Any, n_txt: int, n_img: int, of: str = "img_emb") -> NDArray[np.in
     if bad.any():
         j = int(bad.argmax())
         raise ValueError(
-            f"owner must hold rows of {of}, 0 to {n_img - 1}, got {rows[j]} at index {j}; it counts from 0, and ids are "
+            f"owner must hold rows of {of}, 0 to {n_img - 1}, got {rows[j]} at index {j}; it counts from 0, and ids "
+            "are "
             "turned into rows by np.unique(ids, return_inverse=True)"
         )
     return rows.astype(np.int64)
@@ -560,7 +576,8 @@ def owner_beside(reference: Any, owner: Any, paired_emb: Any) -> None:
         )
     if owner is None and paired_emb is not None:
         raise ValueError(
-            "paired_emb must be given with owner, which says whose row of it is which text's own image, got no owner; pass "
+            "paired_emb must be given with owner, which says whose row of it is which text's own image, got no owner; "
+            "pass "
             "owner, or the own images as reference"
         )
 

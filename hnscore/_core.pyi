@@ -147,8 +147,8 @@ def reduce(
     k largest keys (n, k), descending, ties to the lowest column, padded with -inf, and their columns, padded
     with -1; with `rank_weights` (k,) they return (n,) `sum_r rank_weights[r] * weight(entry r)` instead.
     A pair counts where `s > tau[col]`, `s <= max_similarity[col or row]`, the group ids differ, the owner ids
-    differ, and (s, row) is not below (kth_value[col], kth_row[col]) and is below (skip_value[col], skip_row[col]), where
-    of equal s the lower row is above. `floor[row]`: only entries above it.
+    differ, and (s, row) is not below (kth_value[col], kth_row[col]) and is below (skip_value[col], skip_row[col]),
+    where of equal s the lower row is above. `floor[row]`: only entries above it.
     `col_weights` multiply the terms of a sum. "kernel" is `exp((s - 1) / temperature) + col_shift`; "overlap" the
     logarithm of the sum of the exponentials of `col_shift - dim / 2 ln v - rate d^2 / v`, `v` the sum of the two
     variances, `d` the distance of the two rows.

@@ -40,7 +40,7 @@ def open_array(path: StrPath, name: str, dtype: str | None, ndims: tuple[int, ..
         kind, remedy = _what_it_is(path, start)
         raise ValueError(f"{what} is {kind}, expected a .npy file; {remedy}")
     try:
-        array = np.load(path, mmap_mode="r")
+        array: Array = np.load(path, mmap_mode="r")
     except (ValueError, EOFError, OverflowError, SyntaxError, MemoryError, OSError) as error:
         raise ValueError(f"{what} is not a .npy file of numbers: {_why_not(path, error)}") from None
     if array.ndim not in ndims:
@@ -105,7 +105,8 @@ def _why_not(path: StrPath, error: Exception) -> str:
     for n in shape:
         wanted *= n
     if there < wanted:
-        return f"it is cut short: its header promises {wanted} bytes of {dtype}, there are {there}; write or download it again"
+        promised = f"its header promises {wanted} bytes of {dtype}, there are {there}"
+        return f"it is cut short: {promised}; write or download it again"
     return f"{' '.join(str(error).split())}; write it again"
 
 

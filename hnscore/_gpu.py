@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from . import _reports
 from ._arrays import (
     convert,
+    group_labels,
     is_tensor,
     is_unsigned,
-    group_labels,
     not_empty,
     one_integer_per_row,
     one_value_per_text,
@@ -240,9 +240,10 @@ class Labels:
             if names is not None or (name == "img_groups" and host.dtype.kind == "U"):
                 same_kind_of_labels(host, np.zeros(1, np.int64) if names is None else names)
             if host.dtype.kind == "U":
-                self.names, ids = np.unique(host, return_inverse=True) if names is None else (names, None)
-                if ids is None:
-                    ids = np.searchsorted(names, host.astype(str))
+                if names is None:
+                    self.names, ids = np.unique(host, return_inverse=True)
+                else:
+                    ids = np.searchsorted(names, host)
                     ids[ids == len(names)] = 0
                     ids = np.where(names[ids] == host, ids, -1)
                 host = ids.astype(np.int64)

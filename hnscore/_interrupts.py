@@ -16,8 +16,8 @@ _LOOKED_EVERY = 0.05  # seconds
 def interruptible(size: int, work: Callable[[], Result]) -> Result:
     """``work()``, which NumPy would not let a signal end, on an array of so many values.
 
-    It runs on a thread of its own while the main thread, which alone gets signals, waits. One that is interrupted leaves it
-    to end by itself.
+    It runs on a thread of its own while the main thread, which alone gets signals, waits. One that is interrupted
+    leaves it to end by itself.
     """
     if size < _LONG or threading.current_thread() is not threading.main_thread():
         return work()

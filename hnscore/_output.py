@@ -6,9 +6,11 @@ While a run works on `scores.npy` these files stand beside it:
     scores.npy.partial        what will be scores.npy
     scores.npy.partial.json   the settings and inputs of the run, and how far it is
 
-When it is done scores.npy.partial becomes scores.npy, and scores.npy.partial.json becomes scores.npy.json: a later run of
-the same settings and inputs has nothing to do. Files of these names that hnscore has not written are left alone.
+When it is done scores.npy.partial becomes scores.npy, and scores.npy.partial.json becomes scores.npy.json: a later run
+of the same settings and inputs has nothing to do. Files of these names that hnscore has not written are left alone.
 """
+
+from __future__ import annotations
 
 import contextlib
 import fcntl
@@ -17,11 +19,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from hnscore._files import Array, StrPath, identity
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _MARK = "hnscore"  # a key of every record
 
@@ -64,7 +69,7 @@ class Output:
 
     # ---- Begin and end -----------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> "Output":
+    def __enter__(self) -> Self:
         self._check_paths()
         self._take_lock()
         try:
@@ -112,18 +117,19 @@ class Output:
                 )
         if state is None and self.partial.exists():
             raise FileExistsError(
-                f"{self.partial} is in the way, and is no unfinished output of hnscore: move it, or choose another output"
+                f"{self.partial} is in the way, and is no unfinished output of hnscore: move it, or choose another "
+                "output"
             )
         if state is not None and not self.resume(state):
             state = None
         self._begun = True
         if state is None:
             self.state = self.new_state()
-            self._open("wb")
+            self._open(anew=True)
             self.reference_path.unlink(missing_ok=True)
         else:
             self.state = state | {"pid": os.getpid()}
-            self._open("r+b")
+            self._open(anew=False)
         self.save()
 
     def resume(self, state: dict[str, Any]) -> bool:
@@ -136,10 +142,10 @@ class Output:
         changed = differences(record["settings"], self._settings)
         return f" (it was made with other settings: {'; '.join(changed)})" if changed else " (its inputs have changed)"
 
-    def _open(self, mode: str) -> None:
+    def _open(self, anew: bool) -> None:
         # The record first: whoever finds the partial file can tell whose it is.
         self.save()
-        self._file = open(self.partial, mode)  # noqa: SIM115  closed by __exit__
+        self._file = open(self.partial, "wb") if anew else open(self.partial, "r+b")  # noqa: SIM115  see __exit__
 
     @property
     def file(self) -> BinaryIO:
@@ -173,7 +179,8 @@ class Output:
             raise OSError(f"{self.partial} was replaced during the run by another program; run the same command again")
         if not self._overwrite and os.path.exists(self._target):
             raise FileExistsError(
-                f"{self.path} appeared during the run, written by another program: move it, and run the same command again"
+                f"{self.path} appeared during the run, written by another program: move it, and run the same command "
+                "again"
             )
         self.state["finished"] = {"bytes": stat.st_size, "modified": stat.st_mtime_ns}
         self.save()
@@ -197,7 +204,8 @@ class Output:
                 changed.append(f"{name} {path} has changed ({', '.join(what or ['status'])})")
         if changed:
             raise ValueError(
-                f"{'; '.join(changed)} while it was read: {self.path} is not written; run the same command again once the "
+                f"{'; '.join(changed)} while it was read: {self.path} is not written; run the same command again once "
+                "the "
                 "inputs are at rest"
             )
 
@@ -215,7 +223,8 @@ class Output:
                 )
         if not self._target.parent.is_dir():
             raise FileNotFoundError(
-                f"output {self.path}: there is no folder {os.path.dirname(self.path) or self._target.parent}; make it first"
+                f"output {self.path}: there is no folder {os.path.dirname(self.path) or self._target.parent}; make it "
+                "first"
             )
         if os.path.exists(self._target) and not os.path.isfile(self._target):
             raise ValueError(f"output {self.path} is no regular file; choose another")
@@ -263,7 +272,8 @@ class Output:
                 pid = content.decode(errors="replace").removeprefix("hnscore ").strip() or "unknown"
                 self._close_lock()
                 raise ValueError(
-                    f"output {self.path} is being written by another run (process {pid}); wait for it, or choose another "
+                    f"output {self.path} is being written by another run (process {pid}); wait for it, or choose "
+                    "another "
                     "output"
                 ) from None
             except FileExistsError:

@@ -146,9 +146,7 @@ def _select(args: argparse.Namespace) -> None:
     _write(lambda: hnscore.select(scores, budget, **arrays, **options), args, paths, settings)
 
 
-def _arrays_and_options(
-    args: argparse.Namespace, *names: str
-) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
+def _arrays_and_options(args: argparse.Namespace, *names: str) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
     """The files that `names` give, their arrays, and all other options that are for the function."""
     options = {k: v for k, v in vars(args).items() if k not in ("name", "command", "output", "dtype", "overwrite")}
     paths = {name: options.pop(name) for name in names if isinstance(options.get(name), str)}

@@ -209,7 +209,9 @@ class TextSide(Settings):
             line += f"; {describe(self._plan, dim)}"
         share = self.share if self._plan is None else max(self.share, self._plan.share)
         if share > _LARGE_SHARE:
-            line += f"; about {share:.0%} of the pairs count, where 0.1 to 1 % tell images apart: a smaller margin would"
+            line += (
+                f"; about {share:.0%} of the pairs count, where 0.1 to 1 % tell images apart: a smaller margin would"
+            )
         if pool_is_reference:
             line += (
                 "; reference='pool_max': each text's best match in this pool, not its own image, which owner or a "

@@ -19,6 +19,7 @@ class _Ended(BaseException):
     def __init__(self, number: int) -> None:
         self.number = number
 
+
 _SCORE_HELP = """\
 Scores of every row of a .npy file of pool embeddings against a .npy file of text embeddings. Files of any size: the
 pool is read in chunks. Ctrl-C stops within a second; the same command again continues where it stopped.
@@ -87,7 +88,8 @@ def _open_closed_streams() -> None:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for the life of the process
     elif type(sys.stderr) is io.TextIOWrapper and sys.stderr is sys.__stderr__:
-        sys.stderr = _Lenient(open(sys.stderr.fileno(), "wb", 0, closefd=False), errors="replace", write_through=True)
+        raw = open(sys.stderr.fileno(), "wb", 0, closefd=False)  # noqa: SIM115
+        sys.stderr = _Lenient(raw, errors="replace", write_through=True)
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
@@ -131,7 +133,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     files.add_argument("--images", required=True, metavar="NPY", help="the pool, (n_img, dim)")
     files.add_argument("--texts", required=True, metavar="NPY", help="the annotated texts, (n_txt, dim)")
     files.add_argument("-o", "--output", required=True, metavar="NPY", help="the scores to write, (n_img,)")
-    files.add_argument("--owner", metavar="NPY", help="each text's own image (n_txt,), as a row of --paired or --images")
+    files.add_argument(
+        "--owner", metavar="NPY", help="each text's own image (n_txt,), as a row of --paired or --images"
+    )
     files.add_argument("--paired", metavar="NPY", help="the images that are paired already, where --images lacks them")
     files.add_argument("--dtype", choices=["bfloat16"], help="read two-byte files without a number type as bfloat16")
     files.add_argument("--overwrite", action="store_true", help="replace what --output holds, or other settings left")

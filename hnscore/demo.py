@@ -6,7 +6,7 @@ import statistics
 import time
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -177,7 +177,7 @@ def draw_selection(output: str | os.PathLike[str], n_threads: int | None = None)
     place, shown = _principal_components(emb)
     regions = (place > 0) @ (1 << np.arange(N_AXES))
 
-    def chosen(method: str) -> npt.NDArray[np.int64]:
+    def chosen(method: Any) -> npt.NDArray[np.int64]:
         rows: npt.NDArray[np.int64] = hnscore.select(
             scores, N_PICKS, method=method, embeddings=emb, regions=regions, n_threads=n_threads
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core, _gpu_search
+from . import _gpu_search
 from ._arrays import (
     as_float64,
     at_least,
@@ -28,6 +28,12 @@ from ._points import Points, checked_method, neighbours
 from ._pool import check_rows, choose
 from ._progress import rows_bar
 
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import Unpack
+
+    from ._typing import ArrayLike, DensityKind, DensityOptions
+
 _KINDS = ("knn", "ball", "kernel", "mean", "gaussian")
 _NEIGHBOURS = 20
 _LEAST_TEMPERATURE = 1e-5  # where a kernel is known to 2 %
@@ -35,6 +41,10 @@ _VARIANCES = (1e-18, 1e18)  # what float32 exponents can take
 _CHUNK_VALUES = 2**20  # of points read as float64 at a time
 
 
+@overload
+def density(emb: torch.Tensor, kind: DensityKind = "knn", **options: Unpack[DensityOptions]) -> torch.Tensor: ...
+@overload
+def density(emb: ArrayLike, kind: DensityKind = "knn", **options: Unpack[DensityOptions]) -> NDArray[Any]: ...
 @breaks_graph
 def density(
     emb: Any,
@@ -76,8 +86,8 @@ def density(
     k : int
         For ``kind="knn"``: up to the number of points compared with. Default: 20, or all of them where there are fewer.
     min_similarity : float
-        For ``kind="ball"``; from -1 to 1 under cosine. Equal rows have a cosine of exactly 1, and so may rows that differ
-        by less than float64 tells.
+        For ``kind="ball"``; from -1 to 1 under cosine. Equal rows have a cosine of exactly 1, and so may rows that
+        differ by less than float64 tells.
     temperature : float
         For ``kind="kernel"``: the similarity difference over which a point's share falls by a factor of e; at least
         1e-5.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import _gpu_search
 from ._arrays import choice, integer, like
@@ -13,9 +14,25 @@ from ._device import precisions
 from ._points import Points, checked_method, neighbours
 from ._progress import rows_bar
 
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import Unpack
+
+    from ._typing import ArrayLike, NeighbourOptions
+
 _MOST_POINTS = 2**31 - 1  # of one set; the limit of k where there are none
 
 
+@overload
+def knn_graph(
+    emb: torch.Tensor, k: int, *, as_csr: Literal[False] = False, **options: Unpack[NeighbourOptions]
+) -> tuple[torch.Tensor, torch.Tensor]: ...
+@overload
+def knn_graph(
+    emb: ArrayLike, k: int, *, as_csr: Literal[False] = False, **options: Unpack[NeighbourOptions]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]: ...
+@overload
+def knn_graph(emb: ArrayLike, k: int, *, as_csr: Literal[True], **options: Unpack[NeighbourOptions]) -> Any: ...
 @breaks_graph
 def knn_graph(
     emb: Any,

@@ -168,8 +168,8 @@ def score(
 ) -> NDArray[Any]:
     """`h`, shape (n_img,). `rules` are the further keywords of `score_matrix`.
 
-    `owner`: each text's own image as a row of `paired_emb`, or of img_emb; its similarity is the reference where none is
-    given.
+    `owner`: each text's own image as a row of `paired_emb`, or of img_emb; its similarity is the reference where none
+    is given.
     """
     if owner is not None and isinstance(reference, str):
         paired = np.asarray(img_emb if paired_emb is None else paired_emb)

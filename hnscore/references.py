@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,25 @@ from ._gpu import of_host
 from ._libraries import space_of
 from ._pool import kth_best, pack
 
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import Unpack
+
+    from ._typing import ArrayLike, ReferenceOptions
+
 # Ranks of the mini-batch expectation are left out once they hold less than this share of the whole weight: their
 # similarities, at most as large as those before them, are below the rounding of the sum.
 _LEAST_WEIGHT = 2.0**-60
 
 
+@overload
+def reference_similarity(
+    img_emb: torch.Tensor, txt_emb: torch.Tensor, **options: Unpack[ReferenceOptions]
+) -> torch.Tensor: ...
+@overload
+def reference_similarity(
+    img_emb: ArrayLike, txt_emb: ArrayLike, **options: Unpack[ReferenceOptions]
+) -> NDArray[np.float64]: ...
 def reference_similarity(
     img_emb: Any,
     txt_emb: Any,
@@ -81,7 +95,8 @@ def reference_similarity(
     -------
     reference : float64 array (n_txt,)
         The kind of array that img_emb is. A similarity is the exact dot product rounded once to float64, divided by
-        the root of the product of the exact squared norms: equal rows have exactly 1, and none has more. An expectation is off by a few float64 roundings more.
+        the root of the product of the exact squared norms: equal rows have exactly 1, and none has more. An
+        expectation is off by a few float64 roundings more.
 
     Raises
     ------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,23 @@ from ._progress import rows_bar
 from ._settings import pool_rules
 from ._texts import TextSide
 
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import Unpack
+
+    from ._typing import ArrayLike, ScoreOptions
+
 _LAST_ROW = np.iinfo(np.int64).max
 
 
+@overload
+def score(
+    img_emb: torch.Tensor, txt_emb: torch.Tensor, margin: float = 0.2, **options: Unpack[ScoreOptions]
+) -> torch.Tensor: ...
+@overload
+def score(
+    img_emb: ArrayLike, txt_emb: ArrayLike, margin: float = 0.2, **options: Unpack[ScoreOptions]
+) -> NDArray[Any]: ...
 def score(
     img_emb: Any,
     txt_emb: Any,
@@ -48,8 +62,8 @@ def score(
     """Score every unpaired image by how much of a hard negative it is for the paired texts.
 
     A text's similarities are measured against its *reference*. Where you know each text's own image, pass it: `owner`,
-    or `reference` as an array. The default, ``reference="pool_max"``, takes the text's best match in the pool instead: it
-    is for texts whose images are not at hand, and many more pairs may count.
+    or `reference` as an array. The default, ``reference="pool_max"``, takes the text's best match in the pool instead:
+    it is for texts whose images are not at hand, and many more pairs may count.
 
     With the rows of both sides normalised, and without the ``(n_img, n_txt)`` matrix, the defaults equal::
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,11 @@ from ._gpu_scorer import ScorerTexts
 from ._progress import rows_bar
 from ._texts import TextSide
 from .score import given_reference, owned_reference, paired_rows
+
+if TYPE_CHECKING:
+    import torch
+
+    from ._typing import Aggregate, ArrayLike, Method, Precision, RandomState, Similarity, Weight
 
 _CHUNKS = 16  # of the first one's size, for which the method is chosen
 
@@ -55,25 +60,25 @@ class Scorer:
 
     def __init__(
         self,
-        txt_emb: Any,
+        txt_emb: ArrayLike,
         margin: float = 0.2,
         *,
-        reference: Any = None,
-        weight: str = "hinge",
-        aggregate: str = "sum",
+        reference: ArrayLike | None = None,
+        weight: Weight = "hinge",
+        aggregate: Aggregate = "sum",
         k: int | None = None,
         top_k_images: int | None = None,
         skip_top_images: int | None = None,
-        max_similarity: Any = None,
-        txt_groups: Any = None,
-        owner: Any = None,
-        paired_emb: Any = None,
+        max_similarity: float | ArrayLike | None = None,
+        txt_groups: ArrayLike | None = None,
+        owner: ArrayLike | None = None,
+        paired_emb: ArrayLike | None = None,
         minibatch: int | None = None,
-        similarity: str = "cosine",
+        similarity: Similarity = "cosine",
         temperature: float | None = None,
-        precision: str = "exact",
-        method: str = "auto",
-        random_state: Any = None,
+        precision: Precision = "exact",
+        method: Method = "auto",
+        random_state: RandomState = None,
         n_threads: int | None = None,
         show_progress_bar: bool = False,
         verbose: bool = False,
@@ -101,6 +106,10 @@ class Scorer:
         self._show_progress_bar = show_progress_bar
         self._verbose = verbose
 
+    @overload
+    def score(self, img_chunk: torch.Tensor, *, img_groups: ArrayLike | None = None) -> torch.Tensor: ...
+    @overload
+    def score(self, img_chunk: ArrayLike, *, img_groups: ArrayLike | None = None) -> NDArray[Any]: ...
     def score(self, img_chunk: Any, *, img_groups: Any = None) -> Any:
         """Scores of some images of the pool.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import _greedy
 from ._arrays import (
@@ -28,12 +29,30 @@ from ._regions import kmeans_regions
 from .allocation import STRONGEST, allocate
 from .density import density as density_of
 
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import Unpack
+
+    from ._typing import ArrayLike, CoreSetOptions, SelectOptions
+
 _METHODS = ("auto", "top", "density", "budgeted", "repulsive", "coverage", "herding")
 _COMPARING = ("repulsive", "coverage", "herding")  # the rows of the pool with one another
 _WITHOUT_SCORES = ("coverage", "herding")
 _TEMPERATURE, _AUTO_TEMPERATURE = 0.1, 0.4
 
 
+@overload
+def select(
+    scores: torch.Tensor, budget: int, *, embeddings: ArrayLike | None = None, **options: Unpack[SelectOptions]
+) -> torch.Tensor: ...
+@overload
+def select(
+    scores: None, budget: int, *, embeddings: torch.Tensor, **options: Unpack[SelectOptions]
+) -> torch.Tensor: ...
+@overload
+def select(
+    scores: ArrayLike | None, budget: int, *, embeddings: ArrayLike | None = None, **options: Unpack[SelectOptions]
+) -> NDArray[np.int64]: ...
 @breaks_graph
 def select(
     scores: Any,
@@ -230,6 +249,10 @@ def select(
     return like(kind, free[order[:budget]])
 
 
+@overload
+def core_set(emb: torch.Tensor, budget: int, **options: Unpack[CoreSetOptions]) -> torch.Tensor: ...
+@overload
+def core_set(emb: ArrayLike, budget: int, **options: Unpack[CoreSetOptions]) -> NDArray[np.int64]: ...
 @breaks_graph
 def core_set(
     emb: Any, budget: int, *, labeled: Any = None, n_threads: int | None = None, show_progress_bar: bool = False
@@ -331,9 +354,7 @@ def _best_of_each(values: Floats, labels: Rows, shares: Rows) -> Rows:
 def _density(embeddings: Any, n: int, n_threads: int | None, show_progress_bar: bool) -> Any:
     if n < 2:
         return np.zeros(n)
-    return density_of(
-        embeddings, "knn", n_threads=n_threads, show_progress_bar=show_progress_bar
-    )
+    return density_of(embeddings, "knn", n_threads=n_threads, show_progress_bar=show_progress_bar)
 
 
 def _standardised(x: Floats) -> Floats:

@@ -115,7 +115,7 @@ def score_file(
         raise ValueError(
             f"texts has dim {txt.shape[1]}, images has dim {img.shape[1]}; use the same encoder output size"
         )
-    ref: str | Array = str(reference)
+    ref: Any = str(reference)
     if ref not in ("pool_max", "paired"):
         ref = numbers(read("reference", reference, 1, 2))
     owners, paired_img = read("owner", owner, 1), read("paired", paired, 2)
@@ -188,7 +188,7 @@ def _score_chunks(
     scores: "_Scores",
     txt: Array,
     margin: float,
-    ref: str | Array | None,
+    ref: Any,
     img_labels: Array | None,
     rule: dict[str, Any],
     numbers: Any,
@@ -355,10 +355,13 @@ class _Scores(Output):
             self._read_rows._done = digests[:whole]
         self._read_rows.add_until(self.pool, done)
         if self._read_rows.state != digests:
-            first = next(i for i, pair in enumerate(zip(self._read_rows.state, digests, strict=True)) if len(set(pair)) > 1)
+            first = next(
+                i for i, pair in enumerate(zip(self._read_rows.state, digests, strict=True)) if len(set(pair)) > 1
+            )
             start = first * self._read_rows.block
             return (
-                f"images have changed since, in rows {start} to {min(done, start + self._read_rows.block) - 1} that were "
+                f"images have changed since, in rows {start} to {min(done, start + self._read_rows.block) - 1} that "
+                "were "
                 "scored already"
             )
         if not same:
@@ -450,7 +453,10 @@ class _Scores(Output):
     def _load_reference(self, state: Mapping[str, Any]) -> NDArray[np.float64] | None:
         try:
             content = self.reference_path.read_bytes()
-            if blake2b(content, digest_size=16).hexdigest() not in (state.get("reference"), state.get("reference_before")):
+            if blake2b(content, digest_size=16).hexdigest() not in (
+                state.get("reference"),
+                state.get("reference_before"),
+            ):
                 return None
             return np.asarray(np.load(io.BytesIO(content), allow_pickle=False), np.float64)
         except (OSError, ValueError, EOFError):

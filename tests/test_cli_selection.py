@@ -316,7 +316,11 @@ BAD: list[tuple[str, list[object], str]] = [
         "regions must be an integer (the number to be found, or the region of each row), got 2.0",
     ),
     ("select", [*BUDGETED, "--regions", "five.npy"], "five.npy: No such file"),
-    ("select", ["--scores", "scores.npy", "-o", "nowhere/out.npy"], "output nowhere/out.npy: there is no folder nowhere"),
+    (
+        "select",
+        ["--scores", "scores.npy", "-o", "nowhere/out.npy"],
+        "output nowhere/out.npy: there is no folder nowhere",
+    ),
     ("select", ["--scores", "scores.npy", "-o", "scores.npy", "--overwrite"], "output scores.npy is one of the inputs"),
 ]
 

@@ -808,7 +808,7 @@ def test_compiled_graphs_hold_the_operator() -> None:
         img, txt = torch.empty(40, 12, device="cuda"), torch.empty(17, 12, device="cuda")
         for weight, dtype in (("hinge", torch.float32), ("count", torch.int64)):
             scores = _torch.traced(
-                img, txt, 0.2, "pool_max", weight, "sum", None, None, None, None, None, None, None, None, None, "cosine",
-                None, "exact", "auto", None, None, False, False,
+                img, txt, 0.2, "pool_max", weight, "sum", *[None] * 9, "cosine", None, "exact", "auto", None, None,
+                False, False,
             )  # fmt: skip
             assert (scores.device.type, scores.shape, scores.dtype) == ("cuda", (40,), dtype)

@@ -85,7 +85,7 @@ def _score(
 
 
 def _hard_negative(
-    view: View, random: np.random.Generator, *, reference: str = "positive", margin: float = 0.2, reference_k: int = 1,
+    view: View, random: np.random.Generator, *, reference: Any = "positive", margin: float = 0.2, reference_k: int = 1,
     groups: int = 0, **keywords: Any,
 ) -> Scores:  # fmt: skip
     """The first paper's score of the free items against the pairs so far; 0 for labeled ones.
@@ -98,7 +98,7 @@ def _hard_negative(
     emb, free, owner = view.spaces["joint"], view.free, view.other_owner
     against: Any = reference
     if reference != "pool_max":
-        extra: Options = {"topk": {"k": reference_k}, "minibatch": {"batch_size": reference_k}}.get(reference, {})
+        extra: Any = {"topk": {"k": reference_k}, "minibatch": {"batch_size": reference_k}}.get(reference, {})
         paired, place = np.unique(owner, return_inverse=True)
         against = hnscore.reference_similarity(
             emb[paired], view.other_emb, owner=place, kind=reference, n_threads=1, **extra
@@ -164,7 +164,7 @@ SCORES: dict[str, Callable[..., Scores]] = {
 
 
 def _select(
-    view: View, scores: Scores | None, budget: int, random: np.random.Generator, *, method: str,
+    view: View, scores: Scores | None, budget: int, random: np.random.Generator, *, method: Any,
     space: str = "joint", shortlist: float = 1.0, ignore_scores: bool = False, density: Options | None = None,
     **keywords: Any,
 ) -> Rows:  # fmt: skip

@@ -18,7 +18,8 @@ class Buffer {
         // From 4 MiB on, huge pages: a panel walk otherwise misses the address cache on every page.
         constexpr int64_t kHuge = 2 << 20;
         int64_t bytes, alignment = 64;
-        if (count < 0 || __builtin_mul_overflow(count, static_cast<int64_t>(sizeof(T)), &bytes) || bytes > INT64_MAX / 2)
+        if (count < 0 || __builtin_mul_overflow(count, static_cast<int64_t>(sizeof(T)), &bytes) ||
+            bytes > INT64_MAX / 2)
             throw std::bad_alloc();
         if (bytes >= 2 * kHuge) alignment = kHuge;
         bytes = (bytes + alignment) / alignment * alignment;

@@ -7,9 +7,10 @@
 
 namespace hnscore {
 
-// s = dot / sqrt(n_x n_t), clipped to [-1, 1], from the dot product and the squared norms of two rows, each an exact sum
-// rounded once. The root of a rounded square is the number itself, so that equal rows have exactly 1 and opposite rows
-// exactly -1. Where n_x n_t leaves the float64 range all three are scaled by powers of two first, which changes no bit.
+// s = dot / sqrt(n_x n_t), clipped to [-1, 1], from the dot product and the squared norms of two rows, each an exact
+// sum rounded once. The root of a rounded square is the number itself, so that equal rows have exactly 1 and opposite
+// rows exactly -1. Where n_x n_t leaves the float64 range all three are scaled by powers of two first, which changes no
+// bit.
 HNSCORE_BOTH double cosine_of(double dot, double n_x, double n_t) {
     double product = n_x * n_t;
     if (!(product >= 0x1p-960 && product <= 0x1p960)) {

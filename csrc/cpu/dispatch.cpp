@@ -87,9 +87,9 @@ std::string listed(const std::vector<std::string>& names) {
 const Target& find(const std::string& name, const std::string& source) {
     for (const Entry& e : table())
         if (e.supported && name == e.target.name) return e.target;
-    throw std::invalid_argument(source + " is '" + name + "'; expected one that this machine supports: " +
-                                listed(supported_targets()) + " (compiled: " + listed(compiled_targets()) +
-                                "); choose one of these, or leave it out");
+    throw std::invalid_argument(
+        source + " is '" + name + "'; expected one that this machine supports: " + listed(supported_targets()) +
+        " (compiled: " + listed(compiled_targets()) + "); choose one of these, or leave it out");
 }
 
 std::atomic<const Target*> chosen{nullptr};

@@ -24,9 +24,7 @@ struct Rules {
     bool triangle = false;
     int64_t first_column = 0;
 
-    bool filtered() const {
-        return max_similarity || row_group || row_owner || kth_value || skip_value || triangle;
-    }
+    bool filtered() const { return max_similarity || row_group || row_owner || kth_value || skip_value || triangle; }
 };
 
 inline bool is_top(Recipe r) { return r == top_gap || r == top_similarity; }
@@ -47,7 +45,7 @@ struct Job {
     Rules rules;
     // Weights of the terms of a sum: by column in the values of the rows, by row in those of the columns.
     const double *row_weight = nullptr, *col_weight = nullptr;
-    const double* col_shift = nullptr;  // kernel, overlap: added to a term
+    const double* col_shift = nullptr;                              // kernel, overlap: added to a term
     const double *row_variance = nullptr, *col_variance = nullptr;  // overlap: stages/weight.h
     double rate = 0;
     // Outputs: one value a row; or, for a top recipe without rank_weights, k keys and columns a row. A column's values

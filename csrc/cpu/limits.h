@@ -82,7 +82,8 @@ struct ColumnLimits {
             if (job.col_weight) weight[j] = static_cast<float>(job.col_weight[j]);
             if (job.col_shift) shift[j] = static_cast<float>(job.col_shift[j]);
             if (job.col_variance) variance[j] = static_cast<float>(job.col_variance[j]);
-            if (!columns.format.cosine) square[j] = static_cast<float>(std::pow(columns.norm[static_cast<size_t>(j)], 2));
+            if (!columns.format.cosine)
+                square[j] = static_cast<float>(std::pow(columns.norm[static_cast<size_t>(j)], 2));
         }
     }
     int64_t padded() const { return columns.panels * columns.format.kernels().cols; }

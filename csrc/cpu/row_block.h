@@ -363,7 +363,8 @@ class RowBlock {
     bool clear_of_limits(int64_t i, int64_t j, double s, double error) const {
         const Rules& r = job_.rules;
         const auto clear = [&](double limit) { return std::abs(s - limit) > error; };  // false for NaN
-        return clear(tau_of(j)) && (!r.kth_value || clear(r.kth_value[j])) && (!r.skip_value || clear(r.skip_value[j])) &&
+        return clear(tau_of(j)) && (!r.kth_value || clear(r.kth_value[j])) &&
+               (!r.skip_value || clear(r.skip_value[j])) &&
                (!r.max_similarity || clear(r.max_similarity[r.max_similarity_of_rows ? first_ + i : j]));
     }
 

@@ -232,8 +232,8 @@ struct Finish {
                 const Simd::F32 acc = Simd::load(memory + r * kCols + v * kLanes);
                 const auto d = Rule::decide(acc, limits, panel.threshold[v]);
                 pairs_of[r] |= Simd::bits(Epilogue::template handed_on<Simd>(d, acc, panel.threshold[v].band,
-                                                                          panel.scale[v], least(b, row)))
-                            << (v * kLanes);
+                                                                             panel.scale[v], least(b, row)))
+                               << (v * kLanes);
                 if constexpr (Epilogue::kKind == Aggregate::log_sum) {
                     const Simd::Mask cancels = Epilogue::template cancels<Simd>(pairs(b, panel, v, row, d.gap, acc));
                     pairs_of[r] |= Simd::bits(Simd::mask_and(d.inside, cancels)) << (v * kLanes);

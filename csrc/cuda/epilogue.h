@@ -113,7 +113,8 @@ struct WaitingPairs : DecidedSums<RM> {
 };
 
 // Takes pairs that the rules beside the threshold exclude out of a tile: as acc = -inf they count nowhere. Pairs too
-// close to their max_similarity are handed on where there is a band. Not for ranks (Problem::ranked), which Screen alone has.
+// close to their max_similarity are handed on where there is a band. Not for ranks (Problem::ranked), which Screen
+// alone has.
 template <bool kBand, int RM, int NB>
 HNSCORE_DEVICE void exclude(const Problem& p, const OwnRows<RM>& own, int64_t first_row, int64_t first_column,
                             float (&acc)[RM][NB][4], Hits<RM, NB>& open) {

@@ -17,7 +17,8 @@ _NAMED = 8
 
 def zero_rows(emb: NDArray[Any]) -> NDArray[np.bool_]:
     """Which rows are zero, (n,). NaN is not."""
-    return ~np.any(emb != 0, axis=1)
+    zero: NDArray[np.bool_] = ~np.any(emb != 0, axis=1)
+    return zero
 
 
 def pick_around_zero_rows(
@@ -31,8 +32,8 @@ def pick_around_zero_rows(
 ) -> NDArray[np.int64]:
     """n rows of `emb`, none of them labeled, zero rows last.
 
-    ``pick(n, embeddings=..., labeled=..., **per_row)`` picks among rows that are not zero; `labeled` is None where there
-    are none. `rows` are what the caller's array `name` calls the rows of `emb`. `per_row`: further arrays by row.
+    ``pick(n, embeddings=..., labeled=..., **per_row)`` picks among rows that are not zero; `labeled` is None where
+    there are none. `rows` are what the caller's array `name` calls the rows of `emb`. `per_row`: further arrays by row.
     """
     zero = zero_rows(emb)
     if not zero.any():
@@ -40,7 +41,8 @@ def pick_around_zero_rows(
     named = np.sort(rows[zero])
     more = ", ..." if len(named) > _NAMED else ""
     warnings.warn(
-        f"{name} has zeros in row{'s' if len(named) > 1 else ''} {', '.join(map(str, named[:_NAMED]))}{more}: rows without "
+        f"{name} has zeros in row{'s' if len(named) > 1 else ''} {', '.join(map(str, named[:_NAMED]))}{more}: rows "
+        "without "
         "a direction are similar to nothing, and are picked last",
         UserWarning,
         stacklevel=4,

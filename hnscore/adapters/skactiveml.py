@@ -26,8 +26,8 @@ class HNScoreSampling(SingleAnnotatorPoolQueryStrategy):  # type: ignore[misc]  
     """Pick the candidates that represent the pool best, beside what is labeled already.
 
     The samples are embeddings, compared by cosine similarity; their labels only say which are known. A sample of zeros
-    has no direction: other strategies of the host take it, so it is no error here, but is similar to nothing, picked last,
-    and named in a warning.
+    has no direction: other strategies of the host take it, so it is no error here, but is similar to nothing, picked
+    last, and named in a warning.
 
     Parameters
     ----------
@@ -101,9 +101,7 @@ class HNScoreSampling(SingleAnnotatorPoolQueryStrategy):  # type: ignore[misc]  
             utilities[step + 1 :, pick] = np.nan
         return picks, utilities
 
-    def _pick(
-        self, rows: NDArray[Any], known: NDArray[Any], n: int, names: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
+    def _pick(self, rows: NDArray[Any], known: NDArray[Any], n: int, names: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions among `rows`; `names` are the rows of X."""
         options = dict(self.select_dict or {})
 

@@ -129,7 +129,7 @@ def _method(name: str, package: str, build: Callable[[Array, int], Run], setting
 
 
 def _hnscore() -> Iterator[Method]:
-    def call(kind: str, **options: Any) -> Callable[[Array, int], Run]:
+    def call(kind: Any, **options: Any) -> Callable[[Array, int], Run]:
         def build(x: Array, n_threads: int) -> Run:
             given = _settings(kind, len(x)) | options | {"n_threads": n_threads}
             return lambda: hnscore.density(x, kind, **given)
@@ -197,7 +197,7 @@ def _memory(n: int, args: argparse.Namespace) -> list[Row]:
     for kind in SETTINGS:
         say(f"memory of {kind}")
 
-        def prepare(kind: str = kind) -> Run:
+        def prepare(kind: Any = kind) -> Run:
             warm = x[:64]
             hnscore.density(warm, kind, **_settings(kind, len(warm)))
             given = _settings(kind, n) | {"n_threads": args.threads}

@@ -90,7 +90,7 @@ def _hnscore() -> Iterator[Method]:
             )
 
 
-def _hnscore_build(weight: str, precision: str) -> Callable[..., Run]:
+def _hnscore_build(weight: Any, precision: Any) -> Callable[..., Run]:
     def build(img: Any, txt: Any, reference: Any, n_threads: int) -> Run:
         return lambda: hnscore.score(
             img,

@@ -205,7 +205,7 @@ def _random_pool(path: Path, rows: int) -> None:
     pool.flush()
 
 
-def _pool_call(pool: Any, workload: Workload, precision: str, n_threads: int) -> Callable[[], Run]:
+def _pool_call(pool: Any, workload: Workload, precision: Any, n_threads: int) -> Callable[[], Run]:
     def call(images: Any, n_txt: int) -> Any:
         txt, reference = workload.txt[:n_txt], workload.reference[:n_txt]
         return hnscore.score(
