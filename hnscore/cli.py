@@ -54,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             status, message = 128 + error.number, f"\nhnscore: {signal.Signals(error.number).name}{note}"
     except (OSError, TypeError, ValueError, MemoryError, ImportError, OverflowError) as error:
         status, message = 2, f"hnscore: error: {_one_line(error)}"
+        if isinstance(error, MemoryError):
+            status, message = 2, "hnscore: error: there is not enough memory; pass fewer --n-threads, or free some"
         if isinstance(error, OSError) and error.filename is None:
             _forget_stdout()  # whose error it may have been
     # Only now: a progress bar ends its line when the failed call's variables go, which the exception held.

@@ -199,7 +199,8 @@ def density(
         result = _gaussian(points, variance, weights, precision, bar) - np.log(total)
     if bar is not None:
         bar(1.0)
-    return like(emb, result.astype(np.int64 if kind == "ball" and weights is None else np.float32))
+    with np.errstate(over="ignore"):  # beyond float32, of dot products alone, a density is infinite
+        return like(emb, result.astype(np.int64 if kind == "ball" and weights is None else np.float32))
 
 
 def _unit_weights(weights: NDArray[np.float64]) -> NDArray[np.float64]:

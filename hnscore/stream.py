@@ -318,9 +318,10 @@ class _Scores(Output):
         return bool(state.get("pool_digests") == digests.state)
 
     def resume(self, state: dict[str, Any]) -> bool:
-        done = max(_count(state, "rows"), _count(state, "reference_rows"))
-        if not done:
+        counts = _count(state, "rows"), _count(state, "reference_rows")
+        if counts == (0, 0):
             return False
+        done = max(counts)
         changed = differences(state["settings"], self._settings)
         if changed and not self._overwrite:
             raise ValueError(

@@ -17,6 +17,18 @@ settings.register_profile("ci", deadline=None, max_examples=100, derandomize=Tru
 settings.register_profile("thorough", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--exhaustive", action="store_true", help="all cases of the tests that try some of many")
+
+
+@pytest.fixture
+def exhaustive(request: pytest.FixtureRequest) -> bool:
+    """Whether all of many cases are to be tried, or some of them."""
+    return bool(request.config.getoption("--exhaustive"))
+
+
 # What this machine can run.
 TARGETS: tuple[str, ...] = tuple(_core.config()["targets_supported"])
 

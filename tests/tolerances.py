@@ -6,7 +6,8 @@ precision="exact"
     Which pairs count is decided exactly: counts have no tolerance at all.
     A weight g(s) is evaluated from s within 4 u |x||t| (the contract), so it is off by at most 4 u |x||t| |dg/ds|.
     Where the threshold is larger than any similarity, |tau| > |x||t|, a float32 gap is as coarse as tau is: 4 u |tau|.
-    `exp` adds the rounding of its own evaluation (EXP), which hides in the above where the temperature is below 1.
+    `exp` adds the rounding of its argument gap / T, whose two factors are rounded and multiplied, 4 u of it, and that of
+    its own evaluation (EXP).
     Sums and means add the errors of their pairs. A sum of the k largest moves by no more than the sum of the k largest
     errors: replacing w by w' moves every sum of k of them by no more than that, hence also the largest such sum.
     Last, the score and the reference's score are each rounded to float32.
@@ -29,8 +30,7 @@ U = 2.0**-24
 SMALLEST = 2.0**-149  # the distance of the smallest float32 numbers
 
 # exp: Horner's last step rounds once, the earlier ones are damped by r <= ln(2) / 2, together below 2 u; two products
-# with powers of two are exact unless subnormal; argument reduction and the argument's own rounding for x below 1: 2 u;
-# the polynomial itself u / 4.
+# with powers of two are exact unless subnormal; argument reduction: 2 u; the polynomial itself u / 4.
 EXP = 5 * U
 
 
@@ -85,7 +85,7 @@ def _error(
         size = np.maximum(np.asarray(norms), 0.0 if weight == "similarity" else np.abs(s - gap))
         error = 4 * U * size * _slope(weight, gap, temperature or 1.0)
         if weight == "exp":
-            error = error + EXP * np.exp(gap / (temperature or 1.0))
+            error = error + (EXP + 4 * U * np.abs(gap) / (temperature or 1.0)) * np.exp(gap / (temperature or 1.0))
     error, scale = np.where(counts, error, 0.0), 1.0
     if minibatch is not None:
         drawn = np.random.default_rng(random_state).choice(s.shape[1], minibatch, replace=False, shuffle=False)

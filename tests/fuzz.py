@@ -1,0 +1,395 @@
+"""Random calls of every public function against reference.py, whose products are exact integers.
+
+A case is all that a seed draws: data with ties, copies, extreme sizes and odd layouts; dtypes; every keyword; the CPU
+target, the method, the number of threads, one call or a Scorer in chunks. By hand, any number of cases of one function or
+of all of them:
+
+    python tests/fuzz.py 100000 [FUNCTION...] [--from SEED]
+"""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+from test_density import assert_density
+from tolerances import assert_sandwich, assert_score, norm_products, similarity_error
+
+import hnscore
+from hnscore import _core
+from hnscore import reference as ref
+
+TARGETS = _core.config()["targets_supported"]
+DTYPES = [np.float32, np.float32, np.float64, np.float16, ml_dtypes.bfloat16, np.int8, np.int32, np.uint16]
+
+
+class Draw:
+    """Random choices of one case."""
+
+    def __init__(self, function: str, seed: int) -> None:
+        self.rng = np.random.default_rng([seed, *function.encode()])
+
+    def chance(self, p: float) -> bool:
+        return bool(self.rng.random() < p)
+
+    def of(self, *values: Any) -> Any:
+        return values[self.rng.integers(len(values))]
+
+    def size(self, most: int) -> int:
+        """Small sizes and those around whole tiles more often than others."""
+        n = self.of(1, 2, 3, 7, 8, 9, 13, 14, 15, 16, 17, 31, 32, 33, int(self.rng.integers(1, most + 1)))
+        return min(int(n), most)
+
+    def points(self, n: int, dim: int) -> NDArray[np.float64]:
+        rng = self.rng
+        kind = self.of("normal", "clusters", "integers", "copies", "one hot", "constant", "low rank", "far", "scaled")
+        x = rng.standard_normal((n, dim))
+        if kind == "clusters":
+            x = rng.standard_normal((4, dim))[rng.integers(0, 4, n)] + 0.1 * x
+        if kind == "integers":
+            x = rng.integers(-3, 4, (n, dim)).astype(float)
+        if kind == "copies":
+            x = x[rng.integers(0, max(1, n // 3), n)] * self.of(1.0, 2.0, 0.5)
+            x[::3] *= -1
+        if kind == "one hot":
+            x = np.eye(dim)[rng.integers(0, dim, n)]
+        if kind == "constant":
+            x = np.ones((n, dim)) * rng.integers(1, 4, (n, 1))
+        if kind == "low rank":
+            x = rng.standard_normal((n, 2)) @ rng.standard_normal((2, dim))
+        if kind == "far":
+            x += 50
+        if kind == "scaled":
+            x *= 2.0 ** rng.integers(-12, 13, (n, 1))
+        return np.asarray(x, np.float64)
+
+    def stored(self, x: NDArray[np.float64]) -> Any:
+        """`x` in some dtype and layout, no row of zeros."""
+        dtype = self.of(*DTYPES)
+        if np.dtype(dtype).kind in "iu":
+            x = x / max(1.0, np.abs(x).max() / 100)
+            x = np.clip(np.rint(x), 0 if np.dtype(dtype).kind == "u" else -100, 100)
+        if dtype is np.float64 and self.chance(0.3):
+            x = x * 2.0 ** self.of(-200, 0, 200)
+        with np.errstate(over="ignore"):
+            most = 6e4 if dtype is np.float16 else 1e300 if dtype is np.float64 else 1e30
+            y = np.clip(x, -most, most).astype(dtype)
+        y[~y.astype(np.float64).any(axis=1), 0] = 1
+        layout = self.of("C", "C", "C", "F", "reversed", "step", "swapped", "misaligned", "read-only")
+        if layout == "F":
+            y = np.asfortranarray(y)
+        if layout == "reversed":
+            y = y[::-1].copy()[::-1]
+        if layout == "step":
+            wide = np.empty((2 * len(y) + 1, y.shape[1] + 3), y.dtype)
+            wide[1::2, 1:-2] = y
+            y = wide[1::2, 1:-2]
+        if layout == "swapped" and dtype is not ml_dtypes.bfloat16:
+            y = y.astype(y.dtype.newbyteorder(">"))
+        if layout == "misaligned":
+            room = np.empty(y.nbytes + 1, np.uint8)[1:]
+            copy = room.view(np.uint8)[: y.nbytes].view(y.dtype).reshape(y.shape)
+            copy[...] = y
+            y = copy
+        if layout == "read-only":
+            y.flags.writeable = False
+        return y
+
+    def near(self, s: NDArray[np.float64], m: int, most: float | None = None) -> NDArray[np.float64]:
+        """Numbers, m of them, each a similarity, one of its neighbours, or any."""
+        some = self.rng.choice(s.ravel(), m)
+        step = self.rng.integers(0, 4, m)
+        some = np.where(step == 1, np.nextafter(some, np.inf), np.where(step == 2, np.nextafter(some, -np.inf), some))
+        some = np.where(step == 3, some + self.rng.normal(0, 0.1, m) * max(1e-300, np.abs(some).max()), some)
+        return some if most is None else np.clip(some, -most, most)
+
+    def labels(self, n: int, m: int) -> tuple[Any, Any]:
+        a, b = self.rng.integers(-2, 3, n), self.rng.integers(-2, 3, m)
+        if self.chance(0.4):
+            return a.astype(str).astype(self.of("U", object)), b.astype(str)
+        return a.astype(self.of(np.int64, np.int8)), b.astype(self.of(np.int64, np.int32))
+
+    def work(self) -> dict[str, Any]:
+        _core.set_target(self.of(*TARGETS))
+        return {"n_threads": int(self.rng.integers(1, 4))}
+
+
+def score(seed: int) -> None:
+    """`score` and `Scorer`, precision exact and, by a sandwich, fp32 and bf16."""
+    d = Draw("score", seed)
+    n, m, dim = d.size(40), d.size(34), d.size(72)
+    paired = d.chance(0.12)
+    n = m if paired else n
+    img, txt = d.stored(d.points(n, dim)), d.stored(d.points(m, dim))
+    if d.chance(0.3):
+        img = d.stored(np.concatenate([ref.given_values(txt)] * (1 + n // m))[:n])
+    similarity = d.of("cosine", "cosine", "dot")
+    s = ref.similarity_matrix(img, txt, similarity)
+    if not np.isfinite(s).all():
+        return
+    call: dict[str, Any] = d.work() | {"similarity": similarity, "method": d.of("dense", "cascade", "auto")}
+    margin = float(d.of(0.0, 0.2, float(np.abs(s).max()), float(d.rng.random())))
+    rules: dict[str, Any] = {"weight": d.of("count", "count", "hinge", "squared_hinge", "similarity", "exp")}
+    if rules["weight"] == "exp":
+        rules["temperature"] = float(d.of(0.05, 0.3, 1.0, 20.0)) * max(1.0, float(np.abs(s).max()) / 20)
+    rules["aggregate"] = d.of("sum", "sum", "mean", "max", "topk")
+    pool_wide = True
+    if paired:
+        rules["reference"] = call["reference"] = "paired"
+    elif d.chance(0.2):
+        rules["reference"] = call["reference"] = "pool_max"
+    elif d.chance(0.35):  # owner
+        others = img if d.chance(0.5) else d.stored(d.points(d.size(20), dim))
+        call["owner"] = owner = d.rng.integers(0, len(others), m)
+        rules["reference"] = ref.pair_similarity(others[owner], txt, similarity)
+        if others is img:
+            rules["owner"] = owner
+        else:
+            call["paired_emb"] = others
+            pool_wide = False
+    elif d.chance(0.3):
+        own = d.stored(d.points(m, dim))
+        call["reference"], rules["reference"] = own, ref.pair_similarity(own, txt, similarity)
+        pool_wide = False
+    else:
+        rules["reference"] = call["reference"] = d.near(s, m, 1.0 if similarity == "cosine" else None)
+        pool_wide = False
+    if d.chance(0.3):
+        rules["max_similarity"] = d.near(s, m) if d.chance(0.7) else float(d.near(s, 1)[0])
+    if d.chance(0.3):
+        rules["img_groups"], rules["txt_groups"] = d.labels(n, m)
+    if d.chance(0.25):
+        rules["top_k_images"], pool_wide = int(d.rng.integers(1, n + 1)), True
+    if d.chance(0.25):
+        rules["skip_top_images"], pool_wide = int(d.rng.integers(0, rules.get("top_k_images", n + 2))), True
+    if d.chance(0.2):
+        rules["minibatch"], rules["random_state"] = int(d.rng.integers(1, m + 1)), seed
+    if rules["aggregate"] == "topk":
+        rules["k"] = int(d.rng.integers(1, rules.get("minibatch", m) + 1))
+    keywords = rules | call
+    keywords = {name: value for name, value in keywords.items() if name not in ("reference", "owner")}
+    keywords |= {name: call[name] for name in ("reference", "owner") if name in call}
+    if pool_wide or d.chance(0.5):
+        got = hnscore.score(img, txt, margin, **keywords)
+    else:
+        groups = keywords.pop("img_groups", None)
+        scorer = hnscore.Scorer(txt, margin, **keywords)
+        cuts = [0, *sorted(d.rng.integers(0, n + 1, 2).tolist()), n]
+        got = np.concatenate(
+            [
+                scorer.score(img[a:b], img_groups=None if groups is None else groups[a:b])
+                for a, b in zip(cuts, cuts[1:], strict=False)
+            ]
+        )
+    norms = norm_products(img, txt, similarity)
+    constant = 2.0 if bool((np.ptp(ref.given_values(img), axis=1) == 0).any()) else 1.0  # the contract's exception
+    assert_score(got, s, norms * constant, margin, label=f"score {seed}: {keywords}", **rules)
+    given = rules["reference"]
+    simple = not {"owner", "img_groups", "top_k_images", "skip_top_images", "minibatch"} & set(rules)
+    if simple and not isinstance(given, str) and rules["weight"] in ("count", "hinge", "squared_hinge"):
+        for precision in ("fp32", "bf16"):
+            got = hnscore.score(img, txt, margin, **(keywords | {"precision": precision, "method": "dense"}))
+            error = similarity_error(precision, dim) * norms
+            assert_sandwich(got, s, error, margin, **rules, label=f"score {seed} {precision}: {keywords}")
+
+
+def reference_similarity(seed: int) -> None:
+    d = Draw("reference", seed)
+    n, m, dim = max(2, d.size(40)), d.size(30), d.size(72)
+    img, txt = d.stored(d.points(n, dim)), d.stored(d.points(m, dim))
+    rules: dict[str, Any] = {
+        "similarity": d.of("cosine", "dot"), "kind": d.of("positive", "hardest", "topk", "minibatch"),
+        "owner": d.rng.integers(0, n, m),
+    }  # fmt: skip
+    if rules["kind"] == "topk":
+        rules["k"] = int(d.rng.integers(1, n))
+    if rules["kind"] == "minibatch":
+        rules["batch_size"] = int(d.rng.integers(2, n + 1))
+    got = hnscore.reference_similarity(img, txt, **rules, **d.work())
+    want = ref.reference_similarity(img, txt, **rules)
+    if rules["kind"] == "minibatch":
+        scale = np.abs(ref.similarity_matrix(img, txt, rules["similarity"])).max(axis=0)
+        assert np.all(np.abs(got - want) <= 2.0**-50 * n * scale), f"reference {seed}: {rules}"
+    else:
+        np.testing.assert_array_equal(got, want, err_msg=f"reference {seed}: {rules}")
+
+
+def knn_graph(seed: int) -> None:
+    d = Draw("knn", seed)
+    n, dim = max(2, d.size(50)), d.size(72)
+    x = d.stored(d.points(n, dim))
+    rules: dict[str, Any] = {"similarity": d.of("cosine", "dot"), "exclude_self": d.chance(0.7)}
+    if d.chance(0.4):
+        rules["against"] = d.stored(d.points(d.size(60), dim))
+    there = len(rules["against"]) if "against" in rules else n - rules["exclude_self"]
+    k = int(d.rng.integers(1, there + 1))
+    similarities, indices = hnscore.knn_graph(x, k, method=d.of("dense", "cascade", "auto"), **rules, **d.work())
+    want, rows = ref.knn_graph(x, k, **rules)
+    np.testing.assert_array_equal(indices, rows, err_msg=f"knn {seed}: {rules}")
+    np.testing.assert_array_equal(similarities, want, err_msg=f"knn {seed}: {rules}")
+
+
+def density(seed: int) -> None:
+    d = Draw("density", seed)
+    n, dim = max(2, d.size(50)), d.size(72)
+    kind = d.of("knn", "ball", "kernel", "mean", "gaussian")
+    x = d.stored(d.points(n, dim))
+    rules: dict[str, Any] = {"similarity": d.of("cosine", "dot") if kind != "kernel" else "cosine"}
+    m = n
+    if d.chance(0.4):
+        rules["against"] = d.stored(d.points(max(2, d.size(60)), dim))
+        m = len(rules["against"])
+    elif d.chance(0.3):
+        rules["exclude_self"] = False
+    if kind == "knn":
+        rules["k"] = int(d.rng.integers(1, m if m > 1 else 2))
+    s = ref.similarity_matrix(x, rules.get("against", x), rules["similarity"])
+    if np.abs(s).max() > 1e37:  # beyond float32
+        return
+    if kind == "ball":
+        rules["min_similarity"] = float(d.near(s, 1, 1.0 if rules["similarity"] == "cosine" else None)[0])
+    if kind == "kernel":
+        rules["temperature"] = float(d.of(0.05, 0.3, 2.0))
+    if kind == "gaussian":
+        size = 1.0
+        if rules["similarity"] == "dot":  # else all is far from all, or nothing is
+            size = float(np.clip(np.var(ref.given_values(rules.get("against", x)), axis=0).sum(), 1e-9, 1e9))
+        own = np.exp(d.rng.uniform(-4, 1, n)) * size
+        rules["variance"] = own if "against" not in rules else (own, np.exp(d.rng.uniform(-4, 1, m)) * size)
+    if d.chance(0.3):
+        rules["weights"] = d.rng.random(m) + 0.01
+    method = d.of("dense", "auto", "cascade") if kind in ("knn", "ball") else "auto"
+    got = hnscore.density(x, kind, method=method, **rules, **d.work())
+    if kind == "gaussian":
+        want = ref.density(x, kind, **rules).astype(np.float64)
+        exponent = np.abs(want) + dim / 2 * np.abs(np.log(2 * np.pi * np.max(rules["variance"][0]))) + dim
+        assert np.all(np.abs(got - want) <= 2.0**-10 + 2.0**-14 * exponent + dim * 2.0**-20), (
+            f"density {seed}: {rules}, {np.abs(got - want).max()}"
+        )
+    else:
+        assert_density(got, x, kind, label=f"density {seed}", **rules)
+
+
+def select(seed: int) -> None:
+    d = Draw("select", seed)
+    n, dim = max(3, d.size(40)), d.size(40)
+    x = d.stored(d.points(n, dim))
+    scores = np.round(d.rng.random(n), int(d.of(1, 2, 9)))
+    labeled = d.rng.choice(n, int(d.rng.integers(0, n // 3 + 1)), replace=False)
+    budget = int(d.rng.integers(0, n - len(labeled) + 1))
+    method = d.of("top", "repulsive", "coverage", "herding", "core_set")
+    work = d.work()
+    if method == "core_set":
+        picks = hnscore.core_set(x, budget, labeled=labeled, **work)
+    else:
+        given = None if method == "herding" else scores
+        picks = hnscore.select(
+            given, budget, embeddings=x, method=method, labeled=labeled, temperature=0.3, regularization=0.7, **work
+        )
+    assert len(picks) == budget
+    assert len(set(picks.tolist())) == budget
+    assert not set(picks.tolist()) & set(labeled.tolist())
+    if method == "top":
+        assert picks.tolist() == ref.select_best(scores, budget, labeled), f"select {seed}"
+        return
+    if method == "core_set":
+        _check_farthest(x, picks, labeled, seed)
+        return
+    # Rounding decides between gains that are equal but for it: whatever is picked must be as good as the best.
+    _check_gains(x, picks, labeled, scores, method, seed)
+
+
+def _check_farthest(x: Any, picks: NDArray[np.int64], labeled: NDArray[np.int64], seed: int) -> None:
+    s = ref.similarity_matrix(x, x)
+    chosen = list(labeled)
+    for pick in picks:
+        if chosen:
+            distance = (1 - s[:, chosen]).min(axis=1)
+            distance[chosen] = -1
+            assert distance[pick] >= distance.max() - 2.0**-39, f"core_set {seed}: {pick}"
+        chosen.append(pick)
+
+
+def _check_gains(
+    x: Any, picks: NDArray[np.int64], labeled: NDArray[np.int64], scores: NDArray[np.float64], method: str, seed: int
+) -> None:
+    k = np.exp((ref.similarity_matrix(x, x) - 1) / 0.3)
+    chosen = list(labeled)
+    u = np.ones(len(k)) if method == "herding" else scores
+    for pick in picks:
+        gains = ref.GAINS[method](k, chosen, u / max(np.abs(u).max(), 1e-300) if method == "repulsive" else u, 0.7)
+        gains = np.asarray(gains, np.float64).copy()
+        gains[chosen] = -np.inf
+        assert gains[pick] >= gains.max() - 1e-9 * max(1.0, np.abs(gains[np.isfinite(gains)]).max()), (
+            f"{method} {seed}: {pick}, {gains[pick]} below {gains.max()}"
+        )
+        chosen.append(pick)
+
+
+def informativeness(seed: int) -> None:
+    d = Draw("informativeness", seed)
+    n, dim = d.size(20), d.size(40)
+    means = [d.points(n, dim).astype(np.float32) for _ in range(2)]
+    variances = [np.exp(d.rng.normal(0, 1, (n, dim))).astype(np.float32) for _ in range(2)]
+    given = (means[0], variances[0], means[1], variances[1])
+    got = hnscore.informativeness(*given, **d.work())
+    want = ref.wasserstein(*given)
+    np.testing.assert_allclose(got.inter, want, rtol=1e-6, atol=1e-30, err_msg=f"informativeness {seed}")
+    mean, var = hnscore.fuse(*given)
+    want_mean, want_var = ref.fuse(*given)
+    np.testing.assert_allclose(mean, want_mean, rtol=2.0**-20, atol=1e-6, err_msg=f"fuse {seed}")
+    np.testing.assert_allclose(var, want_var, rtol=2.0**-20, err_msg=f"fuse {seed}")
+
+
+def allocate(seed: int) -> None:
+    d = Draw("allocate", seed)
+    n = d.size(60)
+    info, crowded = np.round(d.rng.random(n), 2), np.round(d.rng.random(n), 1)
+    regions = d.rng.integers(0, d.size(8), n)
+    budget = int(d.rng.integers(0, n + 1))
+    strength = float(d.of(0.0, 1.0, 3.0))
+    got = hnscore.allocate(info, crowded, regions, budget, regularization=strength)
+    want = ref.allocate(info, crowded, regions, budget, regularization=strength)
+    np.testing.assert_array_equal(got, want, err_msg=f"allocate {seed}")
+
+
+FUNCTIONS: dict[str, Callable[[int], None]] = {
+    f.__name__: f for f in (score, reference_similarity, knn_graph, density, select, informativeness, allocate)
+}
+
+
+def run(name: str, seeds: Iterator[int] | range) -> None:
+    previous = _core.config()["target"]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", hnscore.MarginWarning)
+            for seed in seeds:
+                FUNCTIONS[name](seed)
+    finally:
+        _core.set_target(previous)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", type=int)
+    parser.add_argument("functions", nargs="*", help=", ".join(FUNCTIONS))
+    parser.add_argument("--from", dest="start", type=int, default=0)
+    args = parser.parse_args()
+    wrong = 0
+    for name in args.functions or FUNCTIONS:
+        for seed in range(args.start, args.start + args.cases):
+            try:
+                run(name, range(seed, seed + 1))
+            except Exception as error:
+                wrong += 1
+                print(f"{name} {seed}: {type(error).__name__}: {str(error)[:600]}", flush=True)
+        print(f"{name}: {args.cases} cases", flush=True)
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
