@@ -33,6 +33,7 @@ def typecheck(session: nox.Session) -> None:
     session.run("mypy")
     with session.chdir(session.create_tmp()):  # away from the source tree, which has no compiled module
         session.run("python", "-m", "mypy.stubtest", "hnscore._core")
+    session.run("pytest", "tests/test_remedies.py", "-n0", "-k", "types")  # what users' type checkers see
 
 
 @nox.session
@@ -40,6 +41,23 @@ def tests(session: nox.Session) -> None:
     """The test suite on an installed package."""
     session.install(".[test]")
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def exhaustive(session: nox.Session) -> None:
+    """All cases of the tests that else try some of many."""
+    session.install(".[test]")
+    session.run("pytest", "--exhaustive", "-m", "exhaustive", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Branches of the core and of the package that the tests reach."""
+    session.install("-e", ".[test]", "gcovr", "coverage", "-Ccmake.define.HNSCORE_COVERAGE=ON", *WITHOUT_CUDA)
+    session.run("coverage", "run", "--branch", "--source=hnscore", "-m", "pytest", "-n0", *session.posargs)
+    session.run("coverage", "report", "--sort=cover")
+    folders = [f"--filter=csrc/{name}/" for name in ("core", "stages", "cpu", "select")]
+    session.run("gcovr", "--txt-metric=branch", "--exclude-throw-branches", *folders, "build")
 
 
 @nox.session

@@ -504,10 +504,12 @@ def labels(name: str, x: Any, n: int) -> NDArray[Any]:
 
 def group_labels(name: str, x: Any, n: int) -> NDArray[Any]:
     """`x` as n integers of any width, or as n strings."""
-    array = (
-        None if is_tensor(x) or (hasattr(x, "__dlpack_device__") and not isinstance(x, np.ndarray)) else np.asarray(x)
-    )
-    if array is None or array.dtype.kind not in "OUST":
+    if is_tensor(x) or (hasattr(x, "__dlpack_device__") and not isinstance(x, np.ndarray)):
+        return labels(name, x, n)
+    array = np.asarray(x)
+    if array.dtype.kind in "US" and isinstance(x, (list, tuple)):  # NumPy makes strings of numbers among strings
+        array = np.asarray(x, object)
+    if array.dtype.kind not in "OUST":
         return labels(name, x, n)
     if array.shape != (n,):
         raise ValueError(f"{name} must have shape ({n},), one label per row, got {array.shape}; check its length")

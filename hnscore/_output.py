@@ -103,7 +103,7 @@ class Output:
     def _begin(self) -> None:
         state = self._read(self._state_path, "the unfinished output")
         if state is not None and "finished" in state and not self.partial.exists() and self._is_result(state):
-            os.replace(self._state_path, self._record_path)  # the last step of a run that was killed before it
+            self._end()  # the last steps of a run that was killed before them
             state = None
         if os.path.exists(self._target):
             record = self._read(self._record_path, "the record of an output")
@@ -187,8 +187,11 @@ class Output:
         self.file.close()
         self._begun = False
         os.replace(self.partial, self._target)
-        os.replace(self._state_path, self._record_path)
+        self._end()
+
+    def _end(self) -> None:
         self.reference_path.unlink(missing_ok=True)
+        os.replace(self._state_path, self._record_path)
 
     def check_inputs(self) -> None:
         changed = []

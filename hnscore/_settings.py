@@ -98,9 +98,9 @@ def pool_rules(
     """The checked `top_k_images` and `skip_top_images`, after the other rules that look at the whole pool."""
     if isinstance(reference, str):
         choice("reference", reference, ("pool_max", "paired"))
-        if reference == "paired":
-            paired_lengths("reference='paired'", n_img, n_txt)
     owner_beside(reference, owner, paired_emb)
+    if isinstance(reference, str) and reference == "paired":
+        paired_lengths("reference='paired'", n_img, n_txt)
     if top_k_images is not None:
         top_k_images = integer("top_k_images", top_k_images, 1, n_img or None, "images of img_emb")
     if skip_top_images is not None:

@@ -1,8 +1,8 @@
 """Random calls of every public function against reference.py, whose products are exact integers.
 
 A case is all that a seed draws: data with ties, copies, extreme sizes and odd layouts; dtypes; every keyword; the CPU
-target, the method, the number of threads, one call or a Scorer in chunks. By hand, any number of cases of one function or
-of all of them:
+target, the method, the number of threads, one call or a Scorer in chunks. By hand, any number of cases of one function
+or of all of them:
 
     python tests/fuzz.py 100000 [FUNCTION...] [--from SEED]
 """
@@ -11,6 +11,7 @@ import argparse
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import ml_dtypes
@@ -180,10 +181,7 @@ def score(seed: int) -> None:
         scorer = hnscore.Scorer(txt, margin, **keywords)
         cuts = [0, *sorted(d.rng.integers(0, n + 1, 2).tolist()), n]
         got = np.concatenate(
-            [
-                scorer.score(img[a:b], img_groups=None if groups is None else groups[a:b])
-                for a, b in zip(cuts, cuts[1:], strict=False)
-            ]
+            [scorer.score(img[a:b], img_groups=None if groups is None else groups[a:b]) for a, b in pairwise(cuts)]
         )
     norms = norm_products(img, txt, similarity)
     constant = 2.0 if bool((np.ptp(ref.given_values(img), axis=1) == 0).any()) else 1.0  # the contract's exception

@@ -442,3 +442,51 @@ def test_the_core_refuses_triangles_that_are_none() -> None:
     for recipe, triangle in (("hinge", 0), ("count", 1), ("count", -1)):
         with pytest.raises(ValueError, match="triangle"):
             _core.reduce(X, _core.DTYPES["float32"], columns, recipe, 1, triangle=triangle)
+
+
+# ---- Distances that would cancel -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offset", [0.0, 10.0, 1e3, 1e6, 1e9])
+@pytest.mark.parametrize("spread", [1.0, 1e-3])
+def test_gaussians_do_not_move_with_their_points(target: str, offset: float, spread: float) -> None:
+    rng = np.random.default_rng(0)
+    x = np.rint(rng.standard_normal((50, 3)) * 2**12) * 2.0**-12 * spread  # what is left of x + offset is x
+    moved = x + np.rint(offset)
+    variance = np.full(50, spread**2)
+    want = ref.density(moved, "gaussian", variance=variance, similarity="dot")
+    got = hnscore.density(moved, "gaussian", variance=variance, similarity="dot")
+    np.testing.assert_allclose(got, want, atol=2**-10)
+
+
+@pytest.mark.parametrize("dim", [2, 40])
+def test_gaussians_of_clusters_far_apart(target: str, dim: int) -> None:
+    """No one origin serves: pairs within a cluster are decided by the differences of their values."""
+    rng = np.random.default_rng(dim)
+    x = rng.standard_normal((5, dim))[rng.integers(0, 5, 120)] * 1000 + rng.standard_normal((120, dim)) * 0.01
+    variance = np.exp(rng.uniform(-1, 1, 120)) * 1e-4
+    got = hnscore.density(x, "gaussian", variance=variance, similarity="dot")
+    want = ref.density(x, "gaussian", variance=variance, similarity="dot").astype(float)
+    np.testing.assert_array_less(np.abs(got - want), 2**-10 + 2.0**-14 * (np.abs(want) + 10 * dim))
+    against = (x[:70], x[70:], (variance[:70], variance[70:]))
+    got = hnscore.density(against[0], "gaussian", against=against[1], variance=against[2], similarity="dot")
+    want = ref.density(against[0], "gaussian", against=against[1], variance=against[2], similarity="dot").astype(float)
+    np.testing.assert_array_less(np.abs(got - want), 2**-10 + 2.0**-14 * (np.abs(want) + 10 * dim))
+
+
+def test_gaussians_of_narrow_directions(target: str) -> None:
+    """Cosines near 1, and variances so small that their distance decides."""
+    rng = np.random.default_rng(1)
+    x = (1 + 1e-4 * rng.standard_normal((80, 12))).astype(np.float32)
+    variance = np.full(80, 1e-9)
+    got = hnscore.density(x, "gaussian", variance=variance)
+    want = ref.density(x, "gaussian", variance=variance).astype(float)
+    np.testing.assert_array_less(np.abs(got - want), 2**-10 + 2.0**-14 * (np.abs(want) + 120))
+
+
+@pytest.mark.parametrize("n", [2, 5, 20, 21, 22])
+def test_neighbours_by_default(n: int) -> None:
+    x = points(n, 6)
+    np.testing.assert_array_equal(hnscore.density(x), hnscore.density(x, k=min(20, n - 1)))
+    with pytest.raises(ValueError, match="k must be from 1 to"):
+        hnscore.density(x, k=n)

@@ -278,3 +278,36 @@ def assert_exact_dot(pairs: list[tuple[float, float]]) -> None:
     except OverflowError:
         expected = np.inf if exact > 0 else -np.inf
     assert _core.exact_dot(np.ascontiguousarray(a), np.ascontiguousarray(b)) == expected
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int8])
+@pytest.mark.parametrize("dim", [1, 3, 15, 16, 384])
+def test_copies_have_a_cosine_of_one(target: str, dim: int, dtype: Any) -> None:
+    """And opposite rows of -1, whatever powers of two they are scaled by; in every function that compares."""
+    rng = np.random.default_rng(dim)
+    x = rng.integers(-9, 10, (200, dim)) if dtype is np.int8 else rng.standard_normal((200, dim))
+    x = x.astype(dtype)
+    x[~x.any(axis=1)] = 1
+    scaled = x if dtype in (np.int8, np.float16) else x * dtype(2) ** rng.integers(-40, 41, (200, 1)).astype(dtype)
+    assert (hnscore.reference_similarity(scaled, x) == 1).all()
+    assert (hnscore.reference_similarity(scaled, -x) == -1).all()
+    twice = np.concatenate([x, scaled])
+    copies = (ref.similarity_matrix(twice, twice) == 1).sum(axis=1)
+    for method in ("dense", "cascade"):
+        balls = hnscore.density(twice, "ball", min_similarity=1.0, method=method, exclude_self=False)
+        np.testing.assert_array_equal(balls, copies)
+        rules = {"reference": np.full(200, -1.0), "weight": "count", "method": method}
+        everything = hnscore.score(x, x, 0.1, **rules)
+        np.testing.assert_array_equal(hnscore.score(x, x, 0.1, max_similarity=1.0, **rules), everything)
+        assert (hnscore.knn_graph(x, 1, against=scaled, method=method)[0] == 1).all()
+
+
+def test_no_cosine_is_beyond_one() -> None:
+    """Rows that differ by less than a rounding of their cosine."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2000, 7))
+    near = x * (1 + rng.integers(-2, 3, x.shape) * 2.0**-52)
+    s = hnscore.reference_similarity(x, near)
+    assert s.max() == 1
+    np.testing.assert_array_equal(s, ref.pair_similarity(x, near))
+    np.testing.assert_array_equal(hnscore.reference_similarity(x, -near), -s)

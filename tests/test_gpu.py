@@ -109,6 +109,8 @@ FILTERS: list[dict[str, Any]] = [
     {"reference": "pool_max", "top_k_images": 5},
     {"reference": "pool_max", "top_k_images": 5, "max_similarity": 0.3},
     {"reference": "paired"},
+    {"skip_top_images": 6},
+    {"skip_top_images": 3, "top_k_images": 8, "weight": "count"},
     {"max_similarity": np.linspace(-0.5, 0.9, 80)},
     {"img_groups": np.arange(80) % 7, "txt_groups": np.arange(80) % 11},
     {"reference": "paired", "top_k_images": 9, "img_groups": np.arange(80) % 7, "txt_groups": np.arange(80) % 11},

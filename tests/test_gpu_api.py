@@ -60,18 +60,33 @@ def used(fake: Gpu, expected: int = 0) -> int:
 
 
 def on_gpu(gpu: Gpu, rules: dict[str, Any]) -> dict[str, Any]:
-    return {name: gpu.put(rule) if isinstance(rule, np.ndarray) else rule for name, rule in rules.items()}
+    return {
+        name: gpu.put(rule) if isinstance(rule, np.ndarray) and rule.dtype.kind != "U" else rule
+        for name, rule in rules.items()
+    }
 
 
 def check(scores: NDArray[Any], img: NDArray[Any], txt: NDArray[Any], margin: float, **rules: Any) -> None:
     similarity = rules.pop("similarity", "cosine")
     s = ref.similarity_matrix(img, txt, similarity)
+    paired = rules.pop("paired_emb", None)
+    if "owner" in rules and isinstance(rules.get("reference", ""), str):
+        own = (img if paired is None else paired)[rules["owner"]]
+        rules["reference"] = ref.pair_similarity(own, txt, similarity)
+    if paired is not None:
+        del rules["owner"]
     if np.ndim(rules.get("reference", 0)) == 2:
         rules["reference"] = ref.pair_similarity(rules["reference"], txt, similarity)
     assert_score(scores, s, norm_products(img, txt, similarity), margin, label=rules, **rules)
 
 
 # ---- Scores ----------------------------------------------------------------------------------------------------------
+
+OWNER = np.arange(17) * 3 % 17
+STRINGS = (
+    np.char.add("photo-", LABELS["img_groups"].astype(str)),
+    np.char.add("photo-", LABELS["txt_groups"].astype(str)),
+)
 
 RULES: list[dict[str, Any]] = [
     {},
@@ -92,6 +107,15 @@ RULES: list[dict[str, Any]] = [
     {"top_k_images": 3, "weight": "count", **LABELS},
     {"minibatch": 9, "random_state": 0, **LABELS},
     {"similarity": "dot", "reference": R, "max_similarity": LIMITS.astype(np.float32)},
+    {"owner": OWNER},
+    {"owner": OWNER, "reference": R, "weight": "count"},
+    {"owner": OWNER % 9, "paired_emb": OWN[:9], "minibatch": 7, "random_state": 3},
+    {"owner": OWNER, "minibatch": 7, "random_state": 3, "top_k_images": 4},
+    {"reference": R, "skip_top_images": 3},
+    {"owner": OWNER, "skip_top_images": 2, "top_k_images": 6, "weight": "count", "max_similarity": 0.6},
+    {"skip_top_images": 40, "weight": "count"},
+    {"skip_top_images": 1, "aggregate": "topk", "k": 2, "reference": R},
+    {"img_groups": STRINGS[0], "txt_groups": STRINGS[1], "weight": "count"},
 ]
 
 

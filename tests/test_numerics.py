@@ -259,3 +259,55 @@ def test_a_similarity_below_float32_is_negative_infinity(target: str) -> None:
         rules: dict[str, Any] = {"reference": [-1e50], "weight": "similarity", "aggregate": aggregate}
         assert ref.score(x, t, 0.0, similarity="dot", **rules) == -np.inf
         assert hnscore.score(x, t, 0.0, similarity="dot", **rules) == -np.inf, aggregate
+
+
+# ---- Extremes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["dense", "cascade"])
+def test_squares_that_only_float32_loses(target: str, method: Any) -> None:
+    """m_i^2 gap^2 leaves float32 where gap^2 does not."""
+    x = np.array([[2.0**-29, 0], [2.0**29, 0], [0, 2.0**29], [1, 1]])
+    t = np.array([[2.0**29, 0], [2.0**-29, 0.0], [1, -1]])
+    s = ref.similarity_matrix(x, t, "dot")
+    for margin in (2.0**40, 2.0**20, 4e10, 1.0):
+        rules = {"reference": np.zeros(3), "weight": "squared_hinge"}
+        got = hnscore.score(x, t, margin, similarity="dot", method=method, **rules)
+        assert_score(got, s, norm_products(x, t, "dot"), margin, **rules)
+
+
+@pytest.mark.parametrize("method", ["dense", "cascade"])
+@pytest.mark.parametrize("weight", ["count", "hinge", "squared_hinge", "similarity"])
+def test_thresholds_beyond_float64(target: str, method: Any, weight: Any) -> None:
+    """A finite reference less a finite margin may be -inf: every pair counts, and a gap is infinite."""
+    rng = np.random.default_rng(0)
+    x, t = rng.standard_normal((30, 16)), rng.standard_normal((20, 16))
+    s = ref.similarity_matrix(x, t, "dot")
+    for r, margin in ((-1.7e308, 1.7e308), (0.0, 1e30), (-1e20, 1e25)):
+        rules = {"reference": np.full(20, r), "weight": weight}
+        got = hnscore.score(x, t, margin, similarity="dot", method=method, **rules)
+        with np.errstate(over="ignore"):
+            assert_score(got, s, norm_products(x, t, "dot"), margin, **rules)
+
+
+@pytest.mark.parametrize("method", ["dense", "cascade"])
+def test_similarities_beyond_float32_cancel(target: str, method: Any) -> None:
+    rng = np.random.default_rng(0)
+    x, t = rng.standard_normal((30, 16)) * 1e20, rng.standard_normal((20, 16)) * 1e19
+    got = hnscore.score(x, t, 1e40, reference=np.zeros(20), similarity="dot", weight="similarity", method=method)
+    s = ref.similarity_matrix(x, t, "dot")
+    assert not np.isnan(got).any()
+    with np.errstate(over="ignore"):
+        assert_score(got, s, norm_products(x, t, "dot"), 1e40, reference=np.zeros(20), weight="similarity")
+
+
+@pytest.mark.parametrize("temperature", [0.02, 0.05, 0.3, 1.0, 20.0, 1e4])
+@pytest.mark.parametrize("margin", [0.2, 1.0, 2.0])
+def test_exp_of_wide_gaps(target: str, temperature: float, margin: float) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 64)).astype(np.float32)
+    t = np.concatenate([x[:20] + 0.1 * rng.standard_normal((20, 64)), rng.standard_normal((20, 64))])
+    s = ref.similarity_matrix(x, t)
+    rules = {"reference": np.zeros(40), "weight": "exp", "temperature": temperature}
+    for method in ("dense", "cascade"):
+        assert_score(hnscore.score(x, t, margin, method=method, **rules), s, 1.0, margin, label=method, **rules)

@@ -1,4 +1,4 @@
-"""What a command writes, when two write the same, inputs change, the disk is full, memory is short, or the process ends.
+"""What a command writes when two write the same, inputs change, the disk is full, memory is short, the process ends.
 
 Never a wrong finished file, never a lost one; and the next run ends right.
 """
@@ -310,7 +310,9 @@ def test_a_signal_that_ends_the_process(folder: Path, number: signal.Signals) ->
 def test_standard_streams_that_are_closed(folder: Path, closed: list[int]) -> None:
     """Whatever becomes of messages, the scores are whole: no file takes the place of a closed stream."""
     line = [sys.executable, "-m", "hnscore", *map(str, SCORE), "--margin", "3"]  # which warns
-    done = subprocess.run(line, cwd=folder, preexec_fn=lambda: [os.close(fd) for fd in closed], timeout=120, check=False)
+    done = subprocess.run(
+        line, cwd=folder, preexec_fn=lambda: [os.close(fd) for fd in closed], timeout=120, check=False
+    )
     assert done.returncode == 0
     wide = hnscore.score(np.load(folder / "img.npy"), np.load(folder / "txt.npy"), 3.0)
     np.testing.assert_array_equal(np.load(folder / "scores.npy"), wide)
@@ -357,7 +359,7 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_failing(folder: Path, library: Path, args: list[Any], what: str, at: int) -> tuple[int, str, list[int]]:
-    """The exit code, the errors, and how many calls and large allocations there were."""
+    """The exit code, the errors, and how many calls and allocations there were."""
     env = {"LD_PRELOAD": library, "FAIL_PATH": "scores.npy", "FAIL_WHAT": what, "FAIL_AT": at, "FAIL_COUNT": "count"}
     done = command(*args, "--n-threads", 1, cwd=folder, env=os.environ | {k: str(v) for k, v in env.items()})
     count = folder / "count"
@@ -365,17 +367,18 @@ def run_failing(folder: Path, library: Path, args: list[Any], what: str, at: int
     return done.returncode, done.stderr, numbers
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("what", ["error", "kill", "memory"])
 @pytest.mark.parametrize("args", [SCORE, DENSITY], ids=["score", "density"])
 def test_every_call_fails_once(
     folder: Path, failing: Path, args: list[Any], what: str, exhaustive: bool, record_property: Any
 ) -> None:
-    """Writes and other calls on the output's files, the process at each of them, allocations of 4 KiB or more."""
+    """Writes and other calls on the output's files, the process at each of them, allocations of the core."""
     code, errors, (calls, allocations) = run_failing(folder, failing, args, "", 0)
     assert (code, errors) == (0, "")
     want = expected(folder, str(args[0]))
     many = allocations if what == "memory" else calls
-    assert many > 10, "the library was preloaded"
+    assert many >= 3, "the library was preloaded"
     record_property("calls", many)
     step = 1 if exhaustive else max(1, many // 5)
     for at in range(1, many + 1, step):

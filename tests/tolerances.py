@@ -6,8 +6,8 @@ precision="exact"
     Which pairs count is decided exactly: counts have no tolerance at all.
     A weight g(s) is evaluated from s within 4 u |x||t| (the contract), so it is off by at most 4 u |x||t| |dg/ds|.
     Where the threshold is larger than any similarity, |tau| > |x||t|, a float32 gap is as coarse as tau is: 4 u |tau|.
-    `exp` adds the rounding of its argument gap / T, whose two factors are rounded and multiplied, 4 u of it, and that of
-    its own evaluation (EXP).
+    `exp` adds the rounding of its argument gap / T, whose two factors are rounded and multiplied, 4 u of it, and that
+    of its own evaluation (EXP).
     Sums and means add the errors of their pairs. A sum of the k largest moves by no more than the sum of the k largest
     errors: replacing w by w' moves every sum of k of them by no more than that, hence also the largest such sum.
     Last, the score and the reference's score are each rounded to float32.
