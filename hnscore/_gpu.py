@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from . import _reports
 from ._arrays import (
     convert,
+    embeddings,
     group_labels,
     is_tensor,
     is_unsigned,
@@ -127,6 +128,16 @@ class GpuTexts(Settings):
             self.reference = self._values(space, "reference", own, _reports.REFERENCE_VALUES)
         else:
             self.reference = self.paired(space, own, _reports.REFERENCE_ROWS, self.pick)
+
+    def paired_rows(self, space: Space, paired_emb: Any) -> DeviceArray:
+        """Paired images that are not in the pool, of the host or on the device."""
+        if location(paired_emb) is None:
+            array, code = embeddings("paired_emb", paired_emb)
+            rows = space.upload("paired_emb", array, code)
+        else:
+            rows = space.embeddings("paired_emb", paired_emb)
+        same_dim(rows, self.txt, "paired_emb")
+        return rows
 
     def set_owned(self, space: Space, owner: Any, paired: DeviceArray, name: str, keep: bool) -> DeviceArray:
         """r_j of the texts' own images among the paired ones, unless there is a reference; whose rows they are."""
@@ -304,10 +315,7 @@ def score(
         if paired_emb is None:
             txt_owners = texts.set_owned(space, owner, img, "img_emb", given)
         else:
-            same_library(paired_emb, is_tensor(txt_emb), "paired_emb")
-            paired = space.embeddings("paired_emb", paired_emb)
-            same_dim(paired, txt, "paired_emb")
-            texts.set_owned(space, owner, paired, "paired_emb", given)
+            texts.set_owned(space, owner, texts.paired_rows(space, paired_emb), "paired_emb", given)
     scores = space.empty((n_img,), texts.dtype.__name__)
     if n_img:
         _score(space, texts, img, reference, ranks, txt_owners, ids, scores)

@@ -25,10 +25,7 @@ class ScorerTexts(GpuTexts):
         _reports.raise_found(space.gpu, space.device)
         super().__init__(space, space.embeddings("txt_emb", txt_emb), *settings)
         if reference is None:
-            same_library(paired_emb, is_tensor(txt_emb), "paired_emb")
-            paired = space.embeddings("paired_emb", paired_emb)
-            same_dim(paired, self.txt, "paired_emb")
-            self.set_owned(space, owner, paired, "paired_emb", False)
+            self.set_owned(space, owner, self.paired_rows(space, paired_emb), "paired_emb", False)
         else:
             self.set_reference(space, reference)
         self.device, self.tensors = space.device, is_tensor(txt_emb)

@@ -255,7 +255,7 @@ def _score(
     if owner is not None:
         paired, name = (img, img_code), "img_emb"
         if paired_emb is not None:
-            paired, name = paired_rows(paired_emb, texts, is_tensor(txt_emb)), "paired_emb"
+            paired, name = paired_rows(paired_emb, texts), "paired_emb"
         similar, rows = owned_reference(texts, owner, *paired, n_txt, name)
         own = similar if own is None else own
         if paired_emb is None:
@@ -312,10 +312,9 @@ def given_reference(reference: Any, texts: TextSide, n_txt: int) -> NDArray[np.f
     return array if texts.rows is None else array[texts.rows]
 
 
-def paired_rows(paired_emb: Any, texts: TextSide, of_tensors: bool) -> tuple[NDArray[Any], int]:
+def paired_rows(paired_emb: Any, texts: TextSide) -> tuple[NDArray[Any], int]:
     """Paired images that are not in the pool, and the code of their dtype."""
     paired, code = embeddings("paired_emb", paired_emb)
-    same_library(paired_emb, of_tensors, "paired_emb")
     same_dim(paired, texts.txt, "paired_emb")
     return paired, code
 

@@ -96,7 +96,7 @@ class Scorer:
             txt, code = embeddings("txt_emb", txt_emb)
             self._texts = TextSide(txt, code, *settings, keep=True)
             if reference is None:
-                paired = paired_rows(paired_emb, self._texts, is_tensor(txt_emb))
+                paired = paired_rows(paired_emb, self._texts)
                 own, _ = owned_reference(self._texts, owner, *paired, len(txt), "paired_emb")
             else:
                 own = given_reference(reference, self._texts, len(txt))

@@ -61,6 +61,8 @@ def test_remedies_of_arrays(tmp_path: Path, make: Callable[[Path], Any], pattern
     if "archive" in pattern:
         more = {"archive": x}
     np.testing.assert_array_equal(hnscore.score(follow(x, more, pattern), T, 0.2, reference=R), WANT)
+    if "archive" in pattern:
+        x.close()
 
 
 TENSORS: list[tuple[str, Callable[[Any], Any], str]] = [
