@@ -164,29 +164,28 @@ class TextSide(Settings):
 
     def warn_if_wide(self, img: NDArray[Any], img_code: int, stacklevel: int) -> bool:
         """Whether there were pairs enough to judge the margin; warns where over half of a sample qualify."""
-        txt, tau = self.txt, self.options["tau"]
-        if not enough_pairs(len(img), len(txt)):
+        if not enough_pairs(len(img), len(self.txt)):
             return False
         if self._plan is not None and self._plan.share < _LOOK_AGAIN:
             return True
-        rows, columns = samples(len(img), len(txt))
-        limit = None if self.max_similarity is None else self.max_similarity[columns].copy()
-        self.share = judge_margin(
-            img[rows], img_code, txt[columns], self.txt_code, tau[columns].copy(), limit, self.margin, self.similarity,
-            stacklevel + 1,
-        )  # fmt: skip
+        self.share = judge_margin(**self._sample(img, img_code), stacklevel=stacklevel + 1)
         return True
+
+    def _sample(self, img: NDArray[Any], img_code: int) -> dict[str, Any]:
+        """Some images and texts, and what decides which of their pairs count."""
+        rows, columns = samples(len(img), len(self.txt))
+        limit = None if self.max_similarity is None else self.max_similarity[columns].copy()
+        return {
+            "img": img[rows], "img_code": img_code, "txt": self.txt[columns], "txt_code": self.txt_code,
+            "tau": self.options["tau"][columns].copy(), "max_similarity": limit, "margin": self.margin,
+            "similarity": self.similarity,
+        }  # fmt: skip
 
     def warn_if_none(self, img: NDArray[Any], img_code: int, scores: NDArray[Any], stacklevel: int) -> None:
         """Warns where no pair counts though there were enough to expect some."""
         if scores.any() or not enough_pairs(len(img), len(self.txt)):
             return
-        rows, columns = samples(len(img), len(self.txt))
-        limit = None if self.max_similarity is None else self.max_similarity[columns].copy()
-        useful = margin_of_one_percent(
-            img[rows], img_code, self.txt[columns], self.txt_code, self.options["tau"][columns].copy(), limit,
-            self.margin, self.similarity,
-        )  # fmt: skip
+        useful = margin_of_one_percent(**self._sample(img, img_code))
         if not np.isfinite(useful):  # the other rules leave no pair
             return
         warnings.warn(

@@ -201,7 +201,7 @@ def _score_chunks(
     filters: Any = lambda start, stop: {}  # noqa: E731
     if rule["owner"] is not None and rule["paired_emb"] is None:  # own images are rows of the pool
         owners = _arrays.owners(rule["owner"], len(txt), len(img), "images")
-        own = hnscore.reference_similarity(numbers(img), txt, owner=owners, similarity=rule["similarity"])
+        own = hnscore.reference_similarity(numbers(img[owners]), txt, similarity=rule["similarity"])
         ref = own if isinstance(ref, str) else ref
         filters = lambda start, stop: {  # noqa: E731
             "row_owners": np.arange(start, stop, dtype=np.int32), "col_owners": owners.astype(np.int32),
@@ -218,7 +218,7 @@ def _score_chunks(
             scores.write_reference(start, stop, ref)
     # What "auto" means is settled once, by the pool as a whole as in hnscore.score, and kept for resuming.
     scorer = hnscore.Scorer(txt, margin, reference=ref, **(rule | {"method": scores.state["method"] or method}))
-    some = img if img.dtype != "V2" else img[:: max(1, len(img) // _SAMPLED_ROWS)]  # numbers() may copy
+    some = img if numbers is np.asarray else img[:: max(1, len(img) // _SAMPLED_ROWS)]  # numbers() may copy
     scores.state["method"] = scorer._choose_for(numbers(some), len(img))
     of_minibatch = scorer._drawn
     none = True

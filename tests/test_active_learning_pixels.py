@@ -192,6 +192,7 @@ def kill_half_way(process: "subprocess.Popen[str]", results: Path, total: int) -
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive(0)
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups")
 def test_smoke_killed_half_way_and_started_again(
     tmp_path: Path, start: Callable[[Path], "subprocess.Popen[str]"]

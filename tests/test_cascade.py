@@ -89,6 +89,7 @@ def hostile(draw: st.DrawFn) -> tuple[Embeddings, Embeddings, str, float]:
     return x, t, similarity, draw(st.sampled_from([0.0, 0.01, 0.1, 0.5]))
 
 
+@pytest.mark.exhaustive(0)
 @given(hostile(), st.sampled_from(_core.config()["targets_supported"]))
 def test_no_pair_is_lost(case: tuple[Embeddings, Embeddings, str, float], target: str) -> None:
     x, t, similarity, share = case

@@ -164,12 +164,13 @@ RECIPES: tuple[dict[str, Any], ...] = (
 def check(x: NDArray[Any], t: NDArray[Any], s: NDArray[np.float64], similarity: str, method: str, **rules: Any) -> None:
     norms = norm_products(x, t, similarity)
     for recipe in RECIPES:
-        if recipe["weight"] == "similarity" and np.abs(s).max() > 1e38:
+        if recipe["weight"] == "similarity" and np.abs(s).max() > 1e300:
             continue  # +inf and -inf make no sum
         scores = hnscore.score(x, t, 0.0, similarity=similarity, method=method, **recipe, **rules)
         assert_score(scores, s, norms, 0.0, label=(recipe, [*rules]), **recipe, **rules)
 
 
+@pytest.mark.exhaustive(4)
 @each_case
 def test_thresholds_next_to_similarities(
     target: str, method: str, adversary: Callable[[int, int, int], Embeddings], similarity: str
@@ -193,6 +194,7 @@ def everything(s: Any, similarity: str) -> Any:
     return np.full(s.shape[1], s.min() - 1 if similarity == "dot" else max(s.min() - 1, -1.0))
 
 
+@pytest.mark.exhaustive(4)
 @each_case
 def test_ranks_among_ties(
     target: str, method: str, adversary: Callable[[int, int, int], Embeddings], similarity: str
@@ -292,7 +294,7 @@ def test_copies_have_a_cosine_of_one(target: str, dim: int, dtype: Any) -> None:
     assert (hnscore.reference_similarity(scaled, x) == 1).all()
     assert (hnscore.reference_similarity(scaled, -x) == -1).all()
     twice = np.concatenate([x, scaled])
-    copies = (ref.similarity_matrix(twice, twice) == 1).sum(axis=1)
+    copies = np.full(400, 2) if dim > 16 else (ref.similarity_matrix(twice, twice) == 1).sum(axis=1)
     for method in ("dense", "cascade"):
         balls = hnscore.density(twice, "ball", min_similarity=1.0, method=method, exclude_self=False)
         np.testing.assert_array_equal(balls, copies)

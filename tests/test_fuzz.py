@@ -4,16 +4,13 @@ import fuzz
 import pytest
 
 BLOCK = 25  # cases of a test
-BLOCKS = {"score": 80}  # of a function, with --exhaustive
+BLOCKS = {"score": 80}  # of a function
 OTHERS = 20
-FEW = 4  # without
 
 
-@pytest.mark.exhaustive
+@pytest.mark.exhaustive(10)
 @pytest.mark.parametrize(
     ("name", "block"), [(name, block) for name in fuzz.FUNCTIONS for block in range(BLOCKS.get(name, OTHERS))]
 )
-def test_random_calls(name: str, block: int, exhaustive: bool) -> None:
-    if block >= FEW and not exhaustive:
-        pytest.skip("one of many: --exhaustive runs them all")
+def test_random_calls(name: str, block: int) -> None:
     fuzz.run(name, range(block * BLOCK, (block + 1) * BLOCK))

@@ -101,6 +101,7 @@ def similarities(adversary: Case, n: int, m: int, dim: int, similarity: str) -> 
     return x, t, ref.similarity_matrix(x, t, similarity), norm_products(x, t, similarity)
 
 
+@pytest.mark.exhaustive(2)
 @each_case
 def test_thresholds_next_to_similarities(gpu: Gpu, adversary: Case, similarity: str) -> None:
     n, m, dim = 9, 21, 70
@@ -129,6 +130,7 @@ def test_thresholds_next_to_similarities(gpu: Gpu, adversary: Case, similarity: 
     check(reference=s[2].copy(), img_groups=np.arange(n) % 3, txt_groups=np.arange(m) % 5)
 
 
+@pytest.mark.exhaustive(2)
 @each_case
 def test_ranks_among_ties(gpu: Gpu, adversary: Case, similarity: str) -> None:
     n, m, dim = 9, 21, 70

@@ -112,6 +112,7 @@ def test_every_corner_of_the_tiles(target: str, method: str, weight: str) -> Non
         part.check(0.2, reference=part.r, weight=weight, **rules)
 
 
+@pytest.mark.exhaustive(3)
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_dtype_and_dim(target: str, method: str, dtype: str, similarity: str) -> None:
@@ -123,6 +124,7 @@ def test_every_dtype_and_dim(target: str, method: str, dtype: str, similarity: s
             p.check(0.0, dim, reference=p.r, method=method, weight=weight)
 
 
+@pytest.mark.exhaustive(3)
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("weight", WEIGHTS)
 def test_every_rule(target: str, method: str, weight: str, similarity: str) -> None:

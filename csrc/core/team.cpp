@@ -23,7 +23,8 @@ class ThreadMemory {
   public:
     explicit ThreadMemory(int n_threads)
         : bytes_(static_cast<size_t>(n_threads) * kBytes),
-          kept_(mmap(nullptr, bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)) {}
+          kept_(n_threads > 0 ? mmap(nullptr, bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+                              : MAP_FAILED) {}
     ~ThreadMemory() { give(); }
     bool kept() const { return kept_ != MAP_FAILED; }
     void give() {
@@ -101,7 +102,7 @@ void Team::run(const std::function<void(int)>& body) {
         one_done.notify_one();
     };
     std::vector<std::thread> threads;
-    ThreadMemory memory(size_);
+    ThreadMemory memory(size_ - 1);
     running = 1;
     try {
         threads.reserve(static_cast<size_t>(size_ - 1));
