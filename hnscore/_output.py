@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_hex
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _MARK = "hnscore"  # a key of every record
+_FRESH = ".hnscore-"  # then 16 digits: the new content of a file, before it takes its place
 
 
 class Output:
@@ -101,6 +103,8 @@ class Output:
         return bool(state.get("inputs") == self._identities)
 
     def _begin(self) -> None:
+        for path in self._fresh():
+            path.unlink(missing_ok=True)
         state = self._read(self._state_path, "the unfinished output")
         if state is not None and "finished" in state and not self.partial.exists() and self._is_result(state):
             self._end()  # the last steps of a run that was killed before them
@@ -188,6 +192,12 @@ class Output:
         self._begun = False
         os.replace(self.partial, self._target)
         self._end()
+
+    def _fresh(self) -> list[Path]:
+        """What a run that was killed while it replaced a file has left of the new one."""
+        name = re.escape(self._target.name)
+        mine = re.compile(rf"{name}\.partial\.(json|reference\.npy){_FRESH}[0-9a-f]{{16}}")
+        return [path for path in self._target.parent.iterdir() if mine.fullmatch(path.name)]
 
     def _end(self) -> None:
         self.reference_path.unlink(missing_ok=True)
@@ -314,7 +324,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def replace(path: Path, content: bytes) -> None:
     """The old content or the new, also after a power cut."""
-    fresh = Path(f"{path}.hnscore-{token_hex(8)}")
+    fresh = Path(f"{path}{_FRESH}{token_hex(8)}")
     try:
         with open(fresh, "xb") as file:
             file.write(content)

@@ -575,6 +575,7 @@ def runs(folder: Path, tmp_path: Path) -> Iterator[Runs]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.exhaustive(0)
 def test_a_run_goes_on_where_it_was_stopped(runs: Runs, tmp_path: Path) -> None:
     results = runs.results
     experiment = config.read(tmp_path / "c.toml")

@@ -92,6 +92,7 @@ def recipes(scale: float) -> Iterator[dict[str, Any]]:
         yield {"weight": weight, **{name: value * scale for name, value in extra.items()}, **aggregate}
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize("weight", WEIGHTS)
 def test_every_corner_of_the_tiles(target: str, method: str, weight: str) -> None:
     whole = problem(65, 65, 37, "float32", "cosine")
@@ -202,6 +203,7 @@ def test_approximate_pool_max(target: str, precision: str) -> None:
     assert_sandwich(scores, p.s, 2 * d, 0.2, reference=p.s.max(axis=0))
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 def test_reference_similarity(target: str, similarity: str) -> None:
     rng = np.random.default_rng(4)

@@ -159,6 +159,7 @@ def assert_same_bits(a: NDArray[Any], b: NDArray[Any], label: object) -> None:
     assert a.tobytes() == b.tobytes(), label
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_same_bits_for_any_threads_and_chunks(target: str, precision: str) -> None:
     rng = np.random.default_rng(1)
@@ -180,6 +181,7 @@ def test_same_bits_for_any_threads_and_chunks(target: str, precision: str) -> No
         assert_same_bits(whole, np.concatenate(parts), (recipe, cuts))
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_same_bits_for_pool_wide_rules(target: str, precision: str) -> None:
     for rules in (

@@ -71,6 +71,7 @@ def test_other_functions_return_tensors() -> None:
     )
 
 
+@pytest.mark.exhaustive(2)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("rules", RULES)
