@@ -53,11 +53,14 @@ def exhaustive(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Branches of the core and of the package that the tests reach."""
-    session.install("-e", ".[test]", "gcovr", "coverage", "-Ccmake.define.HNSCORE_COVERAGE=ON", *WITHOUT_CUDA)
-    session.run("coverage", "run", "--branch", "--source=hnscore", "-m", "pytest", "-n0", *session.posargs)
-    session.run("coverage", "report", "--sort=cover")
+    build = "build/coverage"
+    options = ["-Ccmake.define.HNSCORE_COVERAGE=ON", f"-Cbuild-dir={build}", *WITHOUT_CUDA]
+    session.install(".[test]", "gcovr", "pytest-cov", *options)
+    session.run("pytest", "--cov=hnscore", "--cov-branch", "--cov-report=term:skip-covered", *session.posargs)
     folders = [f"--filter=csrc/{name}/" for name in ("core", "stages", "cpu", "select")]
-    session.run("gcovr", "--txt-metric=branch", "--exclude-throw-branches", *folders, "build")
+    session.run(
+        "gcovr", "--txt-metric=branch", "--exclude-throw-branches", "--exclude-unreachable-branches", *folders, build
+    )
 
 
 @nox.session

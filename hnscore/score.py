@@ -147,7 +147,8 @@ def score(
     -------
     scores : array (n_img,)
         float32, the kind of array that img_emb is, on its device; int64 for ``weight="count"`` with
-        ``aggregate="sum"`` and no minibatch. A weight beyond the float32 range is +inf. Torch results carry no
+        ``aggregate="sum"`` and no minibatch. A weight beyond the float32 range is +inf, but that similarities keep
+        their float64 values, which may cancel; a score beyond it is infinite. Torch results carry no
         gradient.
 
     Raises
@@ -170,9 +171,9 @@ def score(
     Notes
     -----
     On a GPU the call queues its work on the current stream of torch or CuPy, or on the default stream, takes memory
-    from torch's allocator, and waits for nothing. A call that has been made once can be captured into a CUDA graph if
-    all its arrays are on the device; reference, groups and max_similarity may else be in CPU memory. Counts are those
-    of the CPU.
+    from torch's allocator, and waits for nothing, but for an `owner` that is there, whose values are looked at. A call
+    that has been made once can be captured into a CUDA graph if all its arrays are on the device and there is no owner;
+    reference, groups and max_similarity may else be in CPU memory. Counts are those of the CPU.
 
     Memory beyond inputs and outputs: the packed texts, about ``4 * n_txt * dim`` bytes (2 with bf16 on machines that
     multiply it), ``32 * (n_img + n_txt)`` bytes and a fixed workspace. ``"pool_max"`` and `top_k_images` add 16 MiB of

@@ -270,3 +270,38 @@ def test_deep_active_learning() -> None:
         assert not dataset.labeled_idxs[query_idxs].any()
         strategy.update(query_idxs)
     assert dataset.labeled_idxs.all()
+
+
+@pytest.mark.parametrize("one_modality", [False, True])
+def test_rows_of_zeros_end_no_run(one_modality: bool) -> None:
+    """A narrow ReLU layer makes them, after hours of training: similar to nothing, picked last, one warning."""
+    labeled = labeled_mask()
+    zero = [2, 7, 9, 30]  # 9 is labeled
+    img, txt = IMG.clone(), TXT.clone()
+    img[zero] = 0
+    txt[5] = 0  # of a labeled pair
+    if one_modality:
+        host = type("Hosted", (HNScoreStrategy, BadgeStrategy), {"returns": "indices"})
+        strategy = host(img.numpy(), Y, labeled, None, None, None)
+    else:
+        host = type("Hosted", (HNScoreStrategy, AscmrStrategy), {"returns": "indices"})
+        model = SimpleNamespace(get_embedding=lambda a, b, y, all_modal: (a, b))
+        strategy = host([], Y, labeled, [], Y, model, None, "cpu", None, X_img=img, X_txt=txt)
+    free = int((~labeled).sum())
+    with pytest.warns(UserWarning, match="the pool has zeros in rows 2, 7, 9, 30: ") as caught:
+        picks = strategy.query(free)
+    assert len(caught) == 1
+    assert sorted(picks) == np.flatnonzero(~labeled).tolist()
+    assert picks[-3:].tolist() == [2, 7, 30]
+
+    kept = np.setdiff1d(np.arange(N), zero)
+    scores = None
+    if not one_modality:
+        known = np.setdiff1d(np.flatnonzero(labeled), [9, 5])
+        unlabeled = np.setdiff1d(np.flatnonzero(~labeled), zero)
+        hard = hnscore.score(img.numpy()[unlabeled], txt.numpy()[known], 0.2, reference=img.numpy()[known])
+        scores = np.zeros(N)
+        scores[unlabeled] = hard.max() - hard
+        scores = scores[kept]
+    want = hnscore.select(scores, 5, embeddings=img.numpy()[kept], labeled=np.flatnonzero(labeled[kept]))
+    assert picks[:5].tolist() == kept[want].tolist()
