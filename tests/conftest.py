@@ -23,6 +23,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--exhaustive", action="store_true", help="all cases of the tests that try some of many")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """One process a core, where pytest-xdist is there and nothing else was asked for."""
+    has_xdist = config.pluginmanager.hasplugin("xdist") and not hasattr(config, "workerinput")
+    if has_xdist and not config.option.usepdb and config.option.numprocesses is None:
+        config.option.numprocesses = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        config.option.dist = "worksteal"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of the cases marked exhaustive(n) one in n runs, always the same ones, of n = 0 none; with --exhaustive all."""
     if config.getoption("--exhaustive"):

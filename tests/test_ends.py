@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,31 @@ def test_exit_while_a_daemon_thread_is_inside(call: str) -> None:
     for seconds in (0.2, 0.45):
         done = python(DAEMON.format(call=call, seconds=seconds))
         assert done.returncode == 0, (done.returncode, done.stderr[-300:])
+
+
+GPU = """
+import sys, threading, time
+sys.path.insert(0, {tests!r})
+import numpy as np, pytest, hnscore
+from gpus import a_gpu
+
+gpus = a_gpu("emulated", pytest.MonkeyPatch())
+gpu = next(gpus)
+x, t = (gpu.put(np.random.default_rng(i).standard_normal((60, 16)).astype(np.float32)) for i in range(2))
+def loop():
+    while True:
+        gpu.get(hnscore.score(x, t, 0.2, reference=np.full(60, 0.3)))
+threading.Thread(target=loop, daemon=True).start()
+time.sleep(1)
+"""
+
+
+def test_exit_while_a_daemon_thread_is_inside_the_gpu_module() -> None:
+    from emulated import emulated_module
+
+    emulated_module()  # built
+    done = python(GPU.format(tests=str(Path(__file__).parent)))
+    assert done.returncode == 0, (done.returncode, done.stderr[-300:])
 
 
 # ---- A small address space -------------------------------------------------------------------------------------------
@@ -124,8 +150,6 @@ def test_more_rows_than_there_is_memory_for() -> None:
 
 
 def test_sources_that_are_not_built(tmp_path: Any) -> None:
-    from pathlib import Path
-
     source = Path(hnscore.__file__).read_text()
     (tmp_path / "hnscore").mkdir()
     (tmp_path / "hnscore" / "__init__.py").write_text(source)

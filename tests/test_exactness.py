@@ -313,3 +313,18 @@ def test_no_cosine_is_beyond_one() -> None:
     assert s.max() == 1
     np.testing.assert_array_equal(s, ref.pair_similarity(x, near))
     np.testing.assert_array_equal(hnscore.reference_similarity(x, -near), -s)
+
+
+@pytest.mark.parametrize("sizes", [(490, 490), (-470, -470), (490, -470), (-470, 490), (0, 500)])
+def test_cosines_at_the_ends_of_float64(target: str, sizes: tuple[int, int]) -> None:
+    """The product of two squared norms leaves the range of float64; that of rows scaled by powers of two does not."""
+    rng = np.random.default_rng(0)
+    x, t = rng.integers(-9, 10, (40, 5)) + 0.5, rng.integers(-9, 10, (30, 5)) + 0.5
+    t[:20] = x[:20]
+    large, other = x * 2.0 ** sizes[0], t * 2.0 ** sizes[1]
+    s = ref.similarity_matrix(x, t)
+    np.testing.assert_array_equal(ref.similarity_matrix(large, other), s)
+    assert (hnscore.reference_similarity(large[:20], other[:20]) == 1).all()
+    for method in ("dense", "cascade"):
+        rules = {"weight": "count", "method": method, "reference": np.sort(s, axis=0)[-3], "max_similarity": 1.0}
+        np.testing.assert_array_equal(hnscore.score(large, other, 0.0, **rules), hnscore.score(x, t, 0.0, **rules))

@@ -65,7 +65,7 @@ struct Decision {
 
 // The contract's own words for one pair a group. `is_key`: the similarity itself is wanted to the last bit.
 HNSCORE_DEVICE_CALL Decision decide(const Problem& p, int64_t row, int64_t column, bool wanted, bool is_key) {
-    const RowFacts x = p.row_facts[wanted ? row : 0], t = p.col_rows[wanted ? column : 0];
+    const RowFacts &x = p.row_facts[wanted ? row : 0], &t = p.col_rows[wanted ? column : 0];
     wanted = wanted && !std::isnan(x.norm) && !std::isnan(t.norm);
     const char* values = row_address(p.rows, p.first_value_row + (wanted ? row : 0));
     const char* others = row_address(p.cols, p.first_value_col + (wanted ? column : 0));

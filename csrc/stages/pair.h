@@ -10,14 +10,13 @@ namespace hnscore {
 
 // w = g(gap)
 HNSCORE_BOTH double weight_of(Recipe weight, double s, double gap, double temperature) {
-    double value = s;
-    if (weight == count) value = 1;
+    if (weight == similarity) return s;  // of both signs, which may cancel
+    double value = 1;
     if (weight == hinge) value = gap;
     if (weight == squared_hinge) value = gap * gap;
     if (weight == exp) value = std::exp(gap / temperature);
     if (weight == kernel) value = std::exp((s - 1) / temperature);
-    // Beyond float32 a weight is infinite; but similarities of both signs may cancel.
-    return weight != similarity && std::isinf(static_cast<float>(value)) ? HUGE_VAL : value;
+    return std::isinf(static_cast<float>(value)) ? HUGE_VAL : value;  // float32 has no such weight
 }
 
 }  // namespace hnscore
