@@ -198,14 +198,11 @@ def _score_chunks(
     """The scores by a Scorer, in one pass over the pool, or in two where it is the reference."""
     img, method = scores.pool, rule.get("method", "auto")
     size = (len(img), *txt.shape, chunk_rows, shown)
-    filters: Any = lambda start, stop: {}  # noqa: E731
+    owners: Array | None = None
     if rule["owner"] is not None and rule["paired_emb"] is None:  # own images are rows of the pool
         owners = _arrays.owners(rule["owner"], len(txt), len(img), "images")
         own = hnscore.reference_similarity(numbers(img[owners]), txt, similarity=rule["similarity"])
         ref = own if isinstance(ref, str) else ref
-        filters = lambda start, stop: {  # noqa: E731
-            "row_owners": np.arange(start, stop, dtype=np.int32), "col_owners": owners.astype(np.int32),
-        }  # fmt: skip
         rule = rule | {"owner": None}
     if rule["owner"] is not None and isinstance(ref, str):
         ref = None
@@ -220,13 +217,15 @@ def _score_chunks(
     scorer = hnscore.Scorer(txt, margin, reference=ref, **(rule | {"method": scores.state["method"] or method}))
     some = img if numbers is np.asarray else img[:: max(1, len(img) // _SAMPLED_ROWS)]  # numbers() may copy
     scores.state["method"] = scorer._choose_for(numbers(some), len(img))
-    of_minibatch = scorer._drawn
+    if owners is not None and scorer._drawn is not None:
+        owners = owners[scorer._drawn]
     none = True
     for start, stop in _chunks("scores", scores.rows, *size):
         labels = None if img_labels is None else img_labels[start:stop]
-        rules = filters(start, stop)
-        if rules and of_minibatch is not None:
-            rules["col_owners"] = rules["col_owners"][of_minibatch]
+        rules: dict[str, Any] = {}
+        if owners is not None:
+            rows = np.arange(start, stop, dtype=np.int32)
+            rules = {"row_owners": rows, "col_owners": owners.astype(np.int32)}
         result = scorer._score(numbers(img[start:stop]), labels, rules)
         none = none and not result.any()
         scores.write_rows(start, result)
@@ -266,6 +265,10 @@ class _Digests:
                 self._done.append(self._open.hexdigest())
                 self._open = blake2b(digest_size=16)
 
+    def believe(self, digests: list[str]) -> None:
+        """The first ones, as they were read before."""
+        self.rows, self._done = len(digests) * self.block, digests
+
     def add_until(self, array: Array, stop: int) -> None:
         """The rows of an array that are not there yet, up to `stop`."""
         for first in range(self.rows, stop, self.block):
@@ -286,7 +289,7 @@ class _Scores(Output):
         self.pool = pool
         self._read_rows = _Digests(pool.itemsize * pool.shape[1])
         self._written = _Digests(8)
-        self._header_bytes = 0
+        self.began_at = 0  # the first row of this run
 
     def new_state(self) -> dict[str, Any]:
         return super().new_state() | {
@@ -352,8 +355,7 @@ class _Scores(Output):
         if not isinstance(digests, list) or len(digests) != whole + 1 or not all(isinstance(x, str) for x in digests):
             return f"{side} lacks the digests of the pool"
         if same:  # only what is under way is read again
-            self._read_rows.rows = whole * self._read_rows.block
-            self._read_rows._done = digests[:whole]
+            self._read_rows.believe(digests[:whole])
         self._read_rows.add_until(self.pool, done)
         if self._read_rows.state != digests:
             first = next(
@@ -385,8 +387,6 @@ class _Scores(Output):
         return None if self._written.state == state.get("score_digests") else "does not hold what was written"
 
     # ---- The pool ----------------------------------------------------------------------------------------------------
-
-    began_at = 0  # the first row of this run
 
     def check_rows(self, path: StrPath, numbers: Any, similarity: str, n_threads: int | None, shown: bool) -> None:
         """Names the bad rows of the pool, before hours of work, unless it was looked at before."""
