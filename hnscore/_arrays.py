@@ -28,6 +28,7 @@ _NATIVE = {np.dtype(name): code for name, code in _core.DTYPES.items() if name !
 _CODES = _NATIVE | {d.newbyteorder(): code + _SWAPPED for d, code in _NATIVE.items() if d.itemsize > 1}
 _INTEGERS = frozenset(_core.DTYPES[name] for name in _core.DTYPES if "int" in name)
 _UNSIGNED = frozenset(_core.DTYPES[name] for name in _core.DTYPES if "uint" in name)
+_COSINE_SLACK = {_core.DTYPES["float16"]: 2.0**-9, BFLOAT16: 2.0**-6}  # one of 16 bits may be rounded upwards
 _DLPACK_CPU = 1
 _DLPACK_DEVICES = {2: "cuda", 8: "metal", 10: "rocm"}
 
@@ -109,6 +110,8 @@ def dlpack_device(kind: Any, index: Any) -> str:
 
 def convert(name: str, x: Any) -> tuple[NDArray[Any], int | None]:
     """`x` as an array where it lies, with its dtype code; None for a dtype that holds no real numbers."""
+    if type(x) is np.ndarray and (code := _CODES.get(x.dtype)) is not None:  # the most usual by far
+        return x, code
     if is_tensor(x):
         return _from_torch(name, x)
     if isinstance(x, np.ma.MaskedArray):
@@ -403,15 +406,17 @@ def reference_values(x: Any, n: int, similarity: str) -> NDArray[np.float64]:
     if is_integer(code) and len(array):
         raise TypeError(
             f"reference must hold similarities, floats, got dtype {array.dtype}; if these are the rows of the texts' "
-            "own "
-            "images, pass them as owner, or reference=img_emb[rows]"
+            "own images, pass them as owner, or reference=img_emb[rows]"
         )
-    out = values("reference", x, n)
-    # A cosine in 16 bits may be rounded upwards.
-    slack = {_core.DTYPES["float16"]: 2.0**-9, BFLOAT16: 2.0**-6}.get((code or 0) % _SWAPPED, 1e-6)
-    beyond = np.abs(out) > 1 + slack
-    if similarity == "cosine" and beyond.any():
-        j = int(beyond.argmax())
+    code = one_value_per_text("reference", array, code, n)
+    out = np.empty(n)
+    out[:] = as_float64(array, code)
+    most = 1 + _COSINE_SLACK.get(code % _SWAPPED, 1e-6) if similarity == "cosine" else sys.float_info.max
+    good = np.abs(out) <= most
+    if not good.all():
+        j = int(good.argmin())
+        if not math.isfinite(out[j]):
+            raise ValueError(bad_value("reference", out[j], j))
         raise ValueError(
             f"reference must hold similarities from -1 to 1 under similarity='cosine', got {out[j]} at index {j}; pass "
             "cosines, or owner where these are the rows of the texts' own images"

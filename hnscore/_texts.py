@@ -25,6 +25,7 @@ _SAMPLED_TEXTS = 256
 # What the plan's own sample, where there is one, must show for that.
 _LOOK_AGAIN = 0.4
 _LARGE_SHARE = 0.1  # of the pairs that count, said where anything is said
+_MARGIN_BESIDE_ANY = 2.0**960  # less cannot take any float64 beyond its range
 _COPIED_BYTES = 2**24  # at a time: a signal waits no longer
 
 
@@ -91,6 +92,9 @@ class TextSide(Settings):
 
     def set_reference(self, reference: NDArray[np.float64]) -> None:
         """tau_j = r_j - margin."""
+        if abs(self.margin) < _MARGIN_BESIDE_ANY:
+            self.options["tau"] = reference - self.margin
+            return
         with np.errstate(over="ignore"):  # a threshold beyond float64 is an infinity
             self.options["tau"] = reference - self.margin
 
@@ -183,7 +187,7 @@ class TextSide(Settings):
 
     def warn_if_none(self, img: NDArray[Any], img_code: int, scores: NDArray[Any], stacklevel: int) -> None:
         """Warns where no pair counts though there were enough to expect some."""
-        if scores.any() or not enough_pairs(len(img), len(self.txt)):
+        if not enough_pairs(len(img), len(self.txt)) or scores.any():
             return
         useful = margin_of_one_percent(**self._sample(img, img_code))
         if not np.isfinite(useful):  # the other rules leave no pair
