@@ -57,7 +57,8 @@ def coverage(session: nox.Session) -> None:
     build = "build/coverage"
     options = ["-Ccmake.define.HNSCORE_COVERAGE=ON", f"-Cbuild-dir={build}", *WITHOUT_CUDA]
     session.install(".[test]", "gcovr", "pytest-cov", *options)
-    session.run("pytest", "-nauto", "--cov", "--cov-report=term:skip-covered", *session.posargs)
+    # Not those that limit the size of files, which are coverage's own too.
+    session.run("pytest", "-nauto", "-knot full_disk", "--cov", "--cov-report=term:skip-covered", *session.posargs)
     folders = [f"--filter=csrc/{name}/" for name in ("core", "stages", "cpu", "select")]
     # Headers of the build's own environment are gone by now, and counters of several threads may be off by some.
     lenient = ["--gcov-ignore-errors=all", "--gcov-ignore-parse-errors=all"]
