@@ -52,8 +52,7 @@ def refuse_device(name: str, device: str) -> NoReturn:
     if device == "meta":
         raise ValueError(
             f"{name} must have values in CPU memory, got a tensor on device meta, which has none; move to the CPU, or "
-            "make "
-            "there, a tensor with values"
+            "make there, a tensor with values"
         )
     why = "hnscore was built without CUDA"
     if not device.startswith("cuda"):
@@ -256,8 +255,7 @@ def rows_and_columns(name: str, array: Shaped) -> None:
     if shape[1] > _MOST_COLUMNS or shape[0] * shape[1] > _MOST_VALUES:
         raise ValueError(
             f"{name} must have at most {_MOST_COLUMNS} columns and {_MOST_VALUES} values, got shape {shape}; pass a "
-            "part "
-            "of it"
+            "part of it"
         )
     if array.shape[1] == 0:
         raise ValueError(f"{name} must have at least one column, got shape {array.shape}; check the encoder's output")
@@ -316,14 +314,12 @@ def refuse_pool_wide(reference: Any, top_k_images: Any, skip_top_images: Any, ow
     if owner is not None and paired_emb is None:
         raise ValueError(
             "paired_emb must be given with owner for a Scorer, which sees the pool in chunks, got None; pass the "
-            "paired "
-            "images, or use hnscore.score"
+            "paired images, or use hnscore.score"
         )
     if skip_top_images is not None:
         raise ValueError(
             "skip_top_images must be None for a Scorer, which sees the pool in chunks, and a text's most similar "
-            "images "
-            f"need the whole pool, got {skip_top_images!r}; use hnscore.score"
+            f"images need the whole pool, got {skip_top_images!r}; use hnscore.score"
         )
     if isinstance(reference, str):
         raise ValueError(
@@ -569,8 +565,7 @@ def owners(x: Any, n_txt: int, n_img: int, of: str = "img_emb") -> NDArray[np.in
         j = int(bad.argmax())
         raise ValueError(
             f"owner must hold rows of {of}, 0 to {n_img - 1}, got {rows[j]} at index {j}; it counts from 0, and ids "
-            "are "
-            "turned into rows by np.unique(ids, return_inverse=True)"
+            "are turned into rows by np.unique(ids, return_inverse=True)"
         )
     return rows.astype(np.int64)
 
@@ -584,8 +579,7 @@ def owner_beside(reference: Any, owner: Any, paired_emb: Any) -> None:
     if owner is None and paired_emb is not None:
         raise ValueError(
             "paired_emb must be given with owner, which says whose row of it is which text's own image, got no owner; "
-            "pass "
-            "owner, or the own images as reference"
+            "pass owner, or the own images as reference"
         )
 
 

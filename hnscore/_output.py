@@ -218,8 +218,7 @@ class Output:
         if changed:
             raise ValueError(
                 f"{'; '.join(changed)} while it was read: {self.path} is not written; run the same command again once "
-                "the "
-                "inputs are at rest"
+                "the inputs are at rest"
             )
 
     # ---- Paths, records, lock ----------------------------------------------------------------------------------------
@@ -286,8 +285,7 @@ class Output:
                 self._close_lock()
                 raise ValueError(
                     f"output {self.path} is being written by another run (process {pid}); wait for it, or choose "
-                    "another "
-                    "output"
+                    "another output"
                 ) from None
             except FileExistsError:
                 self._close_lock()

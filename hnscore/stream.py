@@ -364,8 +364,7 @@ class _Scores(Output):
             start = first * self._read_rows.block
             return (
                 f"images have changed since, in rows {start} to {min(done, start + self._read_rows.block) - 1} that "
-                "were "
-                "scored already"
+                "were scored already"
             )
         if not same:
             state["checked"] = None

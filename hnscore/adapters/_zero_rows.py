@@ -42,8 +42,7 @@ def pick_around_zero_rows(
     more = ", ..." if len(named) > _NAMED else ""
     warnings.warn(
         f"{name} has zeros in row{'s' if len(named) > 1 else ''} {', '.join(map(str, named[:_NAMED]))}{more}: rows "
-        "without "
-        "a direction are similar to nothing, and are picked last",
+        "without a direction are similar to nothing, and are picked last",
         UserWarning,
         stacklevel=4,
     )
