@@ -139,6 +139,8 @@ def test_labels_of_other_kinds(labels: Any, says: str) -> None:
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"reference": OWNER}, "pass them as owner, or reference=img_emb[rows]"),
     ({"reference": OWNER.astype(np.float64)}, "similarities from -1 to 1 under similarity='cosine', got"),
+    ({"reference": np.full(47, 1.00001)}, "got 1.00001 at index 0; pass cosines"),
+    ({"reference": np.full(47, -1.00001)}, "got -1.00001 at index 0; pass cosines"),
     ({"owner": OWNER * 100}, "owner must hold rows of img_emb, 0 to 29"),
     ({"owner": OWNER + 30, "paired_emb": IMG}, "owner must hold rows of paired_emb, 0 to 29"),
     ({"owner": OWNER[:5]}, "owner must have shape (47,)"),
