@@ -39,7 +39,12 @@ py::dict config() {
     d["build_type"] = HNSCORE_BUILD_TYPE;
     d["targets_compiled"] = hnscore::compiled_targets();
     d["targets_supported"] = hnscore::supported_targets();
+    d["targets_emulated"] = hnscore::emulated_targets();
     d["target"] = hnscore::current_target().name;
+    d["target_reason"] = hnscore::target_reason();
+    py::dict missing;
+    for (const auto& [name, why] : hnscore::missing_targets()) missing[py::str(name)] = why;
+    d["targets_missing"] = missing;
     d["processors"] = hnscore::available_processors();
     const std::vector<std::string> archs = cuda_archs();
     d["cuda"] = !archs.empty();

@@ -42,6 +42,10 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     if mode == "dicts":
         return config
     for name, value in config.items():
-        shown = ", ".join(map(str, value)) or "none" if isinstance(value, (list, tuple)) else value
+        shown = value
+        if isinstance(value, (list, tuple)):
+            shown = ", ".join(map(str, value)) or "none"
+        if isinstance(value, dict):
+            shown = "; ".join(f"{key}: {text}" for key, text in value.items()) or "none"
         print(f"{name.replace('_', ' ') + ':':<20} {shown}")
     return None

@@ -51,8 +51,8 @@ def exhaustive(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--exhaustive"))
 
 
-# What this machine can run.
-TARGETS: tuple[str, ...] = tuple(_core.config()["targets_supported"])
+# What this machine can run, and what stands for what it cannot.
+TARGETS: tuple[str, ...] = (*_core.config()["targets_emulated"], *_core.config()["targets_supported"])
 
 
 @pytest.fixture

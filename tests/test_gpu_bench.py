@@ -275,7 +275,7 @@ def test_a_rehearsal_on_the_cpu_measures_and_writes(tmp_path: Path, capsys: pyte
     # Chunks round similarities of about 0.1 to bfloat16, so that gaps, of about 0.01 and few in an image, are off by up
     # to 0.0002 each.
     assert 1e-4 < errors[peers.EAGER] < 0.5
-    assert errors["hnscore exact dot"] < 1e-5
+    assert errors["hnscore exact dot"] < 1e-4  # 4 * 2^-24 of a pair, next to a few such gaps
 
 
 def test_dry_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@
 //     gap' = acc - row_scale_i * tau'_j,    tau'_j = tau_j * m_j,    row_scale_i = m_i,
 // with m = |x'| under cosine and 2^-e under dot, so that s_ij = acc / (m_i m_j) and
 //     gap_ij = s_ij - tau_j = gap' * col_scale_j / m_i,               col_scale_j = 1 / m_j.
+// An operand may read rows in units of its own (core/tile_format.h): then x' / unit stands for x', and m / unit for m.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,7 @@
 #include "core/exact.h"
 #include "core/gaussian.h"
 #include "core/screen.h"
+#include "core/tile_format.h"
 #include "core/view.h"
 
 namespace hnscore {
@@ -50,6 +52,13 @@ constexpr double chain_units(int64_t dim) {
     return static_cast<double>((dim < kChunk ? dim : kChunk) + group + (n + group - 1) / group + 4);
 }
 
+// The same for Target::dots_f32: chains of products on 32 lanes, those of kSegment values added up; their sum; the
+// rounding of float64 rows; one for good measure.
+constexpr int64_t kSegment = 1024;
+constexpr double float_units(int64_t n) {
+    return static_cast<double>((n < kSegment ? n : kSegment) / 32 + 6 + n / kSegment + 3);
+}
+
 // Packed depth: a multiple of 8, so that the unrolled product loop leaves no remainder.
 constexpr int64_t padded_depth(int64_t dim) { return (dim + 7) / 8 * 8; }
 
@@ -63,9 +72,11 @@ struct TileBlock {
     int tiles;
     const float* row_scale;      // m_i; NaN sends every pair of the row to `resolve`
     const float* row_scale_low;  // what float32 leaves of m_i
+    const float* row_band;       // see col_band
     const float* row_limit;      // see col_limit
     const float* row_factor;     // 1 / m_i, of exp and kernel over the temperature
-    const uint32_t* row_mask;    // ~0 for a row, 0 for the padding of the last tile
+    const float* row_spread;   // digits: a row and a column whose product exceeds 1 need the lower digits' products too
+    const uint32_t* row_mask;  // ~0 for a row, 0 for the padding of the last tile
     const int32_t* row_group;
     const int32_t* row_owner;
     const int32_t* row_order;
@@ -77,9 +88,11 @@ struct TileBlock {
     const char* cols;
     int64_t panel_bytes;
     int panels;
-    const float* tau;        // tau'_j; very large for the padding of the last panel
-    const float* tau_low;    // what float32 leaves of tau'_j
-    const float* band;       // |gap'| <= band is decided by `resolve`; infinite where float32 cannot serve
+    const float* tau;      // tau'_j; very large for the padding of the last panel
+    const float* tau_low;  // what float32 leaves of tau'_j
+    const float*
+        col_band;  // |gap'| <= row_band * col_band is decided by `resolve`; infinite where float32 cannot serve
+    const float* col_spread;
     const float* col_scale;  // 1 / m_j
     const float* col_limit;  // acc > row_limit * col_limit is above max_similarity
     const float* col_least;  // acc < row_scale * col_least is not among the most similar of the column
@@ -93,9 +106,9 @@ struct TileBlock {
     float* col_sums;            // filtered sums: [column] the terms of all rows, weighted by them
     float rate, half_dim;       // kernel: 1 / temperature; overlap: stages/weight.h
     float square_error;         // overlap: of |x_i - t_j|^2, relative to |x_i|^2 + |t_j|^2; 0: nothing is refined
-    int64_t depth;              // padded_depth(dim)
+    int64_t depth;              // of a column, padded as the operand says
     int64_t group_depth;        // of it, a group of chunks
-    float* scratch;             // 3 * Kernels::rows * Kernels::cols floats: chunk sums, group sums, a tile to look at
+    float* scratch;             // 3 tiles of floats, and Kernels::scratch_per_tile for each of `tiles`
     // Pairs that the kernel does not decide. Sums: those within the band. Top: all candidates; `sure` marks those
     // that need no decision. One word per row of the tile, bit c for column c of the panel; acc is [row][cols].
     void (*resolve)(void* context, int tile, int panel, const uint32_t* pairs, const uint32_t* sure, const float* acc);
@@ -111,12 +124,15 @@ enum Recipe : int {
 };
 
 struct Kernels {
-    int rows, cols, lanes;  // the tile: rows x cols pairs on registers
+    const TileFormat* operand;
+    int rows, cols, lanes;  // the tile: rows x cols pairs
+    // Tiles of rows that pass by a block of columns: at most so many, of at most so many bytes; and how many tiles of
+    // floats each needs in TileBlock::scratch.
+    int most_tiles;
+    int64_t most_bytes;
+    int scratch_per_tile;
     BlockKernel plain[kRecipes];
     BlockKernel filtered[kRecipes];  // with max_similarity, groups, owners, order, ranks or weights
-    // The products of one tile of rows with `panels` panels, stored: out[row * pitch + column].
-    void (*product)(const char* rows, const char* cols, int64_t panel_bytes, int panels, int64_t depth,
-                    int64_t group_depth, float* scratch, float* out, int64_t pitch);
 };
 
 // One instruction set. `cpu/targets/*.cpp` define them, `cpu/dispatch.cpp` chooses one.
@@ -130,11 +146,15 @@ struct Target {
     // Plain dot products, in one order: off by at most (n + 8) * 2^-53 * |a| |b|.
     double (*dot)(const double* a, const double* b, int64_t n);
     double (*dot_f32)(const double* a, const void* b, int64_t n);  // of float32 values anywhere
+    // Of four rows with a column in float32, n a multiple of 32, all aligned: off by at most float_units(n) 2^-24
+    // |a||b|. Meanwhile four more rows are fetched.
+    void (*dots_f32)(const float* column, const float* const rows[4], const float* const next[4], int64_t n,
+                     float out[4]);
     // |a factor_a - b factor_b|^2, every difference formed before it is squared.
     double (*distance2)(const double* a, double factor_a, const double* b, double factor_b, int64_t n);
-    // Of float32 values anywhere: dot(x, x), the same bits; and x * factor.
+    // Of float32 values anywhere: dot(x, x), the same bits; and x * factor, rounded to bf16 or not.
     double (*norm2_f32)(const void* x, int64_t n);
-    void (*scale_f32)(const void* x, int64_t n, float factor, float* out);
+    void (*scale_f32)(const void* x, int64_t n, float factor, bool round_bf16, float* out);
     // The dot product as an unevaluated pair; wide: products need not fit in float64.
     PairSum (*dot_pair)(const double* a, const double* b, int64_t n, bool wide);
     // float32 (or bf16-rounded float32) values of x * 2^-exponent.
@@ -146,10 +166,15 @@ struct Target {
                  double* out, int64_t out_pitch);
     void (*cosines)(double* dots_of_row, int64_t n, double norm, const double* norms);
     void (*kernels_of_cosines)(double* s, int64_t n, double temperature);
-    Kernels fp32, bf16;
+    // Tiles of float32 values; the products of one tile of rows with `panels` panels, stored: out[row * pitch +
+    // column].
+    Kernels fp32;
+    void (*product)(const char* rows, const char* cols, int64_t panel_bytes, int panels, int64_t depth,
+                    int64_t group_depth, float* scratch, float* out, int64_t pitch);
+    // Tiles for precision="exact" and "fp32", and for "bf16"; the fp32 ones where a target has nothing faster.
+    Kernels exact, bf16;
     ScreenKernels screen;
     GaussianKernels gaussians;
-    bool native_bf16;  // bf16 kernels read bf16; otherwise they are the fp32 ones on rounded values
     // Independent multiply-adds on all accumulators of the tile; returns the floating point operations done.
     double (*fma_burst)(int64_t iterations);
 };

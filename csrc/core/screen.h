@@ -40,8 +40,14 @@ struct ScreenBlock {
     const float *col_bound, *col_tau, *col_unit, *col_base;
     int64_t depth;    // in words
     float* scratch;   // as TileBlock::scratch
-    uint32_t* pairs;  // out: [row][pitch], one word a panel, bit c for column c of the panel
-    int64_t pitch;
+    uint32_t* pairs;  // out: one word a row and panel, bit c for column c of the panel
+    int64_t pitch;    // [row][pitch]; by column [panel][pitch], the rows of all tiles
+    // By column. Counts: pairs that are surely above col_above are no survivors but added up, one number a row; null:
+    // not looked for. And what will be needed after this call, to be fetched meanwhile beside the panel that follows.
+    const float* col_above;
+    int32_t* sure;
+    const char* const* ahead;
+    int64_t n_ahead, ahead_bytes;
 };
 
 // The second pass: one row against listed columns, all values of both.
@@ -58,10 +64,10 @@ struct RefineBlock {
     const Gate* gates;
 };
 
-// What things cost, in cycles of one thread where a 512-bit (or the target's widest) multiply-add takes one. Only
-// ratios matter; measured on Zen 4.
+// What things cost, in cycles of one thread. Only ratios matter; measured on Zen 4, those of matrix registers on a
+// Granite Rapids.
 struct ScreenCosts {
-    double dense_dim;                // a pair in the dense path, per dimension
+    double dense_dim, dense_pair;    // a pair in the dense path, per dimension and at all
     double screen_dim, screen_pair;  // a pair in the first pass
     double refine_dim, refine_pair;  // a survivor of the first pass
     double exact_dim, exact_pair;    // a survivor of all
@@ -73,14 +79,17 @@ struct ScreenKernels {
     int rows, cols;       // the tile
     int row_words;        // rows are packed [depth / row_words][row][row_words], columns [depth][column], in words
     int code_bytes;       // of one code; a word is 4 bytes
+    int depth_step;       // codes of all values are padded to whole steps
     uint32_t row_offset;  // added to every byte of the rows' words by exclusive or
-    bool refines;
-    float typical_error;                                     // |y - unit q| / |y| as the plan expects it
+    bool has_basis;       // the first pass may look at fewer values than all; else that is never cheaper
+    bool refines;         // there is a second pass
+    bool by_column;       // what survives is decided by column: cpu/screened_panels.h; else by row: cpu/screened_rows.h
+    float typical_error;  // |y - unit q| / |y| as the plan expects it
     Code (*encode)(const float* y, int64_t n, void* codes);  // n: a multiple of 16
     void (*sums)(const ScreenBlock&);
     void (*top)(const ScreenBlock&);
     // Columns of the set bits, ascending; returns how many. Lists have room for 32 more.
-    int64_t (*list)(const uint32_t* pairs, int64_t panels, uint16_t* out);
+    int64_t (*list)(const uint32_t* pairs, int64_t panels, uint16_t* out);  // by row
     // Those of `columns` that survive; `out` may be `columns`.
     int64_t (*refine)(const RefineBlock&, uint16_t* columns, int64_t count, int64_t dim, uint16_t* out);
     ScreenCosts costs;

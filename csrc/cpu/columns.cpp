@@ -6,22 +6,6 @@
 #include <optional>
 
 namespace hnscore {
-namespace {
-
-// [column][depth] to [depth][width].
-void interleave(const float* in, int64_t pitch, int columns, int width, int64_t depth, float* out) {
-    for (int64_t k = 0; k < depth; ++k)
-        for (int c = 0; c < columns; ++c) out[k * width + c] = in[c * pitch + k];
-}
-
-// [column][depth] to [depth / 2][width][2], of values that are already rounded to bf16.
-void interleave_bf16(const float* in, int64_t pitch, int columns, int width, int64_t depth, uint16_t* out) {
-    for (int c = 0; c < columns; ++c)
-        for (int64_t k = 0; k < depth; k += 2) to_bf16(in + c * pitch + k, 2, out + k * width + 2 * c);
-}
-
-}  // namespace
-
 Columns::Columns(const View& view_, const Format& format_, const std::shared_ptr<const Plan>& plan_, bool warm,
                  int n_threads, const Poll& poll)
     : view(view_),
@@ -29,9 +13,9 @@ Columns::Columns(const View& view_, const Format& format_, const std::shared_ptr
       plan(plan_),
       rows(view_.rows),
       dim(view_.dim),
-      depth(padded_depth(view_.dim)),
+      depth(format_.operand().col_depth(view_.dim)),
       panels((view_.rows + format_.kernels().cols - 1) / format_.kernels().cols),
-      panel_bytes(depth * format_.kernels().cols * format_.element_bytes()),
+      panel_bytes(format_.panel_bytes()),
       m(static_cast<size_t>(rows)),
       norm(static_cast<size_t>(rows)),
       plain(static_cast<size_t>(rows)) {
@@ -39,6 +23,7 @@ Columns::Columns(const View& view_, const Format& format_, const std::shared_ptr
     dense_panels = panels;
     if (plan) dense_panels = warm ? std::min(panels, (plan->warm + width - 1) / width) : 0;
     packed = Buffer<char>(dense_panels * panel_bytes);
+    packing.resize(static_cast<size_t>(dense_panels * width));
     if (plan) codes = ColumnCodes(*plan, format, rows, dim);
     BadRows bad_rows;
     std::atomic<int64_t> next{0};
@@ -74,7 +59,9 @@ Columns::Columns(const View& view_, const Format& format_, const std::shared_ptr
                     encoder->add(f);
                     if (encoder->full() || j == end - 1) codes.store(*encoder, j + 1 - encoder->count());
                 }
-                if (last && panel < dense_panels) pack_panel(panel, scaled.data(), pitch, static_cast<int>(c) + 1);
+                if (last && panel < dense_panels)
+                    format.operand().pack_panel(scaled.data(), pitch, static_cast<int>(c) + 1, width, depth,
+                                                packed.data() + panel * panel_bytes, packing.data() + panel * width);
             }
             if (!team.advance(worker, 1)) return;
         }
@@ -82,19 +69,9 @@ Columns::Columns(const View& view_, const Format& format_, const std::shared_ptr
     bad = bad_rows.sorted();
 }
 
-// Columns [first, first + present) of the panel, zeros after them.
-void Columns::pack_panel(int64_t panel, const float* scaled, int64_t pitch, int present) {
-    const int width = format.kernels().cols;
-    char* out = packed.data() + panel * panel_bytes;
-    if (present < width) std::memset(out, 0, static_cast<size_t>(panel_bytes));
-    if (format.bf16_elements())
-        interleave_bf16(scaled, pitch, present, width, depth, reinterpret_cast<uint16_t*>(out));
-    else
-        interleave(scaled, pitch, present, width, depth, reinterpret_cast<float*>(out));
-}
-
 int64_t Columns::bytes() const {
-    return packed.bytes() + codes.bytes() + rows * static_cast<int64_t>(2 * sizeof(double) + 1);
+    return packed.bytes() + static_cast<int64_t>(packing.size() * sizeof(Packed)) + codes.bytes() +
+           rows * static_cast<int64_t>(2 * sizeof(double) + 1);
 }
 
 }  // namespace hnscore

@@ -23,12 +23,12 @@ Encoder::Encoder(const Plan& plan, const Format& format, int64_t dim)
     : plan_(plan),
       format_(format),
       dim_(dim),
-      first_depth_(plan.basis ? plan.basis->count : whole_depth(dim)),
+      first_depth_(plan.basis ? plan.basis->count : whole_depth(format.target->screen, dim)),
       first_bytes_(first_depth_ * format.target->screen.code_bytes),
       second_bytes_(plan.refines(format) ? second_depth(dim) * format.target->screen.code_bytes : 0),
       projected_pitch_(plan.basis ? plan.basis->panels * format.target->fp32.cols : 0),
       values_(second_depth(dim)),
-      tile_(plan.basis ? format.target->fp32.rows * whole_depth(dim) : 0),
+      tile_(plan.basis ? format.target->fp32.rows * whole_depth(format.target->screen, dim) : 0),
       projected_(format.target->fp32.rows * projected_pitch_),
       scratch_(3 * format.target->fp32.rows * format.target->fp32.cols),
       first_(format.target->fp32.rows * first_bytes_),
@@ -54,16 +54,15 @@ void Encoder::add(const RowFacts& facts) {
         first_code_[at] = screen.encode(values_.data(), first_depth_, first_.data() + r * first_bytes_);
         return;
     }
-    store_in_tile(values_.data(), whole_depth(dim_), format_.target->fp32.rows, r, tile_.data());
+    store_in_tile(values_.data(), whole_depth(screen, dim_), format_.target->fp32.rows, r, tile_.data());
     if (second_bytes_)
         second_code_[at] = screen.encode(values_.data(), second_depth(dim_), second_.data() + r * second_bytes_);
 }
 
 void Encoder::finish(bool as_columns) {
     finished_ = true;
-    const Kernels& fp32 = format_.target->fp32;
     if (plan_.basis)
-        fp32.product(
+        format_.target->product(
             reinterpret_cast<const char*>(tile_.data()), reinterpret_cast<const char*>(plan_.basis->packed.data()),
             plan_.basis->panel_bytes, static_cast<int>(plan_.basis->panels), padded_depth(dim_),
             chunks_per_group(padded_depth(dim_)) * kChunk, scratch_.data(), projected_.data(), projected_pitch_);
@@ -89,7 +88,7 @@ void Encoder::finish(bool as_columns) {
 
 ColumnCodes::ColumnCodes(const Plan& plan, const Format& format, int64_t rows, int64_t dim)
     : width(format.target->screen.cols),
-      words(static_cast<uint32_t>((plan.basis ? plan.basis->count : whole_depth(dim)) *
+      words(static_cast<uint32_t>((plan.basis ? plan.basis->count : whole_depth(format.target->screen, dim)) *
                                   format.target->screen.code_bytes / 4)),
       padded((rows + width - 1) / width * width),
       panel_bytes(static_cast<int64_t>(words) * width * 4),

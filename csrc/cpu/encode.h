@@ -36,6 +36,7 @@ struct Plan {
     std::shared_ptr<const Basis> basis;  // null: the first pass reads all dims, and there is no second
     BoundWeights first, second;
     int64_t warm = 0;  // so many columns are decided densely first: a top recipe needs a threshold to start with
+    bool many = false;  // so many pairs count that it pays to tell in the first pass which surely do
     bool refines(const Format& f) const { return basis && f.target->screen.refines; }
 };
 
@@ -79,7 +80,9 @@ class Encoder {
 };
 
 // Depth of the codes: of the first pass without a basis, and of the second.
-constexpr int64_t whole_depth(int64_t dim) { return (dim + 15) / 16 * 16; }
+inline int64_t whole_depth(const ScreenKernels& s, int64_t dim) {
+    return (dim + s.depth_step - 1) / s.depth_step * s.depth_step;
+}
 constexpr int64_t second_depth(int64_t dim) { return (dim + 63) / 64 * 64; }
 
 // The columns' side of the cascade.

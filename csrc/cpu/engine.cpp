@@ -13,12 +13,19 @@
 namespace hnscore {
 namespace {
 
-// Rows per block: up to 16 tiles (their packed values then share the second-level cache with a column block), more for
-// a cascade, fewer where that leaves threads idle at the end, and few where a top recipe keeps many candidates a row.
+// Rows per block: as many tiles as the kernels want, more for a cascade, fewer where that leaves threads idle at the
+// end, and few where a top recipe keeps many candidates a row.
 int tiles_per_block(const Job& job, int threads, int64_t tiles) {
-    constexpr int64_t kDense = 16, kCandidateBytes = 64 << 20;
-    if (job.rules.triangle) return kDense;  // whatever the threads: terms of columns are added up by block
-    int64_t most = job.columns->plan ? ScreenedRows::kTiles * ScreenedRows::kBlocks : kDense;
+    constexpr int64_t kCandidateBytes = 64 << 20;
+    const Format& format = job.columns->format;
+    const int64_t dense = std::clamp<int64_t>(format.kernels().most_bytes / format.tile_bytes(), 1,
+                                              format.kernels().most_tiles);
+    if (job.rules.triangle) return static_cast<int>(dense);  // whatever the threads: terms of columns are added up by block
+    int64_t most = dense;
+    if (job.columns->plan)
+        most = format.target->screen.by_column
+                   ? ScreenedPanels::rows_per_block(*job.columns) / format.kernels().rows
+                   : ScreenedRows::kTiles * ScreenedRows::kBlocks;
     most = std::min(most, std::max<int64_t>(1, tiles / (4 * threads)));
     if (is_top(job.recipe)) {
         const int64_t row_bytes = (2 * job.k + 64) * static_cast<int64_t>(sizeof(TopRow::Entry));
@@ -53,7 +60,9 @@ std::vector<std::pair<int64_t, int>> reduce(const Job& job, int n_threads, const
     const int64_t dense_step =
         std::clamp<int64_t>(columns.format.target->block_bytes / columns.panel_bytes, 1, kPanelsPerBlock);
     const int64_t dense_panels = columns.dense_panels;
-    const int64_t screen_step = screen ? ScreenedRows::panels_per_block(columns) : 1;
+    constexpr int64_t kPanelsAtOnce = 16;  // between two looks for an interrupt
+    const bool by_column = columns.format.target->screen.by_column;
+    const int64_t screen_step = !screen ? 1 : by_column ? kPanelsAtOnce : ScreenedRows::panels_per_block(columns);
     // Plan::warm is a multiple of both widths; where there are fewer columns, none are left.
     const int64_t screen_from =
         screen ? (dense_panels * kernels.cols + columns.codes.width - 1) / columns.codes.width : 0;

@@ -14,13 +14,45 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // Stands for an infinite threshold: times any plain row it is beyond every acc, and times 0 it is not NaN.
 constexpr float kNever = 0x1p100f;
 
-// Half-width of the band around a threshold, in units of acc, within which float32 cannot tell.
-// |x'| |t'| < 4. The rounded threshold: at most 16 units, since a threshold above 8 is further from any acc than the
-// band. Without `exact` the rounded acc itself is what is compared.
-inline float band_width(Precision precision, int64_t dim) {
-    const double threshold = 16 * kUnit;
-    if (precision != Precision::exact) return static_cast<float>(threshold);
-    return static_cast<float>(1.02 * (4 * chain_units(dim) * kUnit + threshold));
+// The half-width of the band around a threshold within which a tile cannot tell, in units of acc, is a number of the
+// row times one of the column. What a product may be off by, with x' = a X + r, |r| = e, and a, X', r' of the column,
+//
+//     rounding 2^-24 |x||t|  +  |x| e' + e |t|  +  what digits leave out: 2^8 (middle low' + low middle') + low low'
+//
+// is at most the product of two norms (Cauchy-Schwarz), with weights that make both proportional on typical rows. A
+// threshold above 2 |x||t| is further from any acc than the band. Without precision "exact" the rounded acc itself is
+// what is compared, and only its threshold is rounded.
+constexpr double kRestWeight = 7 * kUnit, kDigitWeight = 0x1p-14;
+
+inline double band_of_row(const Packed& p, double norm) {
+    const double middle = p.middle + p.low / 512, n = norm + p.rest;
+    const double digits = (middle * middle + p.low * p.low) / (kDigitWeight * kDigitWeight);
+    const double rest = p.rest / kRestWeight;
+    return std::sqrt(n * n + rest * rest + digits);
+}
+inline double band_of_column(const Packed& p, double norm, double units) {
+    const double middle = p.middle + p.low / 512, n = 1.02 * units * kUnit * norm + p.rest;
+    const double digits = (middle * middle + p.low * p.low) * std::pow(256 * kDigitWeight, 2);
+    const double rest = p.rest > 0 ? kRestWeight * norm : 0;
+    return std::sqrt(n * n + rest * rest + digits) * (1 + 0x1p-20);
+}
+
+// The units of rounding above.
+inline double band_units(const Format& format) {
+    return format.precision == Precision::exact ? format.operand().rounding(format.dim) : 4;
+}
+// What of a row's packing the band must cover.
+inline Packed band_packing(const Format& format, const Packed& packed) {
+    return format.precision == Precision::exact ? packed : Packed{.unit = packed.unit};
+}
+
+// Of digits: two of these whose product exceeds 1 need the lower digits' products for values within the contract. Left
+// out, those are a random number of so many units, and the largest of many three or four times that:
+//     units = 2^8 sqrt(2 dim) digit^2 unit_i unit_j / (2^-24 |x||t|),    unit = max|x| / 8355711
+inline double spread_of(const Packed& p, int64_t dim) {
+    constexpr double kDigit = 74, kTop = 8355711, kMostUnits = 0.75;  // a digit's root mean square; the largest number
+    const double units = 256 * std::sqrt(2.0 * static_cast<double>(dim)) * kDigit * kDigit / (kTop * kTop * kUnit);
+    return p.spread * std::sqrt(units / kMostUnits);
 }
 
 // Whether float32 holds what a recipe makes of a gap to this threshold: a gap to -inf is infinite, and 16 squares of
@@ -45,29 +77,33 @@ struct ColumnLimits {
           shift(padded()),
           variance(padded()),
           square(padded()),
+          spread(padded()),
           group(padded()),
           owner(padded()),
           order(padded()) {
         const Rules& rules = job.rules;
-        const float width = band_width(columns.format.precision, columns.dim);
+        const double units = band_units(columns.format);
         for (int64_t j = 0; j < padded(); ++j) {
             tau[j] = kNever;
             limit[j] = kInfinity;
-            tau_low[j] = band[j] = scale[j] = 0;
+            tau_low[j] = band[j] = scale[j] = spread[j] = 0;
             least[j] = -kInfinity;
             weight[j] = variance[j] = square[j] = 1;
             shift[j] = 0;
             group[j] = owner[j] = -2;
             order[j] = 0;
             if (j >= columns.rows) continue;
-            const double m = columns.m[static_cast<size_t>(j)];
+            const Packed packed = columns.packing_of(j);
+            const double m = columns.packed_m(j), norm = columns.scaled_norm(j);
             const double rule_tau = rules.tau ? rules.tau[j] : -HUGE_VAL;
             const double rule_least = rules.kth_value ? rules.kth_value[j] : -HUGE_VAL;
             const double largest = columns.format.cosine ? kNever : std::ldexp(1.0, kPlainExponent);
             const auto plain = [&](double x) { return std::isinf(x) || std::abs(x * m) < largest; };
-            const bool serves = columns.plain[static_cast<size_t>(j)] && plain(rule_tau) && plain(rule_least) &&
-                                (!rules.tau || gap_fits(job.recipe, rule_tau));
-            band[j] = serves ? width : kInfinity;
+            const bool serves = columns.plain[static_cast<size_t>(j)] && plain(1) && plain(rule_tau) &&
+                                plain(rule_least) && (!rules.tau || gap_fits(job.recipe, rule_tau));
+            const double width = band_of_column(band_packing(columns.format, packed), norm, units) / packed.unit;
+            spread[j] = static_cast<float>(spread_of(packed, columns.dim));
+            band[j] = serves ? static_cast<float>(width * (1 + 0x1p-20)) : kInfinity;
             const double scaled = std::clamp<double>(rule_tau * m, -kNever, kNever);
             tau[j] = static_cast<float>(scaled);
             tau_low[j] = static_cast<float>(scaled - tau[j]);
@@ -90,7 +126,7 @@ struct ColumnLimits {
 
     const Columns& columns;
     const bool filtered;
-    Buffer<float> tau, tau_low, band, scale, limit, least, weight, shift, variance, square;
+    Buffer<float> tau, tau_low, band, scale, limit, least, weight, shift, variance, square, spread;
     Buffer<int32_t> group, owner, order;
 };
 
@@ -101,7 +137,10 @@ struct ScreenLimits {
         : codes(job.columns->codes),
           top(is_top(job.recipe)),
           keys_are_gaps(job.recipe == top_gap),
+          two_sided(job.recipe == count && !job.rules.filtered() && !job.col_weight && !job.col_shift &&
+                    job.columns->plan->many && job.columns->format.target->screen.by_column),
           tau(codes.padded),
+          above(two_sided ? codes.padded : 0),
           unit(top ? codes.padded : 0),
           base(top ? codes.padded : 0) {
         if (codes.pitch) gates.resize(static_cast<size_t>(codes.padded));
@@ -117,6 +156,7 @@ struct ScreenLimits {
                 if (!columns.plain[at]) threshold = -HUGE_VAL;  // decided one by one
             }
             tau[j] = below(threshold * m / codes.first.unit[j]);
+            if (two_sided) above[j] = threshold == -HUGE_VAL ? kInfinity : -below(-threshold * m / codes.first.unit[j]);
             if (top) {
                 unit[j] = static_cast<float>(m / codes.first.unit[j]);
                 base[j] = keys_are_gaps ? tau[j] : 0;
@@ -131,8 +171,8 @@ struct ScreenLimits {
     static float below(double x) { return static_cast<float>(std::isinf(x) ? x : x - std::abs(x) * 0x1p-21); }
 
     const ColumnCodes& codes;
-    const bool top, keys_are_gaps;
-    Buffer<float> tau, unit, base;
+    const bool top, keys_are_gaps, two_sided;
+    Buffer<float> tau, above, unit, base;
     std::vector<Gate> gates;
 };
 

@@ -16,6 +16,8 @@ constexpr int64_t kPrefixStep = 32;
 constexpr double kLeastWork = 1e7;
 // A cascade must promise to cost less than this of dense.
 constexpr double kWorthwhile = 0.9;
+// Above this share of pairs that count, it pays to add up in the first pass those that surely do.
+constexpr double kMany = 2e-3;
 
 // How closely a call is looked at: pairs of a sample of rows and columns, and the rows of each side that a basis is
 // learnt from, in how many steps of subspace iteration.
@@ -94,6 +96,7 @@ class Planner {
         }
         if (plan_->basis)
             plan_->first = weights(prefix_.row_tail, prefix_.column_tail, prefix_.row_size, prefix_.column_size, error);
+        plan_->many = choice_.share > kMany;
         choice_.plan = plan_;
         return choice_;
     }
@@ -125,10 +128,11 @@ class Planner {
 
     // Costs, in cycles of one thread. Of a pair in the dense path; of a survivor of all passes; of whatever plan there
     // may be; of reading and coding both sides and starting a top recipe.
-    double dense_pair() const { return d_ * costs_.dense_dim + 3; }
+    double dense_pair() const { return d_ * costs_.dense_dim + costs_.dense_pair; }
     double exact_pair() const { return d_ * costs_.exact_dim + costs_.exact_pair; }
     double least_cost() const {
-        return rows_ * columns_ * (costs_.screen_pair + kPrefixStep * costs_.screen_dim + choice_.share * exact_pair());
+        const double dims = target_.screen.has_basis ? static_cast<double>(kPrefixStep) : d_;
+        return rows_ * columns_ * (costs_.screen_pair + dims * costs_.screen_dim + choice_.share * exact_pair());
     }
     double setting_up() const {
         return (rows_ + columns_) * d_ * costs_.encode_dim + rows_ * static_cast<double>(plan_->warm) * dense_pair();
@@ -149,7 +153,7 @@ class Planner {
 
     // A basis, if what it must leave out is not already above most thresholds, and if learning it can pay.
     void consider_basis() {
-        if (dim_ < kPrefixStep || !(request_.forced || promising())) return;
+        if (!target_.screen.has_basis || dim_ < kPrefixStep || !(request_.forced || promising())) return;
         // The fewer pairs count, the shorter the best prefix.
         const int64_t wanted = choice_.share < 1e-3 ? 96 : effort_.steps == 1 ? 128 : 192;
         const int64_t count = std::min(dim_ / kPrefixStep * kPrefixStep, wanted);

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "cpu/limits.h"
+#include "cpu/screened_panels.h"
 #include "cpu/screened_rows.h"
 #include "cpu/top.h"
 #include "stages/aggregate.h"
@@ -47,15 +48,17 @@ class RowBlock {
           kernels_(format_.kernels()),
           limits_(limits),
           size_(static_cast<int64_t>(tiles) * kernels_.rows),
-          tile_bytes_(format_.row_depth(columns_.dim) * kernels_.rows * format_.element_bytes()),
+          tile_bytes_(format_.tile_bytes()),
           packed_(columns_.dense_panels > 0 ? tiles * tile_bytes_ : 0),
           scale_(size_),
           scale_low_(size_),
+          band_(size_),
           limit_(size_),
           factor_(size_),
           weight_(size_),
           variance_(size_),
           square_(size_),
+          spread_(size_),
           mask_(size_),
           group_(size_),
           owner_(size_),
@@ -63,9 +66,10 @@ class RowBlock {
           states_(kStates[job.recipe] * kernels_.lanes),
           state_(size_ * std::max(states_, 1)),
           col_sums_(kPanelsPerBlock * kernels_.cols),
-          scratch_(3 * kernels_.rows * kernels_.cols),
-          scaled_(format_.row_depth(columns_.dim)),
-          facts_(static_cast<size_t>(size_)),
+          scratch_((3 + tiles * kernels_.scratch_per_tile) * kernels_.rows * kernels_.cols),
+          scaled_(format_.operand().row_depth(columns_.dim)),
+          m_(static_cast<size_t>(size_)),
+          plain_(static_cast<size_t>(size_)),
           norm_(static_cast<size_t>(size_)),
           lanes_(static_cast<size_t>(size_)),
           decided_(static_cast<size_t>(size_)),
@@ -76,7 +80,13 @@ class RowBlock {
         std::memset(packed_.data(), 0, static_cast<size_t>(packed_.bytes()));  // nothing there may be NaN or subnormal
         for (int64_t c = 0; c < kPanelsPerBlock * kernels_.cols; ++c) col_sums_[c] = 0;
         if (is_top(job.recipe)) top_.resize(static_cast<size_t>(size_));
-        if (screen) screened_.emplace(*screen, columns_, size_);
+        if (screen && format_.target->screen.by_column) {
+            panels_.emplace(*screen, columns_, size_);
+            column_ = Buffer<float>(ScreenedPanels::value_pitch(columns_.dim));
+            std::memset(column_.data(), 0, static_cast<size_t>(column_.bytes()));
+        } else if (screen) {
+            screened_.emplace(*screen, columns_, size_);
+        }
     }
 
     // Packs rows [first, first + count) of the call; false where some are bad. col_values: where the terms of columns
@@ -87,20 +97,24 @@ class RowBlock {
         count_ = count;
         bool good = true;
         for (int64_t i = 0; i < tiles() * kernels_.rows; ++i) {
-            RowFacts& f = facts_[static_cast<size_t>(i)];
             if (i >= count) {  // padding: whatever was packed there, masked
-                set_limits(i, false, RowFacts{});
+                set_limits(i, false, RowFacts{}, Packed{});
                 continue;
             }
-            f = rows_.read(first + i, scaled_.data());
+            const RowFacts f = rows_.read(first + i, scaled_.data());
             if (f.bad != kGood) {
                 bad.add(first + i, f.bad);
                 good = false;
             }
-            if (columns_.dense_panels > 0) store_row(i);
-            set_limits(i, true, f);
+            Packed packed;
+            if (columns_.dense_panels > 0)
+                format_.operand().pack_row(scaled_.data(), format_.operand().row_depth(columns_.dim), kernels_.rows,
+                                           i % kernels_.rows, packed_.data() + i / kernels_.rows * tile_bytes_,
+                                           &packed);
+            set_limits(i, true, f, packed);
             norm_[static_cast<size_t>(i)] = std::ldexp(f.norm, f.exponent);
             if (screened_) screened_->add(i, scaled_.data(), f, i == count - 1);
+            if (panels_) panels_->add(i, scaled_.data(), f, i == count - 1);
         }
         return good;
     }
@@ -116,8 +130,10 @@ class RowBlock {
             .tiles = static_cast<int>(tiles()),
             .row_scale = scale_.data(),
             .row_scale_low = scale_low_.data(),
+            .row_band = band_.data(),
             .row_limit = limit_.data(),
             .row_factor = factor_.data(),
+            .row_spread = spread_.data(),
             .row_mask = mask_.data(),
             .row_group = group_.data(),
             .row_owner = owner_.data(),
@@ -131,7 +147,8 @@ class RowBlock {
             .panels = static_cast<int>(panels),
             .tau = limits_.tau.data() + at,
             .tau_low = limits_.tau_low.data() + at,
-            .band = limits_.band.data() + at,
+            .col_band = limits_.band.data() + at,
+            .col_spread = limits_.spread.data() + at,
             .col_scale = limits_.scale.data() + at,
             .col_limit = limits_.limit.data() + at,
             .col_least = limits_.least.data() + at,
@@ -168,9 +185,24 @@ class RowBlock {
     // The passes of a cascade over `panels` panels of codes. What survives waits to be decided, in column order; a top
     // recipe wants its threshold raised at once.
     void screen(int64_t first_panel, int64_t panels) {
+        if (panels_)
+            screen_by_column(first_panel, panels);
+        else
+            screen_by_row(first_panel, panels);
+    }
+    void screen_by_column(int64_t first_panel, int64_t panels) {
+        for (int64_t p = first_panel; p < first_panel + panels; ++p) {
+            if (is_top(job_.recipe))
+                for (int64_t i = 0; i < count_; ++i) panels_->set_least(i, state_[i] / m_[static_cast<size_t>(i)]);
+            panels_->run(p, count_);
+            decide_panel();
+            panels_->list(p, count_, texts_);
+        }
+    }
+    void screen_by_row(int64_t first_panel, int64_t panels) {
         ScreenedRows& s = *screened_;
         if (is_top(job_.recipe))
-            for (int64_t i = 0; i < count_; ++i) s.set_least(i, state_[i], facts_[static_cast<size_t>(i)]);
+            for (int64_t i = 0; i < count_; ++i) s.set_least(i, state_[i] / m_[static_cast<size_t>(i)]);
         for (int64_t t = 0; t < tiles(); t += ScreenedRows::kTiles) {
             const int64_t end = std::min(tiles(), t + ScreenedRows::kTiles);
             s.run(t, end - t, first_panel, panels, scratch_.data());
@@ -186,46 +218,46 @@ class RowBlock {
     }
 
     void finish() {
+        if (panels_) decide_panel();
         for (int64_t i = 0; i < count_; ++i) {
             if (screened_) decide_waiting(i);
+            if (panels_) decided_[static_cast<size_t>(i)] += panels_->take_sure(i);
             if (is_top(job_.recipe)) {
                 finish_top(i);
                 continue;
             }
-            const RowFacts& f = facts_[static_cast<size_t>(i)];
             double sum = decided_[static_cast<size_t>(i)];
             if (job_.recipe == overlap)
                 sum = largest_[static_cast<size_t>(i)] + std::log(lanes_[static_cast<size_t>(i)]);
-            else if (f.plain)
-                sum += lanes_[static_cast<size_t>(i)] / std::pow(f.m, row_power(job_.recipe));
+            else if (plain_[static_cast<size_t>(i)])
+                sum += lanes_[static_cast<size_t>(i)] / std::pow(m_[static_cast<size_t>(i)], row_power(job_.recipe));
             job_.values[first_ + i] = sum;
         }
     }
 
     int64_t tiles() const { return (count_ + kernels_.rows - 1) / kernels_.rows; }
-    Survivors survivors() const { return screened_ ? screened_->survivors() : Survivors{}; }
+    Survivors survivors() const {
+        return screened_ ? screened_->survivors() : panels_ ? panels_->survivors() : Survivors{};
+    }
 
   private:
-    // scaled_ into row i of its tile, one chunk after the other, a tile's rows apart.
-    void store_row(int64_t i) {
-        const int64_t depth = format_.row_depth(columns_.dim), rows = kernels_.rows;
-        char* tile = packed_.data() + i / rows * tile_bytes_;
-        if (!format_.bf16_elements())
-            return store_in_tile(scaled_.data(), depth, kernels_.rows, i % rows, reinterpret_cast<float*>(tile));
-        uint16_t* out = reinterpret_cast<uint16_t*>(tile) + i % rows * kChunkBf16;
-        for (int64_t k = 0; k < depth; k += kChunkBf16, out += rows * kChunkBf16)
-            to_bf16(scaled_.data() + k, kChunkBf16, out);
-    }
-    void set_limits(int64_t i, bool real, const RowFacts& f) {
+    void set_limits(int64_t i, bool real, const RowFacts& f, const Packed& packed) {
         const Rules& r = job_.rules;
         const int64_t row = first_ + i;
-        const auto m = static_cast<float>(f.m);
-        scale_[i] = f.plain ? m : std::numeric_limits<float>::quiet_NaN();
-        scale_low_[i] = f.plain ? static_cast<float>(f.m - m) : 0;
-        limit_[i] =
-            real && r.max_similarity && r.max_similarity_of_rows ? static_cast<float>(r.max_similarity[row] * f.m) : m;
-        if (!f.plain) limit_[i] = scale_[i];
-        factor_[i] = static_cast<float>(1 / (f.m * job_.temperature));
+        const double exact_m = f.m / packed.unit;
+        const auto m = static_cast<float>(exact_m);
+        const bool plain = f.plain && (format_.cosine || std::abs(std::log2(exact_m)) <= kPlainExponent);
+        m_[static_cast<size_t>(i)] = exact_m;
+        plain_[static_cast<size_t>(i)] = plain;
+        scale_[i] = plain ? m : std::numeric_limits<float>::quiet_NaN();
+        scale_low_[i] = plain ? static_cast<float>(exact_m - m) : 0;
+        band_[i] = static_cast<float>(band_of_row(band_packing(format_, packed), f.norm) / packed.unit * (1 + 0x1p-20));
+        spread_[i] = static_cast<float>(spread_of(packed, columns_.dim));
+        limit_[i] = real && r.max_similarity && r.max_similarity_of_rows
+                        ? static_cast<float>(r.max_similarity[row] * exact_m)
+                        : m;
+        if (!plain) limit_[i] = scale_[i];
+        factor_[i] = static_cast<float>(1 / (exact_m * job_.temperature));
         mask_[i] = real ? ~uint32_t{0} : 0;
         group_[i] = real && r.row_group ? r.row_group[row] : -1;
         owner_[i] = real && r.row_owner ? r.row_owner[row] : -1;
@@ -234,7 +266,7 @@ class RowBlock {
         variance_[i] = real && job_.row_variance ? static_cast<float>(job_.row_variance[row]) : 1;
         square_[i] = format_.cosine ? 1 : static_cast<float>(std::pow(std::ldexp(f.norm, f.exponent), 2));
         if (is_top(job_.recipe)) {
-            const double floor = real && r.floor ? r.floor[row] * f.m : -kInfinity;
+            const double floor = real && r.floor ? r.floor[row] * exact_m : -kInfinity;
             const auto least = static_cast<float>(floor - std::abs(floor) * 0x1p-20 - 0x1p-120);
             state_[i] = real ? least : kInfinity;
             if (real) top_[static_cast<size_t>(i)].reset(job_.k, std::isnan(least) ? -kInfinity : least);
@@ -252,9 +284,10 @@ class RowBlock {
     void merge_lanes(int64_t i) {
         const float *state = state_.data() + i * states_, *end = state + kernels_.lanes;
         if (job_.recipe != overlap) {
-            double sum = 0;
-            for (const float* l = state; l < end; ++l) sum += static_cast<double>(*l);
-            lanes_[static_cast<size_t>(i)] += sum;
+            double sums[4] = {};  // lanes are 4, 8 or 16
+            for (const float* l = state; l < end; l += 4)
+                for (int quarter = 0; quarter < 4; ++quarter) sums[quarter] += static_cast<double>(l[quarter]);
+            lanes_[static_cast<size_t>(i)] += (sums[0] + sums[2]) + (sums[1] + sums[3]);
             return;
         }
         const float largest = *std::max_element(state, end);
@@ -271,9 +304,8 @@ class RowBlock {
     }
 
     double similarity_of(int64_t i, int64_t j, float acc) {
-        const RowFacts& f = facts_[static_cast<size_t>(i)];
-        const double col_m = columns_.m[static_cast<size_t>(j)];
-        if (format_.precision != Precision::exact) return static_cast<double>(acc) / (f.m * col_m);
+        if (format_.precision != Precision::exact)
+            return static_cast<double>(acc) / (m_[static_cast<size_t>(i)] * columns_.packed_m(j));
         return rows_.exact_similarity(first_ + i, texts_, j);
     }
     double tau_of(int64_t j) const {
@@ -340,6 +372,39 @@ class RowBlock {
             for (int64_t c = from; c < to; ++c) settle(i, list.columns[c], dots[c - from]);
         }
     }
+    // The survivors of a panel, by float32 products; by float64 ones where those are too close to call.
+    void decide_panel() {
+        const double units = float_units(ScreenedPanels::value_pitch(columns_.dim)) * kUnit;
+        panels_->decide([&](int64_t j, const uint16_t* rows, int64_t count) {
+            const auto at = static_cast<size_t>(j);
+            const double norm = columns_.norm[at];
+            const bool plain = columns_.plain[at] && norm > 0;
+            if (plain) texts_.scaled(j, std::ilogb(norm), column_.data());
+            for (int64_t r = 0; r < count; r += 4) {
+                float dots[4];
+                if (plain) panels_->dots(column_.data(), rows, r, count, dots);
+                for (int64_t e = r; e < std::min(count, r + 4); ++e) {
+                    const int64_t i = rows[e];
+                    const double s = static_cast<double>(dots[e - r]) / (panels_->m(i) * columns_.m[at]);
+                    const double error = format_.cosine ? units : units * norm_[static_cast<size_t>(i)] * norm;
+                    if (!plain || !settle(i, j, s, error)) settle(i, j, rows_.dot(first_ + i, texts_, j));
+                }
+            }
+        });
+    }
+    // False where s, off by at most `error`, is too close to a threshold.
+    bool settle(int64_t i, int64_t j, double s, double error) {
+        if (!clear_of_limits(i, j, s, error)) return false;
+        if (!counts(i, j, s)) return true;
+        if (!is_top(job_.recipe)) {
+            add_decided(i, j, s);
+            return true;
+        }
+        const double key = job_.recipe == top_gap ? s - tau_of(j) : s, m = m_[static_cast<size_t>(i)];
+        push(i, {0, bound((key - error) * m, -1), bound((key + error) * m, 1), static_cast<int32_t>(j), 0, false},
+             true);
+        return true;
+    }
     // A survivor, by its float64 dot product; by the exact similarity where that is too close to call.
     void settle(int64_t i, int64_t j, double dot) {
         const double norms = norm_[static_cast<size_t>(i)] * columns_.norm[static_cast<size_t>(j)];
@@ -356,7 +421,7 @@ class RowBlock {
         }
         if (sure && !counts(i, j, s)) return;
         const double key = job_.recipe == top_gap ? s - tau_of(j) : s;
-        const double m = facts_[static_cast<size_t>(i)].m;
+        const double m = m_[static_cast<size_t>(i)];
         push(i, {0, bound((key - error) * m, -1), bound((key + error) * m, 1), static_cast<int32_t>(j), 0, false},
              sure);
     }
@@ -371,7 +436,7 @@ class RowBlock {
     void push(int64_t i, int64_t j, float acc, bool sure) {
         const bool gap = job_.recipe == top_gap;
         const double x = gap ? acc - static_cast<double>(scale_[i]) * static_cast<double>(limits_.tau[j]) : acc;
-        const double scale = limits_.scale[j], band = limits_.band[j];
+        const double scale = limits_.scale[j], band = static_cast<double>(band_[i]) * limits_.band[j];
         push(i, {0, bound((x - band) * scale, -1), bound((x + band) * scale, 1), static_cast<int32_t>(j), acc, false},
              sure && format_.precision == Precision::exact);
     }
@@ -388,7 +453,7 @@ class RowBlock {
         if (!counts(i, e.col, s)) return false;
         e.key = job_.recipe == top_gap ? s - tau_of(e.col) : s;
         if (job_.rules.floor && !(e.key > job_.rules.floor[first_ + i])) return false;
-        const double in_row_units = e.key * facts_[static_cast<size_t>(i)].m;
+        const double in_row_units = e.key * m_[static_cast<size_t>(i)];
         e.lower = bound(in_row_units, -1);
         e.upper = bound(in_row_units, 1);
         e.decided = true;
@@ -424,17 +489,20 @@ class RowBlock {
     const ColumnLimits& limits_;
     const int64_t size_, tile_bytes_;
     Buffer<char> packed_;
-    Buffer<float> scale_, scale_low_, limit_, factor_, weight_, variance_, square_;
+    Buffer<float> scale_, scale_low_, band_, limit_, factor_, weight_, variance_, square_, spread_;
     Buffer<uint32_t> mask_;
     Buffer<int32_t> group_, owner_, order_;
     const int states_;  // of a row, in floats
     Buffer<float> state_, col_sums_, scratch_, scaled_;
-    std::vector<RowFacts> facts_;
+    std::vector<double> m_;                // m_i in the units of what is packed
+    std::vector<char> plain_;              // float32 serves
     std::vector<double> norm_;             // |x|
     std::vector<double> lanes_, decided_;  // sums of lanes in row units; sums of pairs decided one by one
     std::vector<double> largest_;          // of a log sum: lanes_ lack the factor exp(largest)
     std::vector<TopRow> top_;
-    std::optional<ScreenedRows> screened_;
+    std::optional<ScreenedRows> screened_;  // of a cascade, by its screen
+    std::optional<ScreenedPanels> panels_;
+    Buffer<float> column_;  // values of one column
     RowReader rows_, texts_;
     TileBlock block_{};
     double* col_values_ = nullptr;

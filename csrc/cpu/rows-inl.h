@@ -12,6 +12,7 @@ namespace HNSCORE_NS {
 // One register of float64 values.
 typedef double Doubles __attribute__((vector_size(sizeof(Simd::F32))));
 constexpr int kDoubles = sizeof(Doubles) / sizeof(double);
+constexpr int kRowsAtOnce = kLanes >= 16 ? 4 : 1;  // of dots_f32: sums on registers
 
 HNSCORE_INLINE Doubles load_doubles(const double* p) {
     Doubles x;
@@ -218,9 +219,69 @@ inline double distance2(const double* a, double factor_a, const double* b, doubl
     for (int l = 0; l < kDoubles; ++l) total += lanes[l];
     return total;
 }
-inline void scale_f32(const void* x, int64_t n, float factor, float* out) {
+// The sums of the lanes of four rows, lanes[r] 32 of each.
+typedef float Four __attribute__((vector_size(16)));
+HNSCORE_INLINE Four sums_of_lanes(const float (*lanes)[32]) {
+    Four quarter[4];
+    for (int r = 0; r < 4; ++r) {
+        Four part[8];
+        std::memcpy(part, lanes[r], sizeof part);
+        quarter[r] = ((part[0] + part[4]) + (part[1] + part[5])) + ((part[2] + part[6]) + (part[3] + part[7]));
+    }
+    typedef int32_t Index __attribute__((vector_size(16)));
+    const Four low01 = __builtin_shuffle(quarter[0], quarter[1], Index{0, 4, 1, 5}),
+               high01 = __builtin_shuffle(quarter[0], quarter[1], Index{2, 6, 3, 7}),
+               low23 = __builtin_shuffle(quarter[2], quarter[3], Index{0, 4, 1, 5}),
+               high23 = __builtin_shuffle(quarter[2], quarter[3], Index{2, 6, 3, 7});
+    const Four a = low01 + high01, b = low23 + high23;  // [row 0, row 1, row 0, row 1], and of rows 2 and 3
+    return __builtin_shuffle(a, b, Index{0, 1, 4, 5}) + __builtin_shuffle(a, b, Index{2, 3, 6, 7});
+}
+
+// 32 lanes a row: vectors of the target, as many as that takes.
+inline void dots_f32(const float* column, const float* const rows[4], const float* const next[4], int64_t n,
+                     float out[4]) {
+    constexpr int kSide = 32 / kLanes;
+    Four total = {};
+    for (int64_t first = 0; first < n; first += kSegment) {
+        const int64_t end = n < first + kSegment ? n : first + kSegment;
+        alignas(64) float lanes[4][32];
+        for (int r0 = 0; r0 < 4; r0 += kRowsAtOnce) {
+            Simd::F32 sums[kRowsAtOnce][kSide];
+#pragma GCC unroll 4
+            for (int r = 0; r < kRowsAtOnce; ++r)
+#pragma GCC unroll 8
+                for (int v = 0; v < kSide; ++v) sums[r][v] = Simd::zero();
+            for (int64_t k = first; k < end; k += 32)
+#pragma GCC unroll 8
+                for (int v = 0; v < kSide; ++v) {
+                    const Simd::F32 t = Simd::load(column + k + v * kLanes);
+#pragma GCC unroll 4
+                    for (int r = 0; r < kRowsAtOnce; ++r) {
+                        if (v * kLanes % 16 == 0) __builtin_prefetch(next[r0 + r] + k + v * kLanes);
+                        sums[r][v] = Simd::fma(Simd::load(rows[r0 + r] + k + v * kLanes), t, sums[r][v]);
+                    }
+                }
+#pragma GCC unroll 4
+            for (int r = 0; r < kRowsAtOnce; ++r)
+#pragma GCC unroll 8
+                for (int v = 0; v < kSide; ++v) Simd::store(lanes[r0 + r] + v * kLanes, sums[r][v]);
+        }
+        total += sums_of_lanes(lanes);
+    }
+    std::memcpy(out, &total, sizeof total);
+}
+inline void round_to_bf16(int64_t n, float* x) {
+    for (int64_t k = 0; k < n; ++k) {
+        uint32_t bits;
+        std::memcpy(&bits, x + k, 4);
+        bits = (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u;  // to nearest even
+        std::memcpy(x + k, &bits, 4);
+    }
+}
+inline void scale_f32(const void* x, int64_t n, float factor, bool round_bf16, float* out) {
     const char* p = static_cast<const char*>(x);
     for (int64_t k = 0; k < n; ++k) out[k] = load_element<float>(p + k * 4, false) * factor;
+    if (round_bf16) round_to_bf16(n, out);
 }
 
 inline PairSum dot_pair(const double* a, const double* b, int64_t n, bool wide) {
@@ -253,13 +314,7 @@ inline void scale_row(const double* x, int64_t n, int exponent, bool round_bf16,
     const int half = -exponent / 2;
     const double first = __builtin_ldexp(1.0, half), second = __builtin_ldexp(1.0, -exponent - half);
     for (int64_t k = 0; k < n; ++k) out[k] = static_cast<float>(x[k] * first * second);
-    if (!round_bf16) return;
-    for (int64_t k = 0; k < n; ++k) {
-        uint32_t bits;
-        std::memcpy(&bits, out + k, 4);
-        bits = (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u;  // to nearest even
-        std::memcpy(out + k, &bits, 4);
-    }
+    if (round_bf16) round_to_bf16(n, out);
 }
 
 inline double fma_burst(int64_t iterations) {

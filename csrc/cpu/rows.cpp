@@ -103,13 +103,15 @@ const double* RowReader::finite_values(int64_t row) {
 
 RowFacts RowReader::read(int64_t row, float* scaled) {
     const Target& target = *format_.target;
-    if (floats_ && format_.precision != Precision::bf16) {  // the same facts and values without the way over float64
+    const bool round_bf16 = format_.precision == Precision::bf16;
+    if (floats_) {  // the same facts and values without the way over float64
         constexpr double kMost = 0x1p160;
         const void* x = floats(row);
+        if (row + 1 < view_.rows) prefetch(row + 1, view_.dim * view_.col_stride);
         const double norm2 = target.norm2_f32(x, view_.dim);
         if (norm2 > 1 / kMost && norm2 < kMost) {
             const RowFacts f = format_.facts(norm2);
-            target.scale_f32(x, view_.dim, std::ldexp(1.0f, -f.exponent), scaled);
+            target.scale_f32(x, view_.dim, std::ldexp(1.0f, -f.exponent), round_bf16, scaled);
             return f;
         }
     }
@@ -124,7 +126,7 @@ RowFacts RowReader::read(int64_t row, float* scaled) {
         x = from_origin_.data();
     }
     f = format_.facts(x, view_.dim);
-    if (f.bad == kGood) target.scale_row(x, view_.dim, f.exponent, format_.precision == Precision::bf16, scaled);
+    if (f.bad == kGood) target.scale_row(x, view_.dim, f.exponent, round_bf16, scaled);
     return f;
 }
 
@@ -146,12 +148,19 @@ double RowReader::dot(int64_t i, RowReader& other, int64_t j) {
     return target.dot_f32(x, other.floats(j), view_.dim);
 }
 
-void RowReader::prefetch(int64_t row) const {
+void RowReader::prefetch(int64_t row, int64_t most) const {
     if (!floats_) return;
-    constexpr int64_t kFirst = 512;  // bytes; the rest follows in a row, as caches expect
     const char* p = address(row);
-    for (int64_t byte = 0; byte < std::min(view_.dim * view_.col_stride, kFirst); byte += 64)
+    for (int64_t byte = 0; byte < std::min(view_.dim * view_.col_stride, most); byte += 64)
         __builtin_prefetch(p + byte);
+}
+
+void RowReader::scaled(int64_t row, int exponent, float* out) {
+    const bool round_bf16 = format_.precision == Precision::bf16;
+    if (floats_ && std::abs(exponent) < 100)
+        format_.target->scale_f32(floats(row), view_.dim, std::ldexp(1.0f, -exponent), round_bf16, out);
+    else
+        format_.target->scale_row(values(row), view_.dim, exponent, round_bf16, out);
 }
 
 double RowReader::exact_norm2(int64_t row) {

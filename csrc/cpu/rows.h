@@ -26,15 +26,16 @@ struct Format {
     const Target* target = nullptr;
     Precision precision = Precision::exact;
     bool cosine = true;
+    int64_t dim = 1;
     const double* origin = nullptr;  // subtracted from every row that is packed, where there is one
 
-    const Kernels& kernels() const { return precision == Precision::bf16 ? target->bf16 : target->fp32; }
-    bool bf16_elements() const { return precision == Precision::bf16 && target->native_bf16; }
-    int64_t element_bytes() const { return bf16_elements() ? 2 : 4; }
-    // Rows are stored in whole chunks [chunk][row][chunk depth], so that all row addresses of a tile are constant
-    // offsets.
-    int64_t chunk() const { return bf16_elements() ? kChunkBf16 : kChunk; }
-    int64_t row_depth(int64_t dim) const { return (dim + chunk() - 1) / chunk() * chunk(); }
+    const Kernels& kernels() const {
+        const Kernels& k = precision == Precision::bf16 ? target->bf16 : target->exact;
+        return dim <= k.operand->most_dim ? k : target->fp32;
+    }
+    const TileFormat& operand() const { return *kernels().operand; }
+    int64_t tile_bytes() const { return operand().row_depth(dim) * operand().element_bytes * kernels().rows; }
+    int64_t panel_bytes() const { return operand().col_depth(dim) * operand().element_bytes * kernels().cols; }
     RowFacts facts(const double* x, int64_t dim) const;
     RowFacts facts(double norm2) const;  // where it lies well within float64
 };
@@ -51,7 +52,11 @@ class RowReader {
     double distance2(int64_t i, RowReader& other, int64_t j);
     // Their dot product in plain float64, and a hint that row i will be needed.
     double dot(int64_t i, RowReader& other, int64_t j);
-    void prefetch(int64_t row) const;
+    // The first bytes of it; the rest follows in a row, as caches expect.
+    void prefetch(int64_t row, int64_t most = 512) const;
+    // x 2^-exponent as read() gives it; and where it lies in memory, if it is read from there.
+    void scaled(int64_t row, int exponent, float* out);
+    const char* in_place(int64_t row) const { return floats_ ? address(row) : nullptr; }
 
   private:
     const double* values(int64_t row);  // kept until the next call

@@ -18,6 +18,7 @@ const Target kTarget = {
     .decode_row = decode_row,
     .dot = dot,
     .dot_f32 = dot_f32,
+    .dots_f32 = dots_f32,
     .distance2 = distance2,
     .norm2_f32 = norm2_f32,
     .scale_f32 = scale_f32,
@@ -27,11 +28,12 @@ const Target kTarget = {
     .dots = dots,
     .cosines = cosines,
     .kernels_of_cosines = kernels_of_cosines,
-    .fp32 = kernels<F32Product>(),
-    .bf16 = kernels<F32Product>(),
+    .fp32 = kernels<F32Product>(kFloat32),
+    .product = product<F32Product>,
+    .exact = kernels<F32Product>(kFloat32),
+    .bf16 = kernels<F32Product>(kFloat32),
     .screen = kScreen,
     .gaussians = kGaussians,
-    .native_bf16 = false,
     .fma_burst = fma_burst,
 };
 

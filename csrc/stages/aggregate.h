@@ -18,9 +18,8 @@ struct Sum {
     static constexpr int kStates = 1;  // vectors of state a row
 
     template <class S, class Decision>
-    static inline typename S::Mask handed_on(const Decision& d, typename S::F32, typename S::F32, typename S::F32,
-                                             typename S::F32) {
-        return S::mask_not(S::mask_or(d.inside, d.outside));
+    static inline typename S::Mask handed_on(const Decision& d, typename S::F32, typename S::F32, typename S::F32) {
+        return d.open;
     }
     template <class S>
     static inline typename S::F32 term(const Pairs<S>& p) {
@@ -62,11 +61,11 @@ struct Top {
     static constexpr int kStates = 0;
 
     template <class S, class Decision>
-    static inline typename S::Mask handed_on(const Decision& d, typename S::F32 acc, typename S::F32 band,
-                                             typename S::F32 scale, typename S::F32 least) {
-        const typename S::F32 key = S::mul(S::add(kIsGap ? d.gap : acc, band), scale);
+    static inline typename S::Mask handed_on(const Decision& d, typename S::F32 acc, typename S::F32 scale,
+                                             typename S::F32 least) {
+        const typename S::F32 key = S::mul(S::add(kIsGap ? d.gap : acc, d.band), scale);
         // "not below" rather than "above": NaN must survive.
-        return S::mask_andnot(S::mask_not(S::gt(least, key)), d.outside);
+        return S::mask_and(S::not_gt(least, key), S::mask_or(d.inside, d.open));
     }
     static constexpr bool kIsGap = std::is_same_v<Key, Gap>;
 };

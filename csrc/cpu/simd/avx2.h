@@ -54,7 +54,9 @@ struct Simd {
     // Float32 values from anywhere as float64.
     static inline __m256d widen(const void* p) { return _mm256_cvtps_pd(_mm_loadu_ps(static_cast<const float*>(p))); }
 
+    static inline F32 abs(F32 a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
     static inline Mask gt(F32 a, F32 b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
+    static inline Mask not_gt(F32 a, F32 b) { return _mm256_cmp_ps(a, b, _CMP_NGT_UQ); }  // true for NaN
     static inline Mask equal(const int32_t* p, int32_t x) {
         const __m256i v = _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
         return _mm256_castsi256_ps(_mm256_cmpeq_epi32(v, _mm256_set1_epi32(x)));

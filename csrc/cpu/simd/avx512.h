@@ -52,7 +52,9 @@ struct Simd {
         return _mm512_cvtps_pd(_mm256_loadu_ps(static_cast<const float*>(p)));
     }
 
+    static inline F32 abs(F32 a) { return _mm512_abs_ps(a); }
     static inline Mask gt(F32 a, F32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+    static inline Mask not_gt(F32 a, F32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_NGT_UQ); }  // true for NaN
     static inline Mask equal(const int32_t* p, int32_t x) {
         return _mm512_cmpeq_epi32_mask(_mm512_load_si512(p), _mm512_set1_epi32(x));
     }

@@ -60,7 +60,9 @@ struct Simd {
         return vcvt_f64_f32(vld1_f32(values));
     }
 
+    static inline F32 abs(F32 a) { return vabsq_f32(a); }
     static inline Mask gt(F32 a, F32 b) { return vcgtq_f32(a, b); }
+    static inline Mask not_gt(F32 a, F32 b) { return vmvnq_u32(vcgtq_f32(a, b)); }  // true for NaN
     static inline Mask equal(const int32_t* p, int32_t x) { return vceqq_s32(vld1q_s32(p), vdupq_n_s32(x)); }
     static inline Mask above(const int32_t* p, int32_t x) { return vcgtq_s32(vld1q_s32(p), vdupq_n_s32(x)); }
     static inline Mask mask_none() { return vdupq_n_u32(0); }

@@ -52,7 +52,9 @@ struct Simd {
         return F64{values[0], values[1]};
     }
 
+    static inline F32 abs(F32 a) { return max(a, -a); }
     static inline Mask gt(F32 a, F32 b) { return a > b; }
+    static inline Mask not_gt(F32 a, F32 b) { return ~(a > b); }  // true for NaN
     static inline Mask equal(const int32_t* p, int32_t x) {
         return *reinterpret_cast<const Mask*>(p) == Mask{x, x, x, x};
     }

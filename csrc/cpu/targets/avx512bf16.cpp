@@ -28,7 +28,7 @@ struct Bf16Product {
 };
 
 extern const Kernels kKernels;
-const Kernels kKernels = kernels<Bf16Product>();
+const Kernels kKernels = kernels<Bf16Product>(kBf16);
 
 }  // namespace avx512bf16
 }  // namespace hnscore

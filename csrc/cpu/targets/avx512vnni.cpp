@@ -8,6 +8,7 @@ struct Simd : avx512::Simd {
     static constexpr int kVectors = 2;
 };
 }  // namespace hnscore::avx512vnni
+#include "cpu/codes-avx512-inl.h"
 #include "cpu/screen-inl.h"
 
 namespace hnscore {
@@ -18,7 +19,6 @@ namespace {
 HNSCORE_INLINE void add_products(__m512i& sum, __m512i unsigned_codes, __m512i codes) {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(unsigned_codes), "v"(codes));
 }
-HNSCORE_INLINE float lanes_sum(__m512 a) { return _mm512_reduce_add_ps(a); }
 
 // Per word of the depth: 28 instructions of 64 products each, 14 broadcasts, 2 loads. At a prefix of 96 that is 24
 // words, 672 instructions for 448 pairs, and 4 operations for every 16 pairs.
@@ -52,36 +52,6 @@ void screen_codes(const ScreenBlock& b) {
             Screen<kTop>::apply(b, i, j, [&](int r, int v) { return _mm512_cvtepi32_ps(sum[r][v]); });
         }
     }
-}
-
-// q = round(y / unit), unit = max|y| / 127. Each residual is rounded by at most 2^-24 (1 + 1/127) max|y|, the sums of
-// squares by less than 2.5e-4 of themselves up to n = 65536.
-Code encode_int8(const float* y, int64_t n, void* codes) {
-    __m512 largest = _mm512_setzero_ps();
-    for (int64_t k = 0; k < n; k += 16) largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(y + k)));
-    const float most = __builtin_fmaxf(_mm512_reduce_max_ps(largest), 0x1p-40f);
-    const __m512 unit = _mm512_set1_ps(most / 127.0f), inverse = _mm512_set1_ps(127.0f / most);
-    const __m512i limit = _mm512_set1_epi32(127);
-    __m512 error = _mm512_setzero_ps(), size = error, norm = error;
-    __m512i sum = _mm512_setzero_si512();
-    for (int64_t k = 0; k < n; k += 16) {
-        const __m512 v = _mm512_loadu_ps(y + k);
-        __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(v, inverse));
-        q = _mm512_max_epi32(_mm512_min_epi32(q, limit), _mm512_sub_epi32(_mm512_setzero_si512(), limit));
-        const __m512 read = _mm512_mul_ps(_mm512_cvtepi32_ps(q), unit), lost = _mm512_sub_ps(v, read);
-        error = _mm512_fmadd_ps(lost, lost, error);
-        size = _mm512_fmadd_ps(read, read, size);
-        norm = _mm512_fmadd_ps(v, v, norm);
-        sum = _mm512_add_epi32(sum, q);
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(static_cast<int8_t*>(codes) + k), _mm512_cvtepi32_epi8(q));
-    }
-    Code c;
-    c.unit = most / 127.0f;
-    c.norm = __builtin_sqrtf(lanes_sum(norm));
-    c.size = __builtin_sqrtf(lanes_sum(size)) * 1.0005f;
-    c.error = __builtin_sqrtf(lanes_sum(error)) * 1.0005f + __builtin_sqrtf(static_cast<float>(n)) * 0x1.1p-24f * most;
-    c.sum = _mm512_reduce_add_epi32(sum);
-    return c;
 }
 
 // A compress to memory would take 70 cycles on Zen 4: compress on a register, store it whole. A store that crosses a
@@ -184,8 +154,11 @@ const ScreenKernels kScreenCodes = {
     .cols = kCols,
     .row_words = 1,
     .code_bytes = 1,
+    .depth_step = 16,
     .row_offset = 0x80808080u,
+    .has_basis = true,
     .refines = true,
+    .by_column = false,
     .typical_error = 0.0062f,
     .encode = encode_int8,
     .sums = screen_codes<false>,
@@ -193,6 +166,7 @@ const ScreenKernels kScreenCodes = {
     .list = list_codes,
     .refine = refine_codes,
     .costs = {.dense_dim = 1.13 / 16,
+              .dense_pair = 3,
               .screen_dim = 1.05 / 64,
               .screen_pair = 0.4,
               .refine_dim = 0.03,
