@@ -146,9 +146,10 @@ std::vector<float> multiply(const Target& target, const Matrix& a, const Matrix&
         for (int64_t i; (i = next.fetch_add(1)) < tiles;) {
             const int64_t first = i * t.rows, present = std::min<int64_t>(t.rows, a.rows - first);
             pack_tile(t, a, first, present, tile.data());
-            target.product(reinterpret_cast<const char*>(tile.data()), reinterpret_cast<const char*>(panels.data.data()),
-                      panels.bytes, static_cast<int>(panels.count), depth, chunks_per_group(depth) * kChunk,
-                      scratch.data(), result.data(), pitch);
+            target.product(reinterpret_cast<const char*>(tile.data()),
+                           reinterpret_cast<const char*>(panels.data.data()), panels.bytes,
+                           static_cast<int>(panels.count), depth, chunks_per_group(depth) * kChunk, scratch.data(),
+                           result.data(), pitch);
             for (int64_t r = 0; r < present; ++r)
                 std::memcpy(out.data() + (first + r) * b.columns, result.data() + r * pitch,
                             static_cast<size_t>(b.columns * kFloat));

@@ -33,7 +33,8 @@ inline Code encode_int8(const float* y, int64_t n, void* codes) {
     c.unit = most / 127.0f;
     c.norm = __builtin_sqrtf(_mm512_reduce_add_ps(norm));
     c.size = __builtin_sqrtf(_mm512_reduce_add_ps(size)) * 1.0005f;
-    c.error = __builtin_sqrtf(_mm512_reduce_add_ps(error)) * 1.0005f + __builtin_sqrtf(static_cast<float>(n)) * 0x1.1p-24f * most;
+    c.error = __builtin_sqrtf(_mm512_reduce_add_ps(error)) * 1.0005f +
+              __builtin_sqrtf(static_cast<float>(n)) * 0x1.1p-24f * most;
     c.sum = _mm512_reduce_add_epi32(sum);
     return c;
 }

@@ -26,7 +26,7 @@ struct Columns {
     ColumnCodes codes;
 
     double packed_m(int64_t j) const { return m[static_cast<size_t>(j)] / packing_of(j).unit; }  // of the panels
-    double scaled_norm(int64_t j) const {                                                         // |t'_j|
+    double scaled_norm(int64_t j) const {                                                        // |t'_j|
         const auto at = static_cast<size_t>(j);
         return format.cosine ? m[at] : m[at] * norm[at];
     }

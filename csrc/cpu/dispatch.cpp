@@ -55,6 +55,7 @@ struct Entry {
     std::string missing;              // of the processor or the system; empty: nothing
     const std::string& (*refusal)();  // likewise, but only to be asked by who is about to use it
     bool emulated;                    // for tests: never chosen by itself
+    bool slow;                        // likewise, though it is there
 };
 
 const std::string& nothing() {
@@ -84,6 +85,13 @@ Target with_tiles(const char* name, const Kernels& exact, const Kernels& rounded
     target.bf16 = rounded;
     target.screen = screen;
     return target;
+}
+
+// vdpbf16ps, of two products a lane, takes four times as long there as a float32 multiply-add; on AMD's processors as
+// long.
+bool is_intel() {
+    unsigned a, b, c, d;
+    return __get_cpuid(0, &a, &b, &c, &d) && b == signature_INTEL_ebx;
 }
 
 // Names of the instruction sets that the processor lacks.
@@ -147,7 +155,7 @@ const std::vector<Entry>& table() {
     static const auto* const entries = [] {
         auto* made = new std::vector<Entry>;
         std::vector<Entry>& t = *made;
-        t.push_back({scalar::kTarget, "", nothing, false});
+        t.push_back({scalar::kTarget, "", nothing, false, false});
 #if defined(__x86_64__)
         __builtin_cpu_init();
         Lacking lacking;
@@ -155,24 +163,23 @@ const std::vector<Entry>& table() {
             .needs("FMA", __builtin_cpu_supports("fma"))
             .needs("BMI2", __builtin_cpu_supports("bmi2"))
             .needs("F16C", __builtin_cpu_supports("f16c"));
-        t.push_back({avx2::kTarget, lacking.text(), nothing, false});
+        t.push_back({avx2::kTarget, lacking.text(), nothing, false, false});
         lacking.needs("AVX512F", __builtin_cpu_supports("avx512f"))
             .needs("AVX512BW", __builtin_cpu_supports("avx512bw"))
             .needs("AVX512DQ", __builtin_cpu_supports("avx512dq"))
             .needs("AVX512VL", __builtin_cpu_supports("avx512vl"))
             .needs("AVX512CD", __builtin_cpu_supports("avx512cd"));
-        t.push_back({avx512::kTarget, lacking.text(), nothing, false});
-        Lacking for_emulation = lacking;
+        t.push_back({avx512::kTarget, lacking.text(), nothing, false, false});
         lacking.needs("AVX512_VNNI", __builtin_cpu_supports("avx512vnni"));
-        t.push_back({with_vnni(), lacking.text(), nothing, false});
+        t.push_back({with_vnni(), lacking.text(), nothing, false, false});
         lacking.needs("AVX512_BF16", __builtin_cpu_supports("avx512bf16"));
-        t.push_back({with_bf16(), lacking.text(), nothing, false});
+        t.push_back({with_bf16(), lacking.text(), nothing, false, is_intel()});
         t.push_back({with_tiles("amx", amx::kExact, amx::kRounded, amx::kScreen),
-                     lacking.text().empty() ? missing_for_amx() : lacking.text(), amx_refusal, false});
+                     lacking.text().empty() ? missing_for_amx() : lacking.text(), amx_refusal, false, false});
         t.push_back({with_tiles("amx_emulated", amx_emulated::kExact, amx_emulated::kRounded, amx_emulated::kScreen),
-                     lacking.text(), nothing, true});
+                     lacking.text(), nothing, true, false});
 #elif defined(__aarch64__)
-        t.push_back({neon::kTarget, "", nothing, false});
+        t.push_back({neon::kTarget, "", nothing, false, false});
 #endif
         return made;
     }();
@@ -199,7 +206,7 @@ const Target& find(const std::string& name, const std::string& source) {
 const Target& best() {
     const Target* found = nullptr;
     for (const Entry& e : table())
-        if (!e.emulated && e.missing.empty() && e.refusal().empty()) found = &e.target;
+        if (!e.emulated && !e.slow && e.missing.empty() && e.refusal().empty()) found = &e.target;
     return *found;
 }
 

@@ -21,8 +21,8 @@ std::string target_reason();
 void set_target(const std::string& name);
 
 std::vector<std::string> compiled_targets();
-std::vector<std::string> supported_targets();  // best last
-std::vector<std::string> emulated_targets();   // for tests
+std::vector<std::string> supported_targets();                        // best last
+std::vector<std::string> emulated_targets();                         // for tests
 std::vector<std::pair<std::string, std::string>> missing_targets();  // those that cannot be used here, and why
 
 }  // namespace hnscore

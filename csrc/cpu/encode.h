@@ -35,7 +35,7 @@ struct BoundWeights {
 struct Plan {
     std::shared_ptr<const Basis> basis;  // null: the first pass reads all dims, and there is no second
     BoundWeights first, second;
-    int64_t warm = 0;  // so many columns are decided densely first: a top recipe needs a threshold to start with
+    int64_t warm = 0;   // so many columns are decided densely first: a top recipe needs a threshold to start with
     bool many = false;  // so many pairs count that it pays to tell in the first pass which surely do
     bool refines(const Format& f) const { return basis && f.target->screen.refines; }
 };

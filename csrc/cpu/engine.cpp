@@ -18,14 +18,14 @@ namespace {
 int tiles_per_block(const Job& job, int threads, int64_t tiles) {
     constexpr int64_t kCandidateBytes = 64 << 20;
     const Format& format = job.columns->format;
-    const int64_t dense = std::clamp<int64_t>(format.kernels().most_bytes / format.tile_bytes(), 1,
-                                              format.kernels().most_tiles);
-    if (job.rules.triangle) return static_cast<int>(dense);  // whatever the threads: terms of columns are added up by block
+    const int64_t dense =
+        std::clamp<int64_t>(format.kernels().most_bytes / format.tile_bytes(), 1, format.kernels().most_tiles);
+    if (job.rules.triangle)
+        return static_cast<int>(dense);  // whatever the threads: terms of columns are added up by block
     int64_t most = dense;
     if (job.columns->plan)
-        most = format.target->screen.by_column
-                   ? ScreenedPanels::rows_per_block(*job.columns) / format.kernels().rows
-                   : ScreenedRows::kTiles * ScreenedRows::kBlocks;
+        most = format.target->screen.by_column ? ScreenedPanels::rows_per_block(*job.columns) / format.kernels().rows
+                                               : ScreenedRows::kTiles * ScreenedRows::kBlocks;
     most = std::min(most, std::max<int64_t>(1, tiles / (4 * threads)));
     if (is_top(job.recipe)) {
         const int64_t row_bytes = (2 * job.k + 64) * static_cast<int64_t>(sizeof(TopRow::Entry));

@@ -126,8 +126,8 @@ inline void multiply_bf16() {
             float chains[2] = {0, 0};
             for (int k = 0; k < 16; ++k)
                 for (int i = 0; i < 2; ++i)
-                    chains[i] = without_subnormals(Simd::fma(tile_bf16(rows[m], 2 * k + i),
-                                                             tile_bf16(columns[k], 2 * n + i), chains[i]));
+                    chains[i] = without_subnormals(
+                        Simd::fma(tile_bf16(rows[m], 2 * k + i), tile_bf16(columns[k], 2 * n + i), chains[i]));
             const float before = without_subnormals(tile_value<float>(emulated_tile(c)[m], n));
             const float sum = without_subnormals(before + without_subnormals(chains[0] + chains[1]));
             std::memcpy(emulated_tile(c)[m] + 4 * n, &sum, 4);

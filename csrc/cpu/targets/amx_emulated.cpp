@@ -5,8 +5,8 @@
 namespace hnscore::amx_emulated {
 using Simd = avx512::Simd;
 }
-#include "cpu/common-inl.h"
 #include "cpu/amx-inl.h"
+#include "cpu/common-inl.h"
 
 namespace hnscore::amx_emulated {
 
