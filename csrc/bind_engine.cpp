@@ -41,9 +41,9 @@ struct PyColumns {
     hnscore::Columns columns;
 };
 
-hnscore::Format format_of(const std::string& similarity, const std::string& precision, int64_t dim) {
+hnscore::Format format_of(const std::string& similarity, const std::string& precision) {
     return {&hnscore::current_target(), static_cast<hnscore::Precision>(index_of(kPrecisions, precision, "precision")),
-            similarity == "cosine", dim};
+            similarity == "cosine"};
 }
 
 struct PyPlan {
@@ -59,7 +59,7 @@ PyPlan choose(const py::array& rows, int rows_code, const py::array& columns, in
     hnscore::PlanRequest request;
     request.rows = view_of(rows, rows_code);
     request.columns = view_of(columns, columns_code);
-    request.format = format_of(similarity, precision, request.rows.dim);
+    request.format = format_of(similarity, precision);
     const int64_t m = request.columns.rows;
     if (request.rows.dim != request.columns.dim) throw std::invalid_argument("rows and columns differ in dim");
     if (request.rows.rows < 1 || m < 1) throw std::invalid_argument("there is nothing to plan");
@@ -77,7 +77,7 @@ std::unique_ptr<PyColumns> make_columns(const py::array& array, int code, const 
                                         const std::string& precision, int n_threads, const py::object& progress,
                                         const PyPlan* plan, bool warm, const Side<double>& origin) {
     const View view = view_of(array, code);
-    hnscore::Format format = format_of(similarity, precision, view.dim);
+    hnscore::Format format = format_of(similarity, precision);
     format.origin = side(origin, view.dim, "origin");
     std::shared_ptr<const hnscore::Plan> cascade;
     if (plan != nullptr && plan->choice.plan) {
@@ -176,7 +176,7 @@ py::tuple pair_similarity(const py::array& a, int a_code, const Side<int64_t>& a
     for (int64_t j = 0; j < vb.rows; ++j)
         if ((rows ? rows[j] : j) < 0 || (rows ? rows[j] : j) >= va.rows)
             throw std::invalid_argument("a_rows out of range");
-    const hnscore::Format format = format_of(similarity, "exact", va.dim);
+    const hnscore::Format format = format_of(similarity, "exact");
     py::array_t<double> out(vb.rows);
     double* values = out.mutable_data();
     const auto result = without_gil(py::none(), [&](const auto& poll) {
@@ -188,7 +188,7 @@ py::tuple pair_similarity(const py::array& a, int a_code, const Side<int64_t>& a
 std::vector<std::pair<int64_t, int>> check_rows(const py::array& array, int code, const std::string& similarity,
                                                 int n_threads, int64_t most, const py::object& progress) {
     const View view = view_of(array, code);
-    const hnscore::Format format = format_of(similarity, "exact", view.dim);
+    const hnscore::Format format = format_of(similarity, "exact");
     return without_gil(progress, [&](const auto& poll) {
         return hnscore::check_rows(view, format, static_cast<size_t>(most), n_threads, poll);
     });

@@ -211,8 +211,8 @@ except ValueError as error:
 
 
 def test_it_can_be_left_out() -> None:
-    done = run("import hnscore\nc = hnscore.show_config('dicts')\nprint(c['target'], '|', c['targets_missing'].get('amx'))",
-               HNSCORE_AMX="0")  # fmt: skip
+    program = "import hnscore\nc = hnscore.show_config('dicts')\nprint(c['target'], '|', c['targets_missing'].get('amx'))"
+    done = run(program, HNSCORE_AMX="0")
     assert done.returncode == 0, done.stderr
     if "amx" in _core.config()["targets_compiled"]:
         target, reason = done.stdout.strip().split(" | ")

@@ -15,6 +15,7 @@
 
 #include "cpu/amx.h"
 #include "cpu/codes-avx512-inl.h"
+#include "cpu/common-inl.h"
 #include "cpu/simd/amx.h"
 
 namespace hnscore {

@@ -6,16 +6,25 @@
 #include <optional>
 
 namespace hnscore {
+namespace {
+
+Format format_of(Format format, int64_t dim) {
+    format.dim = dim;
+    return format;
+}
+
+}  // namespace
+
 Columns::Columns(const View& view_, const Format& format_, const std::shared_ptr<const Plan>& plan_, bool warm,
                  int n_threads, const Poll& poll)
     : view(view_),
-      format(format_),
+      format(format_of(format_, view_.dim)),
       plan(plan_),
       rows(view_.rows),
       dim(view_.dim),
-      depth(format_.operand().col_depth(view_.dim)),
-      panels((view_.rows + format_.kernels().cols - 1) / format_.kernels().cols),
-      panel_bytes(format_.panel_bytes()),
+      depth(format.operand().col_depth(view_.dim)),
+      panels((view_.rows + format.kernels().cols - 1) / format.kernels().cols),
+      panel_bytes(format.panel_bytes()),
       m(static_cast<size_t>(rows)),
       norm(static_cast<size_t>(rows)),
       plain(static_cast<size_t>(rows)) {

@@ -100,7 +100,7 @@ BadGaussians gaussian_pairs(const GaussianJob& job, int n_threads, const Poll& p
     std::atomic<int64_t> next{0};
     Team team(useful_threads(n_threads, (n + step - 1) / step, static_cast<double>(n) * operations), n, poll);
     team.run([&](int worker) {
-        const Format format{job.target, Precision::exact, false, dim};
+        const Format format{job.target, Precision::exact, false};
         std::array<std::optional<RowReader>, 4> readers;
         for (size_t a = 0; a < 4; ++a) readers[a].emplace(format, job.views[a]);
         std::optional<Sampler> sampler;

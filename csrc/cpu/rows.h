@@ -26,8 +26,8 @@ struct Format {
     const Target* target = nullptr;
     Precision precision = Precision::exact;
     bool cosine = true;
-    int64_t dim = 1;
     const double* origin = nullptr;  // subtracted from every row that is packed, where there is one
+    int64_t dim = 0;                 // set by Columns: what tiles depend on
 
     const Kernels& kernels() const {
         const Kernels& k = precision == Precision::bf16 ? target->bf16 : target->exact;

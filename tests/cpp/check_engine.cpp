@@ -58,7 +58,7 @@ void check(const hnscore::Target& target, const Case& c, bool cascade) {
     for (int64_t j = 0; j < c.m; ++j)
         tau[static_cast<size_t>(j)] = j % 3 ? 0.05 : s[static_cast<size_t>(j % c.n * c.m + j)] - 1e-12;
 
-    const Format format{&target, Precision::exact, true, c.dim};
+    const Format format{&target, Precision::exact, true};
     const auto columns_for = [&](hnscore::Recipe recipe, const double* thresholds) {
         hnscore::PlanRequest request;
         request.rows = view(x, c.n, c.dim);

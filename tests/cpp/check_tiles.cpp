@@ -12,7 +12,6 @@ using Simd = avx512::Simd;
 #include <vector>
 
 #include "cpu/amx-inl.h"
-#include "cpu/common-inl.h"
 
 using namespace hnscore;
 using namespace hnscore::amx_emulated;

@@ -6,7 +6,6 @@ namespace hnscore::amx_emulated {
 using Simd = avx512::Simd;
 }
 #include "cpu/amx-inl.h"
-#include "cpu/common-inl.h"
 
 namespace hnscore::amx_emulated {
 
