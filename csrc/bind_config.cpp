@@ -53,9 +53,14 @@ py::dict config() {
     return d;
 }
 
-// The rate of independent multiply-adds on all accumulators of the tile, all threads at once.
-double fma_peak(double seconds, int n_threads) {
+// The rate of independent products of a kind, all threads at once; 0 where the target has no unit for them.
+double peak(double seconds, int n_threads, const std::string& kind) {
     const hnscore::Target& target = hnscore::current_target();
+    const hnscore::Burst burst = kind == "int8"   ? target.int8_burst
+                                 : kind == "bf16" ? target.bf16_burst
+                                                  : target.fma_burst;
+    if (burst == nullptr) return 0;
+    constexpr int64_t kIterations = 20000;
     std::vector<double> operations(static_cast<size_t>(n_threads));
     hnscore::Team team(n_threads, 0, {});
     const auto start = std::chrono::steady_clock::now();
@@ -63,7 +68,7 @@ double fma_peak(double seconds, int n_threads) {
         return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     };
     team.run([&](int worker) {
-        while (elapsed() < seconds) operations[static_cast<size_t>(worker)] += target.fma_burst(100000);
+        while (elapsed() < seconds) operations[static_cast<size_t>(worker)] += burst(kIterations);
     });
     double sum = 0;
     for (const double o : operations) sum += o;
@@ -98,5 +103,6 @@ void register_config(py::module_& m) {
     m.def("default_threads", &hnscore::default_threads);
     m.def("exit_on_bus_error", &exit_on_bus_error, py::arg("message"));
     m.def("set_target", &set_target, py::arg("name"));
-    m.def("fma_peak", &fma_peak, py::arg("seconds"), py::arg("n_threads"), py::call_guard<hnscore::WithoutGil>());
+    m.def("peak", &peak, py::arg("seconds"), py::arg("n_threads"), py::arg("kind") = "fp32",
+          py::call_guard<hnscore::WithoutGil>());
 }

@@ -1,7 +1,7 @@
 """Types of the compiled core. One reduction engine, one packed side, one exact pair similarity."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -275,8 +275,8 @@ def exit_on_bus_error(message: str) -> None:
 def set_target(name: str) -> str:
     """Use another CPU target from now on; returns the previous one. For tests."""
 
-def fma_peak(seconds: float, n_threads: int) -> float:
-    """Measured single-precision multiply-add peak of the current target, in FLOP/s."""
+def peak(seconds: float, n_threads: int, kind: Literal["fp32", "int8", "bf16"] = "fp32") -> float:
+    """Measured peak of the current target's products of a kind, in operations a second; 0: it has no unit for them."""
 
 def config() -> dict[str, Any]:
     """Build and run-time facts: version, compiler, targets compiled / supported / current, cuda."""

@@ -135,6 +135,9 @@ struct Kernels {
     BlockKernel filtered[kRecipes];  // with max_similarity, groups, owners, order, ranks or weights
 };
 
+// So many products of a unit's kind, as fast as it goes; returns the operations done.
+using Burst = double (*)(int64_t iterations);
+
 // One instruction set. `cpu/targets/*.cpp` define them, `cpu/dispatch.cpp` chooses one.
 struct Target {
     const char* name;
@@ -175,8 +178,10 @@ struct Target {
     Kernels exact, bf16;
     ScreenKernels screen;
     GaussianKernels gaussians;
-    // Independent multiply-adds on all accumulators of the tile; returns the floating point operations done.
-    double (*fma_burst)(int64_t iterations);
+    // Independent multiply-adds on all accumulators of the tile.
+    Burst fma_burst;
+    // The same of the units for 8-bit and bf16 products, where a target uses such; else null.
+    Burst int8_burst, bf16_burst;
 };
 
 }  // namespace hnscore

@@ -67,8 +67,7 @@ struct Pending {
     HNSCORE_INLINE void rows(int from, int to) { stage(b, area, tile, panel, from, to, carry); }
 };
 
-// ---- Digits: 16 x 16 pairs, three levels in three accumulators
-// -------------------------------------------------------
+// ---- Digits: 16 x 16 pairs, three levels in three accumulators ------------------------------------------------------
 //
 //     level 0: A1 B1      level 1: A1 B2 + A2 B1      level 2: A1 B3 + A2 B2 + A3 B1
 //
@@ -262,16 +261,17 @@ inline void run_digits(const TileBlock& b, Stage stage) {
     end_last();
 }
 
-// ---- Whole values: 32 x 32 pairs, 2 x 2 accumulators
-// -----------------------------------------------------------------
+// ---- Whole values: 32 x 32 pairs, 2 x 2 accumulators ----------------------------------------------------------------
 
 struct Int8Products {
+    static constexpr int kDepth = 64;
     template <int c, int a, int b>
     static HNSCORE_INLINE void multiply() {
         multiply_int8<c, a, b>();
     }
 };
 struct Bf16Products {
+    static constexpr int kDepth = 32;
     template <int c, int a, int b>
     static HNSCORE_INLINE void multiply() {
         multiply_bf16<c, a, b>();
@@ -380,8 +380,7 @@ inline void run_bf16(const TileBlock& b, Stage stage) {
                            [&](const char* next) { return Ahead(next, b.panel_bytes, b.tiles); });
 }
 
-// ---- The screen: 8-bit codes of all values, and what becomes of their products (core/screen.h)
-// ------------------------
+// ---- The screen: 8-bit codes of all values, and what becomes of their products (core/screen.h) ----------------------
 
 enum class Screening { sums, counts, top };
 
@@ -454,8 +453,20 @@ inline void screen_sums(const ScreenBlock& b) {
     b.sure ? run_screen<Screening::counts>(b) : run_screen<Screening::sums>(b);
 }
 
-// ---- The tables
-// ------------------------------------------------------------------------------------------------------
+// What the unit can do: four accumulators, nothing loaded or stored.
+template <class Products>
+double tile_burst(int64_t iterations) {
+    const Tiles tiles;
+    for (int64_t i = 0; i < iterations; ++i) {
+        Products::template multiply<0, 4, 6>();
+        Products::template multiply<1, 4, 7>();
+        Products::template multiply<2, 5, 6>();
+        Products::template multiply<3, 5, 7>();
+    }
+    return 2.0 * 4 * 256 * Products::kDepth * static_cast<double>(iterations);
+}
+
+// ---- The tables -----------------------------------------------------------------------------------------------------
 
 template <int recipe, bool kFiltered>
 void digits(const TileBlock& b) {

@@ -30,17 +30,21 @@ extern const Target kTarget;
 namespace avx512vnni {
 extern const ScreenKernels kScreenCodes;
 extern int64_t (*const kListVbmi2)(const uint32_t*, int64_t, uint16_t*);
+extern const Burst kInt8Burst;
 }  // namespace avx512vnni
 namespace avx512bf16 {
 extern const Kernels kKernels;
-}
+extern const Burst kBf16Burst;
+}  // namespace avx512bf16
 namespace amx {
 extern const Kernels kExact, kRounded;
 extern const ScreenKernels kScreen;
+extern const Burst kInt8Burst, kBf16Burst;
 }  // namespace amx
 namespace amx_emulated {
 extern const Kernels kExact, kRounded;
 extern const ScreenKernels kScreen;
+extern const Burst kInt8Burst, kBf16Burst;
 }  // namespace amx_emulated
 #elif defined(__aarch64__)
 namespace neon {
@@ -69,6 +73,7 @@ Target with_vnni() {
     Target target = avx512::kTarget;
     target.name = "avx512vnni";
     target.screen = avx512vnni::kScreenCodes;
+    target.int8_burst = avx512vnni::kInt8Burst;
     if (__builtin_cpu_supports("avx512vbmi2")) target.screen.list = avx512vnni::kListVbmi2;
     return target;
 }
@@ -76,14 +81,18 @@ Target with_bf16() {
     Target target = with_vnni();
     target.name = "avx512bf16";
     target.bf16 = avx512bf16::kKernels;
+    target.bf16_burst = avx512bf16::kBf16Burst;
     return target;
 }
-Target with_tiles(const char* name, const Kernels& exact, const Kernels& rounded, const ScreenKernels& screen) {
+Target with_tiles(const char* name, const Kernels& exact, const Kernels& rounded, const ScreenKernels& screen,
+                  Burst int8_burst, Burst bf16_burst) {
     Target target = with_bf16();
     target.name = name;
     target.exact = exact;
     target.bf16 = rounded;
     target.screen = screen;
+    target.int8_burst = int8_burst;
+    target.bf16_burst = bf16_burst;
     return target;
 }
 
@@ -174,9 +183,10 @@ const std::vector<Entry>& table() {
         t.push_back({with_vnni(), lacking.text(), nothing, false, false});
         lacking.needs("AVX512_BF16", __builtin_cpu_supports("avx512bf16"));
         t.push_back({with_bf16(), lacking.text(), nothing, false, is_intel()});
-        t.push_back({with_tiles("amx", amx::kExact, amx::kRounded, amx::kScreen),
+        t.push_back({with_tiles("amx", amx::kExact, amx::kRounded, amx::kScreen, amx::kInt8Burst, amx::kBf16Burst),
                      lacking.text().empty() ? missing_for_amx() : lacking.text(), amx_refusal, false, false});
-        t.push_back({with_tiles("amx_emulated", amx_emulated::kExact, amx_emulated::kRounded, amx_emulated::kScreen),
+        t.push_back({with_tiles("amx_emulated", amx_emulated::kExact, amx_emulated::kRounded, amx_emulated::kScreen,
+                                amx_emulated::kInt8Burst, amx_emulated::kBf16Burst),
                      lacking.text(), nothing, true, false});
 #elif defined(__aarch64__)
         t.push_back({neon::kTarget, "", nothing, false, false});

@@ -35,6 +35,8 @@ const Target kTarget = {
     .screen = kScreen,
     .gaussians = kGaussians,
     .fma_burst = fma_burst,
+    .int8_burst = nullptr,
+    .bf16_burst = nullptr,
 };
 
 }  // namespace HNSCORE_NS

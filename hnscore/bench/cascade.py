@@ -134,7 +134,7 @@ def rows(part: Part, regime: Regime, n_threads: int, rounds: int) -> list[Row]:
             rounds,
             with_memory=False,
             say=say,
-            pause=lambda: _core.fma_peak(PAUSE, n_threads),
+            pause=lambda: _core.peak(PAUSE, n_threads),
         )
     found = {result.method.name: result for result in best(results)}
     for name, result in found.items():

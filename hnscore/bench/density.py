@@ -75,7 +75,7 @@ def rows(name: str, emb: Array, n_threads: int, rounds: int) -> list[Row]:
         rounds,
         with_memory=False,
         say=say,
-        pause=lambda: _core.fma_peak(PAUSE, n_threads),
+        pause=lambda: _core.peak(PAUSE, n_threads),
     )
     found = {result.method.name: result for result in best(results)}
     return [_row(name, kind, x, found) for kind in SETTINGS]

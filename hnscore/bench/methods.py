@@ -7,6 +7,7 @@ an index that is already filled, and, but for torch as it is usually written, bu
 import importlib
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -55,7 +56,7 @@ def methods(n_img: int, n_txt: int, memory: float) -> list[Method]:
     blocks = [(rows, min(n_txt, 16384)) for rows in chunks] + [(rows, n_txt) for rows in chunks if n_txt > 16384]
     blocks = [(rows, cols) for rows, cols in blocks if 4.0 * rows * cols <= memory]
     chunks = [rows for rows in chunks if 4.0 * rows * n_txt <= memory] or chunks[:1]
-    return [*_hnscore(), *_torch(blocks, chunks), *_numpy(blocks), *_faiss(n_img), *_keops()]
+    return [*_hnscore(), *_torch(blocks, chunks), *_numpy(blocks), *_faiss(n_img), *_numkong(chunks), *_keops()]
 
 
 def affordable(n_img: int, n_txt: int, only: tuple[str, ...] = ()) -> list[Method]:
@@ -134,6 +135,8 @@ def _torch(blocks: list[tuple[int, int]], chunks: list[int]) -> Iterator[Method]
     for rows in chunks:
         for dtype, short in (("float32", "fp32"), ("bfloat16", "bf16")):
             yield Method(f"torch {short}", f"chunk {rows}", "torch", _tensors(dtype), _torch_plain(rows))
+        # set_float32_matmul_precision("medium"): float32 in and out, products in bfloat16 where that is faster
+        yield Method("torch fp32 medium", f"chunk {rows}", "torch", _tensors("float32"), _torch_plain(rows, "medium"))
     for rows, cols in blocks:
         setting = _setting(rows, cols)
         yield Method("torch fp32 tuned", setting, "torch", _tensors("float32"), _torch_tuned(rows, cols))
@@ -155,19 +158,21 @@ def _tensors(dtype: str) -> Callable[[Workload], Any]:
     return inputs
 
 
-def _torch_plain(rows: int) -> Callable[..., Run]:
+def _torch_plain(rows: int, precision: str = "highest") -> Callable[..., Run]:
     """The chunked product as it is usually written."""
 
     def build(img: Any, txt: Any, tau: Any, n_threads: int) -> Run:
         torch = importlib.import_module("torch")
 
         def run() -> Any:
+            torch.set_float32_matmul_precision(precision)
             out = torch.empty(len(img))
             for i in range(0, len(img), rows):
                 s = (img[i : i + rows] @ txt).float()
                 s -= tau
                 s.clamp_(min=0)
                 out[i : i + rows] = s.sum(1)
+            torch.set_float32_matmul_precision("highest")
             return out.numpy()
 
         return run
@@ -235,7 +240,7 @@ def _numpy_build(rows: int, cols: int) -> Callable[..., Run]:
     return build
 
 
-# ---- FAISS and KeOps -------------------------------------------------------------------------------------------------
+# ---- FAISS, usearch, NumKong and KeOps -------------------------------------------------------------------------------
 
 
 def _faiss(n_img: int) -> Iterator[Method]:
@@ -271,6 +276,44 @@ def _faiss_range(batch: int) -> Callable[..., Run]:
 def _faiss_knn(img: Any, txt: Any, tau: Any, n_threads: int) -> Run:
     index = _faiss_index(txt)
     return lambda: index.search(img, 10)[0]
+
+
+def _usearch_knn(img: Any, txt: Any, tau: Any, n_threads: int) -> Run:
+    index = importlib.import_module("usearch.index")
+    return lambda: index.search(txt, img, 10, index.MetricKind.IP, exact=True, threads=n_threads)
+
+
+def _numkong(chunks: list[int]) -> Iterator[Method]:
+    yield Method("usearch exact k=10", "", "usearch", lambda w: (w.img, w.txt, w.tau), _usearch_knn, weight=None)
+    for rows in chunks:
+        for dtype, short in (("f32", "fp32"), ("bf16", "bf16")):
+            yield Method(f"NumKong {short}", f"chunk {rows}", "numkong", _numkong_inputs(dtype, rows), _numkong_build)
+
+
+def _numkong_inputs(dtype: str, rows: int) -> Callable[[Workload], Any]:
+    def inputs(w: Workload) -> Any:
+        kong = importlib.import_module("numkong")
+        parts = [kong.astype(w.img[i : i + rows], dtype) for i in range(0, len(w.img), rows)]
+        return parts, kong.dots_pack(kong.astype(w.txt, dtype)), w.tau
+
+    return inputs
+
+
+def _numkong_build(parts: Any, txt: Any, tau: Any, n_threads: int) -> Run:
+    """Packed products, chunks shared out to threads, the rest in NumPy."""
+    kong = importlib.import_module("numkong")
+
+    def score(part: Any) -> NDArray[Any]:
+        s = np.asarray(kong.dots_packed(part, txt))
+        s -= tau
+        np.maximum(s, 0, out=s)
+        return np.asarray(s.sum(axis=1))
+
+    def run() -> NDArray[Any]:
+        with ThreadPoolExecutor(n_threads) as pool:
+            return np.concatenate(list(pool.map(score, parts)))
+
+    return run
 
 
 def _keops() -> Iterator[Method]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from hnscore.bench.workloads import MARGIN, Workload
 
 MEMORY_TEXTS = 20_000
 MEMORY_DIM = 512
+KINDS: tuple[Literal["bf16", "int8"], ...] = ("bf16", "int8")
 
 _TIME_NOTE = (
     "Median time of interleaved rounds (fastest to slowest). Peers: the best of their settings, in brackets; inputs "
@@ -75,12 +76,18 @@ def table(args: argparse.Namespace) -> Group:
                 args.threads,
                 args.rounds,
                 say=say,
-                each_round=lambda: peaks.append(_core.fma_peak(0.3, args.threads)),
+                each_round=lambda: peaks.append(_core.peak(0.3, args.threads)),
             )
         )
         rows = [_row(workload, result, peaks, chosen) for result in chosen]
-        peak = f"{median(peaks) / 1e9:.0f}"
-        return [*rows, {"method": "peak of fp32 multiply-adds", "GFLOP/s": peak, "of peak": "100 %"}]
+        fp32 = median(peaks)
+        rows.append({"method": "peak of fp32 multiply-adds", "GFLOP/s": f"{fp32 / 1e9:.0f}", "of peak": "100 %"})
+        for kind in KINDS:
+            rate = _core.peak(0.3, args.threads, kind)
+            if rate:
+                name = f"peak of {kind} products"
+                rows.append({"method": name, "GFLOP/s": f"{rate / 1e9:.0f}", "of peak": percent(rate / fp32)})
+        return rows
 
     return Group(title, note, [(f"table {title}", measure)])
 
@@ -240,7 +247,7 @@ def haswell(args: argparse.Namespace) -> Group:
                 args.rounds,
                 with_memory=False,
                 say=say,
-                each_round=lambda: peaks.append(_core.fma_peak(0.3, args.threads)),
+                each_round=lambda: peaks.append(_core.peak(0.3, args.threads)),
             )
         )
         peer = _find(chosen, "NumPy fp32")

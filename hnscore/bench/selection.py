@@ -176,7 +176,7 @@ def _compared(
     workload: Workload, methods: Iterable[Method], n_threads: int, rounds: int, *, with_memory: bool = False
 ) -> list[Result]:
     """Cores kept awake before each call, as in the cascade's comparison."""
-    pause = partial(_core.fma_peak, PAUSE, n_threads)
+    pause = partial(_core.peak, PAUSE, n_threads)
     return compare(workload, methods, n_threads, rounds, with_memory=with_memory, say=say, pause=pause)
 
 

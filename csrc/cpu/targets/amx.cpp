@@ -14,8 +14,7 @@ namespace hnscore {
 namespace amx {
 namespace {
 
-// ---- What becomes of a stored tile
-// -----------------------------------------------------------------------------------
+// ---- What becomes of a stored tile ----------------------------------------------------------------------------------
 
 // 16 x 16 pairs as digits: X.T = 2^32 (c0 + 2^-8 c1 + 2^-16 c2), a unit of acc being 2^46. c0 is exact in float32 up to
 // 1024 dims; acc is rounded once.
@@ -61,8 +60,7 @@ void stage(const TileBlock& b, const TileArea& area, int i, int j, int from, int
     F::hand_on(b, i, j, b.scratch);
 }
 
-// ---- Packing
-// ---------------------------------------------------------------------------------------------------------
+// ---- Packing --------------------------------------------------------------------------------------------------------
 
 constexpr int kTop = 8355711;  // 127 (2^16 + 2^8 + 1): the largest number of three digits in [-128, 127]
 
@@ -204,6 +202,8 @@ extern const Kernels kExact, kRounded;
 const Kernels kExact = kDigitKernels, kRounded = kBf16Kernels;
 extern const ScreenKernels kScreen;
 const ScreenKernels kScreen = kScreenKernels;
+extern const Burst kInt8Burst, kBf16Burst;
+const Burst kInt8Burst = tile_burst<Int8Products>, kBf16Burst = tile_burst<Bf16Products>;
 
 }  // namespace amx
 }  // namespace hnscore

@@ -13,5 +13,7 @@ extern const Kernels kExact, kRounded;
 const Kernels kExact = kDigitKernels, kRounded = kBf16Kernels;
 extern const ScreenKernels kScreen;
 const ScreenKernels kScreen = kScreenKernels;
+extern const Burst kInt8Burst, kBf16Burst;
+const Burst kInt8Burst = tile_burst<Int8Products>, kBf16Burst = tile_burst<Bf16Products>;
 
 }  // namespace hnscore::amx_emulated

@@ -27,6 +27,24 @@ struct Bf16Product {
     static inline Simd::F32 add(__m512bh a, __m512bh b, Simd::F32 c) { return _mm512_dpbf16_ps(c, a, b); }
 };
 
+namespace {
+
+double burst(int64_t iterations) {
+    __m512 sums[16] = {};
+    __m512i a = _mm512_set1_epi32(0), b = a;
+    __asm__ volatile("" : "+v"(a), "+v"(b));
+    for (int64_t i = 0; i < iterations; ++i)
+#pragma GCC unroll 16
+        for (__m512& sum : sums)
+            sum = _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
+    for (__m512& sum : sums) __asm__ volatile("" : "+v"(sum));
+    return 2.0 * 16 * 32 * static_cast<double>(iterations);
+}
+
+}  // namespace
+
+extern const Burst kBf16Burst;
+const Burst kBf16Burst = burst;
 extern const Kernels kKernels;
 const Kernels kKernels = kernels<Bf16Product>(kBf16);
 

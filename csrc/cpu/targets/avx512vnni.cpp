@@ -143,7 +143,20 @@ int64_t refine_codes(const RefineBlock& b, uint16_t* columns, int64_t count, int
     return end - out;
 }
 
+double burst(int64_t iterations) {
+    __m512i sums[16] = {}, a = _mm512_set1_epi32(0x01010101), b = a;
+    __asm__ volatile("" : "+v"(a), "+v"(b));
+    for (int64_t i = 0; i < iterations; ++i)
+#pragma GCC unroll 16
+        for (__m512i& sum : sums) add_products(sum, a, b);
+    for (__m512i& sum : sums) __asm__ volatile("" : "+v"(sum));
+    return 2.0 * 16 * 64 * static_cast<double>(iterations);
+}
+
 }  // namespace
+
+extern const Burst kInt8Burst;
+const Burst kInt8Burst = burst;
 
 extern int64_t (*const kListVbmi2)(const uint32_t*, int64_t, uint16_t*);
 int64_t (*const kListVbmi2)(const uint32_t*, int64_t, uint16_t*) = list_codes_vbmi2;
