@@ -79,7 +79,7 @@ def describe(plan: _core.Plan, dim: int) -> str:
     passes = [f"{plan.dims} of {dim} dims as {plan.codes} leave {plan.kept[0]:.2%}"]
     if plan.refines:
         passes.append(f"all dims as {plan.codes} {plan.kept[1]:.2%}")
-    return f"expected: {', '.join(passes)}, float64 decides, in about {plan.work:.0%} of the dense time"
+    return f"expected: {', '.join(passes)}, the rest is decided, in about {plan.work:.0%} of the dense time"
 
 
 def kth_best(

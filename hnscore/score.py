@@ -130,8 +130,8 @@ def score(
         rounded rows, which may double both, and its tensor cores add up to dim * 2^-22 * norm(x) * norm(t).
     method : {"auto", "dense", "cascade"}
         ``"dense"`` computes every similarity. ``"cascade"`` drops most pairs after a glance at few dimensions in low
-        precision, by a bound that never drops one that counts, and decides the rest in float64: the same counts, sums
-        within the error of `precision`, several times faster where few pairs count. ``"auto"`` takes what it expects
+        precision, by a bound that never drops one that counts, and decides the rest: the same counts, sums within
+        the error of `precision`, several times faster where few pairs count. ``"auto"`` takes what it expects
         to be faster, from a sample of the call's own embeddings. Each of the two gives the same bits for any number
         of threads and any chunks. A cascade is always exact: ``precision="exact"`` only.
     random_state : int, numpy.random.Generator or RandomState, optional

@@ -280,7 +280,8 @@ def _faiss_knn(img: Any, txt: Any, tau: Any, n_threads: int) -> Run:
 
 def _usearch_knn(img: Any, txt: Any, tau: Any, n_threads: int) -> Run:
     index = importlib.import_module("usearch.index")
-    return lambda: index.search(txt, img, 10, index.MetricKind.IP, exact=True, threads=n_threads)
+    k = min(10, len(txt))
+    return lambda: index.search(txt, img, k, index.MetricKind.IP, exact=True, threads=n_threads)
 
 
 def _numkong(chunks: list[int]) -> Iterator[Method]:
