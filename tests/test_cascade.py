@@ -279,7 +279,7 @@ def test_auto_is_one_of_the_two_and_says_which(capsys: pytest.CaptureFixture[str
     r = thresholds(x[:300], t, 0.003)
     auto = hnscore.score(x, t, 0.0, reference=r, verbose=True)
     text = capsys.readouterr().out
-    for words in ("method=cascade", "dims as", "leave", "decides", "of the dense time"):
+    for words in ("method=cascade", "dims as", "leave", "the rest is decided", "of the dense time"):
         assert words in text
     assert auto.tobytes() == hnscore.score(x, t, 0.0, reference=r, method="cascade").tobytes()
     wide = hnscore.score(x, t, 3.0, reference=r, verbose=True)

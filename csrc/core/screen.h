@@ -78,14 +78,15 @@ struct ScreenCosts {
 struct ScreenKernels {
     int rows, cols;       // the tile
     int row_words;        // rows are packed [depth / row_words][row][row_words], columns [depth][column], in words
-    int code_bytes;       // of one code; a word is 4 bytes
+    int code_bytes;       // of one code in the first pass; a word is 4 bytes
     int depth_step;       // codes of all values are padded to whole steps
     uint32_t row_offset;  // added to every byte of the rows' words by exclusive or
     bool has_basis;       // the first pass may look at fewer values than all; else that is never cheaper
     bool refines;         // there is a second pass
     bool by_column;       // what survives is decided by column: cpu/screened_panels.h; else by row: cpu/screened_rows.h
-    float typical_error;  // |y - unit q| / |y| as the plan expects it
+    float typical_error, second_error;  // |y - unit q| / |y| as the plan expects it, of each pass
     Code (*encode)(const float* y, int64_t n, void* codes);  // n: a multiple of 16
+    Code (*encode_int8)(const float* y, int64_t n, void* codes);  // of the second pass
     void (*sums)(const ScreenBlock&);
     void (*top)(const ScreenBlock&);
     // Columns of the set bits, ascending; returns how many. Lists have room for 32 more.

@@ -25,7 +25,7 @@ Encoder::Encoder(const Plan& plan, const Format& format, int64_t dim)
       dim_(dim),
       first_depth_(plan.basis ? plan.basis->count : whole_depth(format.target->screen, dim)),
       first_bytes_(first_depth_ * format.target->screen.code_bytes),
-      second_bytes_(plan.refines(format) ? second_depth(dim) * format.target->screen.code_bytes : 0),
+      second_bytes_(plan.refines(format) ? second_depth(dim) : 0),
       projected_pitch_(plan.basis ? plan.basis->panels * format.target->fp32.cols : 0),
       values_(second_depth(dim)),
       tile_(plan.basis ? format.target->fp32.rows * whole_depth(format.target->screen, dim) : 0),
@@ -56,7 +56,7 @@ void Encoder::add(const RowFacts& facts) {
     }
     store_in_tile(values_.data(), whole_depth(screen, dim_), format_.target->fp32.rows, r, tile_.data());
     if (second_bytes_)
-        second_code_[at] = screen.encode(values_.data(), second_depth(dim_), second_.data() + r * second_bytes_);
+        second_code_[at] = screen.encode_int8(values_.data(), second_depth(dim_), second_.data() + r * second_bytes_);
 }
 
 void Encoder::finish(bool as_columns) {
@@ -92,7 +92,8 @@ ColumnCodes::ColumnCodes(const Plan& plan, const Format& format, int64_t rows, i
                                   format.target->screen.code_bytes / 4)),
       padded((rows + width - 1) / width * width),
       panel_bytes(static_cast<int64_t>(words) * width * 4),
-      pitch(plan.refines(format) ? second_depth(dim) * format.target->screen.code_bytes : 0),
+      pitch(plan.refines(format) ? second_depth(dim) : 0),
+      offset(format.target->screen.row_offset != 0),
       panels(padded / width * panel_bytes),
       listed(padded * pitch) {
     const auto make = [&](Pass& pass) {
@@ -114,8 +115,8 @@ ColumnCodes::ColumnCodes(const Plan& plan, const Format& format, int64_t rows, i
 
 void ColumnCodes::store(Encoder& encoder, int64_t begin) {
     encoder.finish(true);
-    const auto set = [](Pass& pass, int64_t j, const Bound& b) {
-        pass.init[j] = -128 * b.sum;
+    const auto set = [this](Pass& pass, int64_t j, const Bound& b) {
+        pass.init[j] = offset ? -128 * b.sum : 0;
         pass.unit[j] = b.unit;
         pass.bound[j] = static_cast<float>(b.bound / b.unit * (1 + 0x1p-20));
     };

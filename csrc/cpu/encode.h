@@ -96,6 +96,7 @@ struct ColumnCodes {
     uint32_t words = 0;  // of a column in the first pass
     int64_t padded = 0;  // columns
     int64_t panel_bytes = 0, pitch = 0;
+    bool offset = false;  // the rows' codes are unsigned
     Buffer<char> panels;  // first pass: [panel][word][column]
     Buffer<char> listed;  // second pass: [column][pitch]
     struct Pass {

@@ -89,7 +89,8 @@ class Planner {
         choice_.work = (best_ + spent_) / dense_;
         if (!(best_ < kWorthwhile * dense_) && !request_.forced) return dense("a cascade would cost as much");
         const double error = target_.screen.typical_error;
-        plan_->first = plan_->second = weights(1, 1, 1, 1, error);
+        plan_->first = weights(1, 1, 1, 1, error);
+        if (target_.screen.refines) plan_->second = weights(1, 1, 1, 1, target_.screen.second_error);
         if (prefix_.count > 0) {
             plan_->basis = make_basis(target_, *directions_, prefix_.count, n_threads_);
             if (!plan_->basis && !request_.forced) return dense("no usable basis");
@@ -144,8 +145,9 @@ class Planner {
 
     // All values at low precision, no basis.
     void consider_values() {
-        kept_by_all_ = share(2 * target_.screen.typical_error);
-        if (target_.screen.code_bytes == 4) return;
+        const ScreenKernels& screen = target_.screen;
+        kept_by_all_ = share(2 * (screen.refines ? screen.second_error : screen.typical_error));
+        if (screen.code_bytes == 4) return;
         choice_.kept_first = choice_.kept_second = kept_by_all_;
         best_ = rows_ * columns_ * (d_ * costs_.screen_dim + costs_.screen_pair + kept_by_all_ * exact_pair()) +
                 setting_up();
@@ -164,14 +166,15 @@ class Planner {
         const bool refines = target_.screen.refines;
         const double second = d_ * costs_.refine_dim + costs_.refine_pair;
         for (const Prefix& p : prefixes(*directions_)) {
-            const double left = refines ? p.kept * second + kept_by_all_ * exact_pair() : p.kept * exact_pair();
+            const double kept = refines ? std::min(p.kept, kept_by_all_) : p.kept;
+            const double left = kept * exact_pair() + (refines ? p.kept * second : 0);
             const double n = static_cast<double>(p.count);
             const double cost = rows_ * columns_ * (n * costs_.screen_dim + costs_.screen_pair + left) + setting_up() +
                                 (rows_ + columns_) * n * d_ * costs_.project_dim;
             if (cost >= best_) continue;
             best_ = cost;
             choice_.kept_first = p.kept;
-            choice_.kept_second = refines ? kept_by_all_ : p.kept;
+            choice_.kept_second = kept;
             prefix_ = p;
         }
     }

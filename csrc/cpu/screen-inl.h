@@ -86,6 +86,65 @@ inline Code encode_f32(const float* y, int64_t n, void* codes) {
     return c;
 }
 
+// q = round(y / unit), unit = max|y| / 127, for the second pass. The errors are those of codes-avx512-inl.h: 16 lanes.
+inline Code encode_codes(const float* y, int64_t n, void* codes) {
+    constexpr int kSide = 16;
+    float largest[kSide] = {};
+    for (int64_t k = 0; k < n; k += kSide)
+        for (int l = 0; l < kSide; ++l) {
+            const float size = __builtin_fabsf(y[k + l]);
+            largest[l] = size > largest[l] ? size : largest[l];
+        }
+    float most = 0x1p-40f;
+    for (const float l : largest) most = l > most ? l : most;
+    const float unit = most / 127.0f, inverse = 127.0f / most;
+    constexpr float kRound = 0x1.8p23f;  // added and taken off: to the nearest whole number
+    float error[kSide] = {}, size[kSide] = {}, norm[kSide] = {};
+    auto* out = static_cast<int8_t*>(codes);
+    Code c;
+    for (int64_t k = 0; k < n; k += kSide)
+        for (int l = 0; l < kSide; ++l) {
+            const float v = y[k + l];
+            float q = (v * inverse + kRound) - kRound;
+            q = q > 127 ? 127 : q < -127 ? -127 : q;
+            const float read = q * unit, lost = v - read;
+            error[l] += lost * lost;
+            size[l] += read * read;
+            norm[l] += v * v;
+            out[k + l] = static_cast<int8_t>(q);
+        }
+    const auto root = [](const float* lanes) {
+        float sum = 0;
+        for (int l = 0; l < kSide; ++l) sum += lanes[l];
+        return __builtin_sqrtf(sum);
+    };
+    c.unit = unit;
+    c.norm = root(norm);
+    c.size = root(size) * 1.0005f;
+    c.error = root(error) * 1.0005f + __builtin_sqrtf(static_cast<float>(n)) * 0x1.1p-24f * most;
+    return c;
+}
+
+// The second pass: all values of a row with those of each listed column, as 8-bit codes.
+inline int64_t refine_pairs(const RefineBlock& b, uint16_t* columns, int64_t count, int64_t dim, uint16_t* out) {
+    const auto* row = reinterpret_cast<const int8_t*>(b.row);
+    uint16_t* end = out;
+    columns[count] = columns[0];  // one to fetch
+    for (int64_t n = 0; n < count; ++n) {
+        const uint16_t column = columns[n];
+        const int8_t* next = b.cols + columns[n + 1] * b.pitch;
+        for (int64_t k = 0; k < dim; k += 64) __builtin_prefetch(next + k);
+        const auto products = static_cast<float>(Simd::code_products(row, b.cols + column * b.pitch, dim));
+        const Gate& gate = b.gates[column];
+        const float upper = Simd::fma(b.row_bound, gate.bound, products * b.row_unit);
+        bool dropped = upper < gate.tau;
+        if (b.top) dropped |= upper < Simd::fma(b.row_least, gate.unit, b.keys_are_gaps ? gate.tau : 0.0f);
+        *end = column;
+        end += !dropped;  // NaN survives
+    }
+    return end - out;
+}
+
 inline int64_t list_pairs(const uint32_t* pairs, int64_t panels, uint16_t* out) {
     int64_t n = 0;
     for (int64_t p = 0; p < panels; ++p)
@@ -102,20 +161,22 @@ constexpr ScreenKernels kScreen = {
     .depth_step = 16,
     .row_offset = 0,
     .has_basis = true,
-    .refines = false,
+    .refines = true,
     .by_column = false,
     .typical_error = 1e-5f,
+    .second_error = 0.0062f,
     .encode = encode_f32,
+    .encode_int8 = encode_codes,
     .sums = screen_block<false>,
     .top = screen_block<true>,
     .list = list_pairs,
-    .refine = nullptr,
+    .refine = refine_pairs,
     .costs = {.dense_dim = 1.13 / kLanes,
               .dense_pair = 3,
               .screen_dim = 1.1 / kLanes,
               .screen_pair = 10.0 / kLanes,
-              .refine_dim = 0,
-              .refine_pair = 0,
+              .refine_dim = Simd::kCodeProduct,
+              .refine_pair = 14,
               .exact_dim = 8.0 / kLanes,
               .exact_pair = 60,
               .project_dim = 1.2 / kLanes,

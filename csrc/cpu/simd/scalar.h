@@ -68,6 +68,12 @@ struct Simd {
     static inline Mask mask_not(Mask a) { return ~a; }
     static inline F32 masked(Mask m, F32 a) { return m ? a : F32{}; }
     static inline void pin(F32&) {}
+    static constexpr double kCodeProduct = 1;
+    static inline int32_t code_products(const int8_t* a, const int8_t* b, int64_t n) {
+        int32_t sum = 0;
+        for (int64_t k = 0; k < n; ++k) sum += a[k] * b[k];
+        return sum;
+    }
     static inline uint32_t bits(Mask m) { return (m[0] & 1) | (m[1] & 2) | (m[2] & 4) | (m[3] & 8); }
 
   private:
