@@ -24,7 +24,7 @@ import hnscore
 from hnscore import _core
 from hnscore import reference as ref
 
-TARGETS = _core.config()["targets_supported"]
+TARGETS = [*_core.config()["targets_supported"], *_core.config()["targets_emulated"]]
 DTYPES = [np.float32, np.float32, np.float64, np.float16, ml_dtypes.bfloat16, np.int8, np.int32, np.uint16]
 
 

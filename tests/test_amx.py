@@ -211,7 +211,9 @@ except ValueError as error:
 
 
 def test_it_can_be_left_out() -> None:
-    program = "import hnscore\nc = hnscore.show_config('dicts')\nprint(c['target'], '|', c['targets_missing'].get('amx'))"
+    program = (
+        "import hnscore\nc = hnscore.show_config('dicts')\nprint(c['target'], '|', c['targets_missing'].get('amx'))"
+    )
     done = run(program, HNSCORE_AMX="0")
     assert done.returncode == 0, done.stderr
     if "amx" in _core.config()["targets_compiled"]:
@@ -295,11 +297,12 @@ def test_tile_instructions_are_where_they_belong() -> None:
         if name in ("ldtilecfg", "tilerelease") or name.startswith(("tdp", "tileload", "tilestored", "tilezero")):
             of = counts.setdefault(function, {})
             of[name] = of.get(name, 0) + 1
-    # Five phases of a block, its first step and its loop; and the eight products of fine tiles.
+    # Five phases of a block, its first step and its loop; the eight products of fine tiles; the peak of the unit.
     expected = {
         "run_digits": {"tdpbssd": 5 * 12 + 8},
         "run_bf16": {"tdpbf16ps": 5 * 8},
         "run_screen": {"tdpbssd": 5 * 8},
+        "tile_burst": {},
     }
     loops = {function: re.search(r"hnscore::amx::(\w+)", function) for function in counts}
     assert {loop[1] if loop else "" for loop in loops.values()} == set(expected), "nowhere else, nor in the emulation"

@@ -90,7 +90,7 @@ def hostile(draw: st.DrawFn) -> tuple[Embeddings, Embeddings, str, float]:
 
 
 @pytest.mark.exhaustive(0)
-@given(hostile(), st.sampled_from(_core.config()["targets_supported"]))
+@given(hostile(), st.sampled_from([*_core.config()["targets_emulated"], *_core.config()["targets_supported"]]))
 def test_no_pair_is_lost(case: tuple[Embeddings, Embeddings, str, float], target: str) -> None:
     x, t, similarity, share = case
     tau = thresholds(x, t, share, similarity)

@@ -84,7 +84,7 @@ struct ScreenKernels {
     bool has_basis;       // the first pass may look at fewer values than all; else that is never cheaper
     bool refines;         // there is a second pass
     bool by_column;       // what survives is decided by column: cpu/screened_panels.h; else by row: cpu/screened_rows.h
-    float typical_error, second_error;  // |y - unit q| / |y| as the plan expects it, of each pass
+    float typical_error, second_error;                       // |y - unit q| / |y| as the plan expects it, of each pass
     Code (*encode)(const float* y, int64_t n, void* codes);  // n: a multiple of 16
     Code (*encode_int8)(const float* y, int64_t n, void* codes);  // of the second pass
     void (*sums)(const ScreenBlock&);

@@ -1,16 +1,16 @@
 // THE tile loops of target amx: 16-row matrix registers instead of vectors. A tile of products is stored to memory, a
 // few KiB that never leave the first-level cache, and the epilogue of the recipe works on it from there.
 //
-// Three things make the products run at 65 to 76 % of what the unit can do (a product takes 16 cycles):
+// A product takes 16 cycles. Measured in whole calls at dim 512, epilogues included: digits run at 51 %, bf16 at 44 %,
+// codes of a screen at 48 % of what the unit can do. Three things gain a loop 1.5 times over one without them:
 // - Five accumulators in rotation. The sums of one block leave their registers while the next block begins: its first
 //   product goes to the fifth register, every later one to a register that was stored just before. Register numbers are
 //   part of the instructions, so that the five phases are five copies of a block, and a switch picks one.
 // - The epilogue of the last block runs between the products of this one, some rows after each step of the depth: it is
 //   vector code, on other ports.
-// - One side stays in the first-level cache, at most kStaying bytes: a panel of columns. The rows stream from the
-// second
-//   level by loads that do not push it out, and the next panel is brought there from the third level, which gives 8
-//   bytes a cycle, some lines with every block.
+// - One side, a panel of columns of at most kStaying bytes, stays in the first-level cache. The rows stream from the
+//   second level by loads that do not push it out. The next panel is fetched from the third level, some lines with
+//   every block: that level gives 8 bytes a cycle.
 #pragma once
 
 #include "cpu/amx.h"

@@ -219,29 +219,20 @@ inline double distance2(const double* a, double factor_a, const double* b, doubl
     for (int l = 0; l < kDoubles; ++l) total += lanes[l];
     return total;
 }
-// The sums of the lanes of four rows, lanes[r] 32 of each.
-typedef float Four __attribute__((vector_size(16)));
-HNSCORE_INLINE Four sums_of_lanes(const float (*lanes)[32]) {
-    Four quarter[4];
-    for (int r = 0; r < 4; ++r) {
-        Four part[8];
-        std::memcpy(part, lanes[r], sizeof part);
-        quarter[r] = ((part[0] + part[4]) + (part[1] + part[5])) + ((part[2] + part[6]) + (part[3] + part[7]));
-    }
-    typedef int32_t Index __attribute__((vector_size(16)));
-    const Four low01 = __builtin_shuffle(quarter[0], quarter[1], Index{0, 4, 1, 5}),
-               high01 = __builtin_shuffle(quarter[0], quarter[1], Index{2, 6, 3, 7}),
-               low23 = __builtin_shuffle(quarter[2], quarter[3], Index{0, 4, 1, 5}),
-               high23 = __builtin_shuffle(quarter[2], quarter[3], Index{2, 6, 3, 7});
-    const Four a = low01 + high01, b = low23 + high23;  // [row 0, row 1, row 0, row 1], and of rows 2 and 3
-    return __builtin_shuffle(a, b, Index{0, 1, 4, 5}) + __builtin_shuffle(a, b, Index{2, 3, 6, 7});
+// The sum of 32 lanes, halves added to halves.
+HNSCORE_INLINE float sum_of_lanes(const float* lanes) {
+    typedef float Four __attribute__((vector_size(16)));
+    Four part[8];
+    std::memcpy(part, lanes, sizeof part);
+    const Four q = ((part[0] + part[4]) + (part[1] + part[5])) + ((part[2] + part[6]) + (part[3] + part[7]));
+    return (q[0] + q[2]) + (q[1] + q[3]);
 }
 
 // 32 lanes a row: vectors of the target, as many as that takes.
 inline void dots_f32(const float* column, const float* const rows[4], const float* const next[4], int64_t n,
                      float out[4]) {
     constexpr int kSide = 32 / kLanes;
-    Four total = {};
+    for (int r = 0; r < 4; ++r) out[r] = 0;
     for (int64_t first = 0; first < n; first += kSegment) {
         const int64_t end = n < first + kSegment ? n : first + kSegment;
         alignas(64) float lanes[4][32];
@@ -266,9 +257,8 @@ inline void dots_f32(const float* column, const float* const rows[4], const floa
 #pragma GCC unroll 8
                 for (int v = 0; v < kSide; ++v) Simd::store(lanes[r0 + r] + v * kLanes, sums[r][v]);
         }
-        total += sums_of_lanes(lanes);
+        for (int r = 0; r < 4; ++r) out[r] += sum_of_lanes(lanes[r]);
     }
-    std::memcpy(out, &total, sizeof total);
 }
 inline void round_to_bf16(int64_t n, float* x) {
     for (int64_t k = 0; k < n; ++k) {
