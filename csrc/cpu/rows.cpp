@@ -43,16 +43,16 @@ RowFacts Format::facts(double norm2) const {
     return f;
 }
 
-RowFacts Format::facts(const double* x, int64_t dim) const {
-    const double norm2 = target->dot(x, x, dim);
+RowFacts Format::facts(const double* x, int64_t n) const {
+    const double norm2 = target->dot(x, x, n);
     if (norm2 >= kLeastNorm2 && (cosine ? std::isfinite(norm2) : norm2 <= 1 / kLeastNorm2)) return facts(norm2);
     RowFacts f;
     if (cosine) {
-        f.bad = std::all_of(x, x + dim, [](double v) { return v == 0; }) ? kZero : kOutOfRange;
+        f.bad = std::all_of(x, x + n, [](double v) { return v == 0; }) ? kZero : kOutOfRange;
         return f;
     }
     double largest = 0, sum = 0;
-    for (int64_t k = 0; k < dim; ++k) largest = std::max(largest, std::abs(x[k]));
+    for (int64_t k = 0; k < n; ++k) largest = std::max(largest, std::abs(x[k]));
     if (std::isinf(largest)) {  // a difference beyond float64
         f.bad = kOutOfRange;
         return f;
@@ -60,7 +60,7 @@ RowFacts Format::facts(const double* x, int64_t dim) const {
     f.norm = 0;
     if (largest > 0) {
         const int e = std::ilogb(largest);
-        for (int64_t k = 0; k < dim; ++k) sum += std::pow(std::ldexp(x[k], -e), 2);
+        for (int64_t k = 0; k < n; ++k) sum += std::pow(std::ldexp(x[k], -e), 2);
         f.exponent = e + norm_exponent(sum);
         f.norm = std::ldexp(std::sqrt(sum), e - f.exponent);
     }

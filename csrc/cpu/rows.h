@@ -36,7 +36,7 @@ struct Format {
     const TileFormat& operand() const { return *kernels().operand; }
     int64_t tile_bytes() const { return operand().row_depth(dim) * operand().element_bytes * kernels().rows; }
     int64_t panel_bytes() const { return operand().col_depth(dim) * operand().element_bytes * kernels().cols; }
-    RowFacts facts(const double* x, int64_t dim) const;
+    RowFacts facts(const double* x, int64_t n) const;
     RowFacts facts(double norm2) const;  // where it lies well within float64
 };
 
