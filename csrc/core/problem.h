@@ -88,10 +88,9 @@ struct TileBlock {
     const char* cols;
     int64_t panel_bytes;
     int panels;
-    const float* tau;      // tau'_j; very large for the padding of the last panel
-    const float* tau_low;  // what float32 leaves of tau'_j
-    const float*
-        col_band;  // |gap'| <= row_band * col_band is decided by `resolve`; infinite where float32 cannot serve
+    const float* tau;       // tau'_j; very large for the padding of the last panel
+    const float* tau_low;   // what float32 leaves of tau'_j
+    const float* col_band;  // |gap'| <= row_band * col_band goes to `resolve`; infinite where float32 cannot serve
     const float* col_spread;
     const float* col_scale;  // 1 / m_j
     const float* col_limit;  // acc > row_limit * col_limit is above max_similarity

@@ -19,7 +19,8 @@ struct TileFormat {
     int element_bytes;       // of one value
     int row_step, col_step;  // depths are padded to whole steps
     int64_t most_dim;
-    // Units of 2^-24 |x'| |t'| by which rounding can move a product, or a threshold of at most 2 |x'| |t'|.
+    // Units of 2^-24 |x'| |t'| by which rounding can move a product, or a threshold of at most 2 |x'| |t'|; null of a
+    // format that precision "exact" does not use.
     double (*rounding)(int64_t dim);
     // x', zeros up to the padded depth, as row r of a tile of `rows` rows; `present` columns, `pitch` apart, as a panel
     // of `width`, with zeros after them.

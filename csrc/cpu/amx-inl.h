@@ -1,8 +1,9 @@
 // THE tile loops of target amx: 16-row matrix registers instead of vectors. A tile of products is stored to memory, a
 // few KiB that never leave the first-level cache, and the epilogue of the recipe works on it from there.
 //
-// A product takes 16 cycles. Measured in whole calls at dim 512, epilogues included: digits run at 51 %, bf16 at 44 %,
-// codes of a screen at 48 % of what the unit can do. Three things gain a loop 1.5 times over one without them:
+// A product takes 16 cycles. In the table of record (benchmarks/results, 2026-11-28: rates beside the peaks of the
+// units), whole calls at dim 512 run at 65 % (six products of digits) and 39 % (bf16) of what the unit can do. What it
+// takes:
 // - Five accumulators in rotation. The sums of one block leave their registers while the next block begins: its first
 //   product goes to the fifth register, every later one to a register that was stored just before. Register numbers are
 //   part of the instructions, so that the five phases are five copies of a block, and a switch picks one.

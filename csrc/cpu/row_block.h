@@ -396,13 +396,10 @@ class RowBlock {
     bool settle(int64_t i, int64_t j, double s, double error) {
         if (!clear_of_limits(i, j, s, error)) return false;
         if (!counts(i, j, s)) return true;
-        if (!is_top(job_.recipe)) {
+        if (is_top(job_.recipe))
+            push(i, j, s, error, true);
+        else
             add_decided(i, j, s);
-            return true;
-        }
-        const double key = job_.recipe == top_gap ? s - tau_of(j) : s, m = m_[static_cast<size_t>(i)];
-        push(i, {0, bound((key - error) * m, -1), bound((key + error) * m, 1), static_cast<int32_t>(j), 0, false},
-             true);
         return true;
     }
     // A survivor, by its float64 dot product; by the exact similarity where that is too close to call.
@@ -413,17 +410,10 @@ class RowBlock {
             s /= norms;
         else
             error = error * norms + static_cast<double>(columns_.dim) * 0x1p-1074;
-        const bool sure = clear_of_limits(i, j, s, error);
-        if (!is_top(job_.recipe)) {
-            if (!sure) s = rows_.exact_similarity(first_ + i, texts_, j);
-            if (counts(i, j, s)) add_decided(i, j, s);
-            return;
-        }
-        if (sure && !counts(i, j, s)) return;
-        const double key = job_.recipe == top_gap ? s - tau_of(j) : s;
-        const double m = m_[static_cast<size_t>(i)];
-        push(i, {0, bound((key - error) * m, -1), bound((key + error) * m, 1), static_cast<int32_t>(j), 0, false},
-             sure);
+        if (settle(i, j, s, error)) return;
+        if (is_top(job_.recipe)) return push(i, j, s, error, false);
+        s = rows_.exact_similarity(first_ + i, texts_, j);
+        if (counts(i, j, s)) add_decided(i, j, s);
     }
     bool clear_of_limits(int64_t i, int64_t j, double s, double error) const {
         const Rules& r = job_.rules;
@@ -433,6 +423,11 @@ class RowBlock {
                (!r.max_similarity || clear(r.max_similarity[r.max_similarity_of_rows ? first_ + i : j]));
     }
 
+    void push(int64_t i, int64_t j, double s, double error, bool sure) {
+        const double key = job_.recipe == top_gap ? s - tau_of(j) : s, m = m_[static_cast<size_t>(i)];
+        push(i, {0, bound((key - error) * m, -1), bound((key + error) * m, 1), static_cast<int32_t>(j), 0, false},
+             sure);
+    }
     void push(int64_t i, int64_t j, float acc, bool sure) {
         const bool gap = job_.recipe == top_gap;
         const double x = gap ? acc - static_cast<double>(scale_[i]) * static_cast<double>(limits_.tau[j]) : acc;

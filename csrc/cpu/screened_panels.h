@@ -11,7 +11,7 @@ class ScreenedPanels : public RowCodes {
   public:
     // Rows whose codes and values take kBytes, as a second-level cache of 2 MiB holds.
     static int64_t rows_per_block(const Columns& columns) {
-        constexpr int64_t kBytes = 1536 * 1024, kStep = 32, kMost = 2048;
+        constexpr int64_t kBytes = 1536 * 1024, kMost = 2048;
         const int64_t bytes = int64_t{columns.codes.words} * 4 + value_pitch(columns.dim) * 4;
         return std::clamp<int64_t>(kBytes / bytes, kStep, kMost) / kStep * kStep;
     }
@@ -107,7 +107,7 @@ class ScreenedPanels : public RowCodes {
     }
 
   private:
-    static constexpr int64_t kStep = 32;  // of values in dots_f32
+    static constexpr int64_t kStep = 32;  // of values in dots_f32, and of rows: a tile of the screen, two of digits
 
     const int64_t pitch_, rows_;
     Buffer<float> values_;

@@ -38,6 +38,6 @@ void pack_panel_bf16(const float* x, int64_t pitch, int present, int width, int6
 }  // namespace
 
 const TileFormat kFloat32 = {4, kChunk, 8, INT64_MAX, rounding_of_chains, pack_row_f32, pack_panel_f32};
-const TileFormat kBf16 = {2, kChunkBf16, 8, INT64_MAX, rounding_of_chains, pack_row_bf16, pack_panel_bf16};
+const TileFormat kBf16 = {2, kChunkBf16, 8, INT64_MAX, nullptr, pack_row_bf16, pack_panel_bf16};
 
 }  // namespace hnscore

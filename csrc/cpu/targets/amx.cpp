@@ -163,8 +163,6 @@ void pack_bf16_panel(const float* x, int64_t pitch, int present, int, int64_t de
             for (int w = 0; w < 8; ++w) std::memcpy(panel + (k / 2 + w) * 128 + c * 4, words + w, 4);
         }
 }
-// Two chains of 16 products a step, their sum, and a sum for each step; thresholds and good measure.
-double rounding_of_bf16(int64_t dim) { return static_cast<double>(dim) / 32 + 24; }
 
 // In units of 2^-24 |x||t|: c0 as float32 at most 4, beyond 1024 dims; acc 2; c1 and c2 less than 1; thresholds 4; the
 // rounding of float64 rows 2.
@@ -196,7 +194,7 @@ const Stage kBf16Stages[2][kRecipes] = {
 // int32 sums of three products of digits: 3 depth 2^14 < 2^31.
 const TileFormat kDigits = {3, 64, 64, 43000, rounding_of_digits, pack_digit_row, pack_digit_panel};
 
-const TileFormat kBf16Tiles = {2, 32, 32, INT64_MAX, rounding_of_bf16, pack_bf16_row, pack_bf16_panel};
+const TileFormat kBf16Tiles = {2, 32, 32, INT64_MAX, nullptr, pack_bf16_row, pack_bf16_panel};
 
 extern const Kernels kExact, kRounded;
 const Kernels kExact = kDigitKernels, kRounded = kBf16Kernels;
