@@ -7,9 +7,11 @@
 
 #include "cuda/backend.h"
 #include "cuda/dlpack.h"
+#include "cuda/hang.h"
 #include "gil.h"
 
 namespace py = pybind11;
+using namespace pybind11::literals;
 namespace gpu = hnscore::gpu;
 using hnscore::Recipe;
 
@@ -47,6 +49,8 @@ gpu::Method method_of(const std::string& name) {
     constexpr const char* kNames[] = {"auto", "dense", "cascade"};
     return static_cast<gpu::Method>(index_of(kNames, name, "method"));
 }
+
+constexpr const char* kApart[] = {"none", "lead", "ordered"};
 
 struct CallContext {
     int device;
@@ -157,6 +161,8 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
     m.attr("EMULATED") = true;
     m.def("seed", &gpu::emulator::seed);
     m.def("set_capability", &gpu::emulator::set_capability);
+    m.def("sites", &gpu::emulator::sites);
+    m.def("disable", &gpu::emulator::disable);
 #else
     m.attr("EMULATED") = false;
 #endif
@@ -209,6 +215,24 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
         },
         py::arg("device"), py::arg("stream"), py::arg("to"), py::arg("from_"), py::arg("n_bytes"));
     m.def("bad_rows", &bad_rows, py::arg("device"));
+    m.def(
+        "publish", [](int device, Address stream) { gpu::publish_reports(device, stream_at(stream)); },
+        py::arg("device"), py::arg("stream"));
+    m.def("hangs", &gpu::hang_text);
+    m.def("memory_used", &gpu::memory_used, py::arg("device"));
+    m.def("tuning", [] {
+        const gpu::Tuning t = gpu::tuning();
+        return py::dict("resident_steps"_a = t.resident_steps, "most_stages"_a = t.most_stages,
+                        "apart"_a = kApart[static_cast<int>(t.apart)], "few_share"_a = t.few_share);
+    });
+    m.def(
+        "set_tuning",
+        [](int resident_steps, int most_stages, const std::string& apart, int few_share) {
+            gpu::set_tuning({resident_steps, most_stages,
+                             static_cast<gpu::Apart>(index_of(kApart, apart, "way to set warpgroups apart")),
+                             few_share});
+        },
+        py::kw_only(), py::arg("resident_steps"), py::arg("most_stages"), py::arg("apart"), py::arg("few_share"));
 
     py::class_<gpu::DeviceMemory, std::shared_ptr<gpu::DeviceMemory>>(m, "Memory", py::module_local())
         .def(py::init([](int device, Address stream, size_t n_bytes) {
@@ -237,8 +261,12 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
             "wait_for", [](gpu::CopyStream& x, Address stream) { x.wait_for(stream_at(stream)); }, py::arg("stream"))
         .def(
             "make_wait", [](gpu::CopyStream& x, Address stream) { x.make_wait(stream_at(stream)); }, py::arg("stream"))
-        .def("done", &gpu::CopyStream::done)
         .def("synchronize", &gpu::CopyStream::synchronize, py::call_guard<hnscore::WithoutGil>());
+
+    py::class_<gpu::Mark>(m, "Mark", py::module_local())
+        .def(py::init([](int device, Address stream) { return std::make_unique<gpu::Mark>(device, stream_at(stream)); }),
+             py::arg("device"), py::arg("stream"))
+        .def("passed", &gpu::Mark::passed);
 
     py::class_<gpu::Input>(m, "Rows", py::module_local())
         .def(py::init(&rows), py::arg("pointer"), py::arg("rows"), py::arg("dim"), py::arg("row_stride"),
@@ -250,11 +278,12 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
              py::arg("device"), py::arg("stream"), py::arg("allocate"), py::arg("slab_bytes") = gpu::kSlabBytes);
     py::class_<gpu::PackedColumns>(m, "Columns", py::module_local())
         .def(py::init([](const CallContext& context, const gpu::Input& input, const std::string& similarity,
-                         const std::string& precision, const std::string& method) {
+                         const std::string& precision, const std::string& method, bool keep) {
                  return gpu::PackedColumns(context.get(), input, is_cosine(similarity), precision_of(precision),
-                                           method_of(method));
+                                           method_of(method), keep);
              }),
-             py::arg("context"), py::arg("rows"), py::arg("similarity"), py::arg("precision"), py::arg("method"))
+             py::arg("context"), py::arg("rows"), py::arg("similarity"), py::arg("precision"), py::arg("method"),
+             py::arg("keep"))
         .def_readonly("nbytes", &gpu::PackedColumns::bytes);
 
     m.def(

@@ -1,6 +1,7 @@
 # The second extension: hnscore on NVIDIA GPUs. Pointers are device addresses as ints, 0 for none; nothing waits for the
 # device unless it says so.
 from collections.abc import Callable
+from typing import TypedDict
 
 ARCHS: tuple[str, ...]
 SIDES: int  # sides that bad rows can be reported for: 0 to SIDES - 1
@@ -29,8 +30,22 @@ def synchronize(device: int, stream: int) -> None: ...
 def synchronize_device(device: int) -> None: ...
 def copy_to_device(device: int, stream: int, to: int, from_: int, n_bytes: int) -> None: ...
 def copy_to_host(device: int, stream: int, to: int, from_: int, n_bytes: int) -> None: ...
+def publish(device: int, stream: int) -> None: ...  # the end of a call: its bad rows become known to bad_rows
 def bad_rows(device: int) -> list[tuple[int, int, int]]:  # (side, first bad row seen, kind as in _core); forgets them
     ...
+
+def hangs() -> str: ...  # what warps waited for when their time ran out (HNSCORE_CUDA_HANG_SECONDS); "" nothing
+def memory_used(device: int) -> int: ...  # bytes of Memory objects, where they are not torch's
+
+# What only a measurement decides: csrc/cuda/tuning.h. For all calls that begin later.
+class Tuning(TypedDict):
+    resident_steps: int  # 0 to 8
+    most_stages: int  # 2 to 8
+    apart: str  # none, lead or ordered
+    few_share: int
+
+def tuning() -> Tuning: ...
+def set_tuning(*, resident_steps: int, most_stages: int, apart: str, few_share: int) -> None: ...
 
 # Memory of libraries that bring no allocator of their own; freed in stream order when the object goes. GpuMemoryError
 # where there is not as much.
@@ -70,8 +85,11 @@ class CopyStream:  # a stream of its own
     def stream(self) -> int: ...
     def wait_for(self, stream: int) -> None: ...  # what is queued here from now on runs after what `stream` has now
     def make_wait(self, stream: int) -> None: ...  # and the other way round
-    def done(self) -> bool: ...  # whether nothing is queued here
     def synchronize(self) -> None: ...
+
+class Mark:  # the point that a stream is at
+    def __init__(self, device: int, stream: int) -> None: ...
+    def passed(self) -> bool: ...
 
 # Bad rows are reported by their numbers in the memory: pick[i] where there is a pick.
 class Rows:
@@ -92,9 +110,9 @@ class Rows:
 
 class Context:
     # allocate(n_bytes) gives memory that lives until the caller's next call, in the order of the stream. Rows are
-    # packed for slab_bytes of memory at a time.
+    # packed for slab_bytes of memory at a time, columns for half as much.
     def __init__(
-        self, device: int, stream: int, allocate: Callable[[int], int], slab_bytes: int = 67108864
+        self, device: int, stream: int, allocate: Callable[[int], int], slab_bytes: int = 50331648
     ) -> None: ...
 
 # The rows, one after another at `out`: as they are, or as values of `dtype` (float32, float64 or int64, to which uint64
@@ -103,9 +121,12 @@ def copy_rows(
     context: Context, rows: Rows, out: int, dtype: int = -1, *, finite: bool = False, or_infinity: bool = False
 ) -> None: ...
 
-# The side that is packed once. `allocate` of this context: memory that lives as long as the Columns.
+# The side that is packed once, or with keep=False slab by slab. `allocate` of this context: memory that lives as long
+# as the Columns.
 class Columns:
-    def __init__(self, context: Context, rows: Rows, similarity: str, precision: str, method: str) -> None: ...
+    def __init__(
+        self, context: Context, rows: Rows, similarity: str, precision: str, method: str, keep: bool
+    ) -> None: ...
     @property
     def nbytes(self) -> int: ...
 

@@ -26,7 +26,7 @@ ITEM_BYTES = {name: 2 if name == "bfloat16" else np.dtype(name).itemsize for nam
 PRECISIONS = (*_core.PRECISIONS, "fp16")
 _loaded: Any = None
 used: set[int] = set()  # devices
-_held: list[tuple[Any, list[DeviceArray]]] = []  # a stream that ends when the arrays have been read
+_held: list[tuple[Any, list[DeviceArray]]] = []  # a mark that is passed when the arrays have been read
 _lock = threading.Lock()
 
 
@@ -138,9 +138,7 @@ class Space(ABC):
         the order of the stream: hold those of other libraries until the device has read them."""
         if not self._read or self.capturing:
             return
-        reader = self.gpu.CopyStream(self.device)
-        reader.wait_for(self.stream)
-        release((reader, self._read))
+        release((self.gpu.Mark(self.device, self.stream), self._read))
         self._read = []
 
     def arange(self, n: int) -> DeviceArray:
@@ -261,7 +259,7 @@ class Space(ABC):
 def release(*more: tuple[Any, list[DeviceArray]]) -> None:
     """Lets go of arrays that the devices have read; holds some more until they have."""
     with _lock:
-        _held[:] = [held for held in (*_held, *more) if not held[0].done()]
+        _held[:] = [held for held in (*_held, *more) if not held[0].passed()]
 
 
 class Kept:

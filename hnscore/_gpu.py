@@ -47,6 +47,8 @@ def pointer(array: DeviceArray | None) -> int:
 class GpuTexts(Settings):
     """Everything about the texts that images on a GPU are scored against."""
 
+    _keep = False  # all packed texts in memory, for many calls
+
     def __init__(
         self,
         space: Space,
@@ -175,7 +177,7 @@ class GpuTexts(Settings):
         if self._columns is None:
             context = space.gpu.Context(space.device, space.stream, space.keeping(self._memory))
             self._columns = space.gpu.Columns(
-                context, self.rows(space), self.similarity, self.precision, self.method
+                context, self.rows(space), self.similarity, self.precision, self.method, self._keep
             )  # fmt: skip
         return self._columns
 

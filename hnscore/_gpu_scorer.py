@@ -20,6 +20,8 @@ _STAYS = ("_columns", "_memory", "_kept", "lanes")
 class ScorerTexts(GpuTexts):
     """The texts of a Scorer: in memory of their own, packed once, read on any stream of their device."""
 
+    _keep = True
+
     def __init__(self, txt_emb: Any, reference: Any, owner: Any, paired_emb: Any, *settings: Any) -> None:
         space = space_of(txt_emb=txt_emb)
         _reports.raise_found(space.gpu, space.device)

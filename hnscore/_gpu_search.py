@@ -91,7 +91,7 @@ class _Search:
         if self.owners is not None:
             options |= {"row_owners": self.owners.pointer, "col_owners": self.owners.pointer}
         with space.scratch() as packed, space.scratch() as context:
-            columns = self.gpu.Columns(packed, self.others, p.similarity, self.precision, method)
+            columns = self.gpu.Columns(packed, self.others, p.similarity, self.precision, method, False)
             self.gpu.reduce(
                 context, self.rows, columns, recipe, result.pointer, reference=reference.pointer, weight=recipe,
                 **options,

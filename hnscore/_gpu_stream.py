@@ -65,6 +65,7 @@ def stream(
     finally:
         for buffer in buffers:  # nothing may be in use when the memory goes, whatever went wrong
             buffer.copies.synchronize()
+        space.gpu.publish(space.device, space.stream)
         space.gpu.synchronize(space.device, space.stream)
     texts.lanes += lanes
     if bar is not None:

@@ -1,7 +1,7 @@
 """What a device found in values that only it knows, and told later.
 
-The scores concerned are NaN, or -1 where they are counts. The device writes the first bad row of each side to memory of
-the host, where the next call finds it: nobody waits.
+The scores concerned are NaN, or -1 where they are counts. At the end of a call the device writes the first bad row of
+each side to memory of the host, where the next call finds it: nobody waits.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def blocking() -> bool:
 
 def finish(space: Space) -> None:
     """The end of a call."""
+    space.gpu.publish(space.device, space.stream)
     space.end()
     if blocking() and not space.capturing:
         space.gpu.synchronize(space.device, space.stream)

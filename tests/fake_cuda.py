@@ -170,7 +170,7 @@ def _counting(
 
 
 class Columns:
-    def __init__(self, context: "Context", rows: Rows, similarity: str, precision: str, method: str) -> None:
+    def __init__(self, context: "Context", rows: Rows, similarity: str, precision: str, method: str, keep: bool) -> None:
         assert precision in ("exact", "fp32", "bf16", "fp16")
         assert method in ("auto", "dense", "cascade")
         self.rows, self.similarity, self.precision, self.method = rows, similarity, precision, method
@@ -273,6 +273,7 @@ class FakeCuda:
         self.devices = [Device() for _ in range(n_devices)]
         self.streams = [Streams(eager, at_once) for _ in range(n_devices)]
         self.words: list[dict[int, tuple[int, int]]] = [{} for _ in range(n_devices)]
+        self.published: list[dict[int, tuple[int, int]]] = [{} for _ in range(n_devices)]
         self.captured = False
         self.room = 2**28  # bytes that a device gives
         self.used = 0
@@ -319,14 +320,19 @@ class FakeCuda:
             def make_wait(self, stream: int) -> None:
                 self._streams.order(self.stream, stream)
 
-            def done(self) -> bool:
-                return not self._streams.queues.get(self.stream)
-
             def synchronize(self) -> None:
                 gpu.waits += 1
                 self._streams.synchronize(self.stream)
 
-        self.Memory, self.PinnedMemory, self.CopyStream = Memory, PinnedMemory, CopyStream
+        class Mark:
+            def __init__(self, device: int, stream: int) -> None:
+                self._passed = False
+                gpu.streams[device].queue(stream, lambda: setattr(self, "_passed", True))
+
+            def passed(self) -> bool:
+                return self._passed
+
+        self.Memory, self.PinnedMemory, self.CopyStream, self.Mark = Memory, PinnedMemory, CopyStream, Mark
 
     # -- Devices, streams, memory.
 
@@ -371,9 +377,17 @@ class FakeCuda:
             found = int(rows.numbers()[i]), int(kinds[i])
             self.words[device][rows.side] = min(found, self.words[device].get(rows.side, found))
 
+    def publish(self, device: int, stream: int) -> None:
+        def run() -> None:
+            for side, found in self.words[device].items():
+                self.published[device][side] = min(found, self.published[device].get(side, found))
+            self.words[device].clear()
+
+        self.streams[device].queue(stream, run)
+
     def bad_rows(self, device: int) -> list[tuple[int, int, int]]:
-        out = [(side, *found) for side, found in sorted(self.words[device].items())]
-        self.words[device] = {}
+        out = [(side, *found) for side, found in sorted(self.published[device].items())]
+        self.published[device] = {}
         return out
 
     # -- Kernels.

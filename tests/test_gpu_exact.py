@@ -365,6 +365,72 @@ def test_slabs_of_a_pool(gpu: Gpu, small_slabs: None) -> None:
         np.testing.assert_array_equal(score(gpu, x, t, **rules), ref.score_matrix(s, 0.0, **rules))
 
 
+def test_slabs_of_columns(gpu: Gpu, small_slabs: None) -> None:
+    """A call packs the texts slab by slab, a Scorer all of them: the scores are the same bits."""
+    m = 2 * CHUNK + 300
+    x, t = mixed(5, m)
+    t[CHUNK :: CHUNK // 3] = 2 * x[np.arange(4)]  # ties across slabs
+    limit = np.where(np.arange(m) % 5, np.inf, 1.0)
+    labels = {"img_groups": np.arange(5) % 2, "txt_groups": np.arange(m) % 3}
+    s = ref.similarity_matrix(x, t, "dot")
+    tau = np.quantile(s, 0.99, axis=0)
+    rules: dict[str, Any]
+    for rules in (
+        {"weight": "count"},
+        {"weight": "count", "max_similarity": limit},
+        {"weight": "count", "method": "auto"},
+        {"weight": "similarity", "method": "dense"},
+        {"weight": "similarity", "method": "cascade", "max_similarity": limit},
+        {"weight": "similarity", "precision": "bf16"},
+        {"weight": "hinge", "aggregate": "topk", "k": 7},
+    ):
+        rules = {"reference": tau, "similarity": "dot", **rules}
+        one_by_one = score(gpu, x, t, **rules, **labels)
+        put = {name: gpu.put(rule) if isinstance(rule, np.ndarray) else rule for name, rule in rules.items()}
+        scorer = hnscore.Scorer(gpu.put(t), 0.0, txt_groups=gpu.put(labels["txt_groups"]), **put)
+        kept = gpu.get(scorer.score(gpu.put(x), img_groups=gpu.put(labels["img_groups"])))
+        np.testing.assert_array_equal(one_by_one, kept, err_msg=str([*rules.items()][2:]))
+        if rules["weight"] == "count":
+            rules.pop("similarity"), rules.pop("method", None)
+            np.testing.assert_array_equal(one_by_one, ref.score_matrix(s, 0.0, **rules, **labels))
+    counts = score(gpu, x, t, reference=tau, similarity="dot", weight="count", top_k_images=2)
+    np.testing.assert_array_equal(counts, ref.score_matrix(s, 0.0, reference=tau, weight="count", top_k_images=2))
+
+
+def test_a_bad_row_of_another_slab_spoils_all_scores(gpu: Gpu, small_slabs: None) -> None:
+    x, t = mixed(5, CHUNK + 300)
+    t[CHUNK + 7, 1] = np.nan
+    assert np.isnan(score(gpu, x, t, reference=np.zeros(len(t)))).all()
+    assert gpu.backend.bad_rows(0) == [(1, CHUNK + 7, 1)]
+
+
+@pytest.fixture
+def tune(gpu: Gpu) -> Iterator[Callable[..., None]]:
+    """What a measurement may choose."""
+    default = gpu.backend.tuning()
+    yield lambda **choices: gpu.backend.set_tuning(**default | choices)
+    gpu.backend.set_tuning(**default)
+
+
+@pytest.mark.parametrize("dim", [40, 200, 520])
+def test_tuning_changes_no_bit(gpu: Gpu, tune: Callable[..., None], dim: int) -> None:
+    rng = RNG(10)
+    x, t = rng.standard_normal((2, 300, dim)).astype(np.float32)
+    rules: dict[str, Any] = {"reference": np.full(300, 1.5 / np.sqrt(dim)), "precision": "fp16", "weight": "hinge"}
+    want = score(gpu, x, t, **rules)
+    assert (want > 0).any()
+    choices: dict[str, Any]
+    for choices in ({"resident_steps": 0}, {"most_stages": 2}, {"apart": "lead"}, {"apart": "ordered"}):
+        tune(**choices)
+        np.testing.assert_array_equal(score(gpu, x, t, **rules), want, err_msg=str(choices))
+
+
+def test_tuning_that_cannot_be(gpu: Gpu, tune: Callable[..., None]) -> None:
+    for choices in ({"resident_steps": 9}, {"most_stages": 1}, {"few_share": 0}, {"apart": "far"}):
+        with pytest.raises(ValueError, match=r"must be 0 to 8|unknown way"):
+            tune(**choices)
+
+
 def test_rows_that_are_picked(gpu: Gpu, small_slabs: None) -> None:
     """A minibatch's texts, among which are duplicates of each other."""
     rng = RNG(8)

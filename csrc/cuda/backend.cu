@@ -7,6 +7,7 @@
 
 #include "cuda/copy.h"
 #include "cuda/finish.h"
+#include "cuda/hang.h"
 #include "cuda/kernels.h"
 #include "cuda/rows.h"
 #include "cuda/sample.h"
@@ -56,20 +57,21 @@ bool has_mma(const Device& d) {
 // The operand of a device for values rounded to `rounded`: float32 where there are no tensor cores for them.
 Operand operand_for(const Device& d, Operand rounded) { return has_wgmma(d) || has_mma(d) ? rounded : Operand::single; }
 
-Engine engine_for(const Device& d, Operand operand, int64_t depth) {
+Engine engine_for(const Device& d, Operand operand, int64_t depth, const Tuning& tuned) {
     const int limit = static_cast<int>(d.shared_per_block);
-    if (operand == Operand::single) return {operand, kSimt, start_simt, kSimt.shared_bytes(depth, limit), kSimtBlocks};
+    const auto shared_bytes = [&](const Shape& shape, int most) { return shape.shared_bytes(depth, most, tuned); };
+    if (operand == Operand::single) return {operand, kSimt, start_simt, shared_bytes(kSimt, limit), kSimtBlocks};
     [[maybe_unused]] const bool half = operand == Operand::half;  // a build may have neither
 #ifdef HNSCORE_HAS_WGMMA
     if (has_wgmma(d))
-        return {operand, kWgmma, half ? start_wgmma_half : start_wgmma_bf16, kWgmma.shared_bytes(depth, limit), 1};
+        return {operand, kWgmma, half ? start_wgmma_half : start_wgmma_bf16, shared_bytes(kWgmma, limit), 1};
 #endif
 #ifdef HNSCORE_HAS_MMA
     // A processor has 1 KiB more than a block can ask for, and keeps 1 KiB of each block for itself.
-    const int shared = kMma.shared_bytes(depth, limit / 2 - 512);
+    const int shared = shared_bytes(kMma, limit / 2 - 512);
     const Start start = half ? start_mma_half : start_mma_bf16;
     if (shared > 0) return {operand, kMma, start, shared, 2};
-    return {operand, kMma, start, kMma.shared_bytes(depth, limit), 1};
+    return {operand, kMma, start, shared_bytes(kMma, limit), 1};
 #endif
     throw GpuError("this build has no tensor-core kernels for GPU " + d.name);
 }
@@ -136,8 +138,6 @@ class Call {
     int64_t wide_blocks_ = 0;
 };
 
-uint64_t* reports_of(int device);
-
 void check_rows(const Input& input) {
     if (input.rows.count > kMostRows)
         throw std::invalid_argument("one side has " + std::to_string(input.rows.count) + " rows, at most " +
@@ -181,11 +181,11 @@ struct Packer {
         p.decided_by_values = decided_by_values;
         p.operand = operand;
         p.rounded = rounded;
-        p.packed = const_cast<void*>(to.values);
+        p.packed = direct ? nullptr : const_cast<void*>(to.values);
         p.pitch = pitch;
         p.facts = to.facts;
         p.largest_error = largest_error;
-        p.report = reports_of(call.device().index) + input.side;
+        p.report = report_words(call.device().index) + input.side;
         const int64_t blocks = call.row_blocks(count);
         p.wide = call.wide(blocks);
         if (count > 0) launch({blocks, kPackThreads, 0, 1, call.stream()}, pack_kernel, p);
@@ -195,20 +195,42 @@ struct Packer {
 };
 
 // What is lost by the sum of `depth` products, relative to the norms, and by the threshold's own roundings.
-// Tensor cores align the addends of a step of 16 to the largest and cut them off below 24 bits: at most 17 units of
-// 2^-23 of a value that Cauchy-Schwarz bounds, a step; twice that is claimed. float32: chunks of 8, four of them
+// Tensor cores align the addends of a step of 16 to the largest and cut them off below 24 bits: at most 18 units of
+// 2^-23 of a value that Cauchy-Schwarz bounds, a step, of 17 addends and of their sum; 1.8 times that is claimed.
+// benchmarks/gpu/first_check.py measures it. float32: chunks of 8, four of them
 // together, twice as much where a sum grows by more than it was, and what the last sum left: 15 units of 2^-24.
 float rounding_of_sums(Operand operand, int64_t depth) {
     const double units = operand == Operand::single ? 2.0 * 15 + 16 : 4.0 * static_cast<double>(depth) + 32;
     return static_cast<float>(units * kUnit);
 }
 
+// Where warps note what they wait for in vain; null in a build whose kernels wait for ever.
+uint64_t* hangs_of([[maybe_unused]] int device) {
+#if defined(HNSCORE_HANG_SECONDS) || defined(HNSCORE_EMULATE)
+    static std::mutex guard;
+    const std::lock_guard<std::mutex> lock(guard);
+    std::atomic<uint64_t*>& words = hang_words[checked_index(device)];
+    if (words == nullptr) {
+        auto* fresh = static_cast<uint64_t*>(mapped_memory(device, kHangs * sizeof(uint64_t)));
+        std::fill_n(fresh, kHangs, 0);
+        words = fresh;
+    }
+    return words;
+#else
+    return nullptr;
+#endif
+}
+
+std::mutex tuning_guard;
+Tuning tuning_now;
+
 // What one launch needs beside the rules.
 struct Plan {
     Engine engine;
     int64_t clusters;  // that run at a time
 
-    Plan(const Device& d, Operand operand, int64_t depth) : engine(engine_for(d, operand, depth)) {
+    Plan(const Device& d, Operand operand, int64_t depth, const Tuning& tuned)
+        : engine(engine_for(d, operand, depth, tuned)) {
         if (engine.shared_bytes == 0)
             throw GpuError("GPU " + d.name + " has too little shared memory for these kernels");
         clusters = std::max<int64_t>(1, d.processors * engine.blocks_per_processor / engine.shape.cluster);
@@ -241,6 +263,7 @@ struct Plan {
         p.row_blocks = divide_up(p.n_rows, engine.shape.rows);
         const int64_t blocks = std::min<int64_t>(item_count(p), clusters) * engine.shape.cluster;
         p.wide = call.wide(blocks);
+        p.hangs = hangs_of(call.device().index);
         engine.start(kind, {blocks, engine.shape.threads, engine.shared_bytes, engine.shape.cluster, call.stream()}, p);
     }
 };
@@ -283,20 +306,6 @@ void set_columns(Problem& p, const Input& input, const PackedRows& packed, int64
     p.chunks = divide_up(count, kChunkColumns);
 }
 
-std::mutex reports_guard;
-uint64_t* reports[64] = {};
-
-uint64_t* reports_of(int device) {
-    const std::lock_guard<std::mutex> lock(reports_guard);
-    if (device < 0 || device >= 64) throw GpuError("no more than 64 GPUs");
-    if (reports[device] == nullptr) {
-        auto* words = static_cast<uint64_t*>(mapped_memory(kSides * sizeof(uint64_t)));
-        std::fill_n(words, kSides, kNoBadRow);
-        reports[device] = words;
-    }
-    return reports[device];
-}
-
 }  // namespace
 
 std::string arch_of(const Device& d) {
@@ -306,37 +315,85 @@ std::string arch_of(const Device& d) {
     return found;
 }
 
-std::vector<uint64_t> take_reports(int device) {
-    uint64_t* words = reports_of(device);
-    std::vector<uint64_t> out(words, words + kSides);
-    std::fill_n(words, kSides, kNoBadRow);
-    return out;
+Tuning tuning() {
+    const std::lock_guard<std::mutex> lock(tuning_guard);
+    return tuning_now;
 }
 
-PackedColumns::PackedColumns(const Context& context, const Input& in, bool is_cosine, GpuPrecision how, Method way)
+void set_tuning(const Tuning& t) {
+    if (t.resident_steps < 0 || t.resident_steps > 8 || t.most_stages < 2 || t.most_stages > 8 || t.few_share < 1)
+        throw std::invalid_argument(
+            "resident_steps must be 0 to 8, most_stages 2 to 8, few_share at least 1; got " +
+            std::to_string(t.resident_steps) + ", " + std::to_string(t.most_stages) + ", " +
+            std::to_string(t.few_share));
+    const std::lock_guard<std::mutex> lock(tuning_guard);
+    tuning_now = t;
+}
+
+namespace {
+
+// Columns of so many bytes that are packed at a time: whole chunks, so that items are as in one launch.
+int64_t column_slab(const Context& context, int64_t columns, int64_t bytes_a_column) {
+    const int64_t fit = context.slab_bytes / 2 / std::max<int64_t>(bytes_a_column, 1);
+    return fit >= columns ? columns : std::min(columns, std::max<int64_t>(fit / kChunkColumns, 1) * kChunkColumns);
+}
+
+Packer column_packer(const Device& d, const PackedColumns& columns, size_t operand) {
+    return {d, columns.input.rows, columns.rounded[operand], columns.cosine, !is_rounded(columns.precision)};
+}
+
+// Columns [first, first + count) of an operand. Where all of them are not kept, they are packed anew.
+PackedRows columns_at(Call& call, const PackedColumns& columns, size_t operand, int64_t first, int64_t count) {
+    PackedRows packed = columns.operands[operand];
+    packed.facts += first;
+    const Packer packer = column_packer(call.device(), columns, operand);
+    if (packer.direct)
+        packed.values = static_cast<const char*>(packed.values) + first * packed.pitch;
+    else if (columns.slab < columns.input.rows.count)
+        packed = packer.pack(call, columns.input, first, count, packed, nullptr);
+    return packed;
+}
+
+}  // namespace
+
+PackedColumns::PackedColumns(const Context& context, const Input& in, bool is_cosine, GpuPrecision how, Method way,
+                             bool keep)
     : input(in), cosine(is_cosine), precision(how), method(way), bytes(0) {
     check_rows(input);
     Allocate counted = [&](size_t n) {
         bytes += n;
         return context.allocate(n);
     };
-    const Context here{context.device, context.stream, counted};
+    const Context here{context.device, context.stream, counted, context.slab_bytes};
     Call call(here);
-    const auto add = [&](Operand rounded) {
-        const Packer packer(here.device, input.rows, rounded, cosine, !is_rounded(precision));
-        float* error = call.zeros<float>(1);
-        const PackedRows room = packer.room(call, input.rows.count);
-        operands.push_back(packer.pack(call, input, 0, input.rows.count, room, error));
-        largest_error.push_back(error);
-    };
-    const bool dense_only = precision == GpuPrecision::fp32;
-    if (is_rounded(precision)) {
-        add(rounding_of(precision));
-        return;
-    }
     const bool tensor_cores = operand_for(here.device, Operand::half) == Operand::half;
-    if (!dense_only && tensor_cores) add(Operand::half);
-    if (dense_only || !tensor_cores || method != Method::cascade) add(Operand::single);
+    if (is_rounded(precision)) {
+        rounded = {rounding_of(precision)};
+    } else {
+        if (precision != GpuPrecision::fp32 && tensor_cores) rounded.push_back(Operand::half);
+        if (rounded.empty() || method != Method::cascade) rounded.push_back(Operand::single);
+    }
+    std::vector<Packer> packers;
+    int64_t packed_bytes = 0;
+    for (size_t i = 0; i < rounded.size(); ++i) {
+        packers.push_back(column_packer(here.device, *this, i));
+        packed_bytes += packers[i].direct ? 0 : packers[i].pitch;
+    }
+    const int64_t count = input.rows.count;
+    slab = keep ? count : column_slab(here, count, packed_bytes);
+    for (const Packer& packer : packers) {
+        float* error = call.zeros<float>(1);
+        PackedRows all{packer.operand, packer.direct ? input.rows.view.data : call.array<char>(slab * packer.pitch),
+                       packer.pitch, call.array<RowFacts>(count)};
+        // All of them are packed once, for their facts and for the largest error.
+        for (int64_t first = 0; first < count; first += slab) {
+            PackedRows part = all;
+            part.facts += first;
+            packer.pack(call, input, first, std::min(slab, count - first), part, error);
+        }
+        operands.push_back(all);
+        largest_error.push_back(error);
+    }
 }
 
 void reduce(const Context& context, const Input& rows, const PackedColumns& columns, const ReduceJob& job) {
@@ -350,6 +407,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
 
     int* bad = call.zeros<int>(1);
     Problem p{};
+    p.tuning = tuning();
     p.cosine = columns.cosine;
     static_cast<Filters&>(p) = job.filters;
     p.weight = is_top ? job.weight : job.recipe;
@@ -380,7 +438,6 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
     const Scores scores{job.divisor, job.cap, job.integer, job.out, bad};
 
     double* tau = job.reference ? call.array<double>(m) : nullptr;
-    p.tau = tau;
     struct Prepared {
         Plan plan;
         Packer packer;
@@ -408,7 +465,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         rules.limit = p.max_similarity ? call.array<float>(padded) : nullptr;
         rules.tau = tau;
         rules.bad = bad;
-        rules.report = reports_of(call.device().index) + kReferenceSide;
+        rules.report = report_words(call.device().index) + kReferenceSide;
         launch(call.threads(padded, kPackThreads), columns_kernel, rules);
         const Operand rounded = !by_values                          ? rounding_of(columns.precision)
                                 : packed.operand == Operand::single ? Operand::single
@@ -416,46 +473,52 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         const Packer packer(call.device(), rows.rows, rounded, columns.cosine, by_values);
         bytes_a_row += packer.bytes_a_row();
         prepared.push_back(
-            {Plan(call.device(), packed.operand, rows.rows.view.dim), packer, {}, rules.facts, rules.limit});
+            {Plan(call.device(), packed.operand, rows.rows.view.dim, p.tuning), packer, {}, rules.facts, rules.limit});
     }
     const Plan& plan = prepared.front().plan;
     int64_t slab = plan.slab(context.slab_bytes, bytes_a_row, n);
-    p.chunks_per_item = plan.chunks_per_list(slab, chunks);
-    const int64_t parts = divide_up(chunks, p.chunks_per_item);
+    const int64_t chunks_at_once = divide_up(columns.slab, kChunkColumns);
+    p.chunks_per_item = plan.chunks_per_list(slab, chunks_at_once);
+    const int64_t parts = divide_up(chunks_at_once, p.chunks_per_item);
     if (is_top)
         slab = plan.slab(context.slab_bytes, bytes_a_row + (parts - 1) * job.k * static_cast<int64_t>(sizeof(TopEntry)),
                          n);
     for (Prepared& q : prepared) q.room = q.packer.room(call, slab);
-    if (is_top)
-        p.top = call.array<TopEntry>(parts * slab * job.k);
-    else
-        p.partial = call.array<double>(chunks * slab);
+    if (is_top) p.top = call.array<TopEntry>(parts * slab * job.k);
+    double* partial = is_top ? nullptr : call.array<double>(chunks * slab);
 
     for (int64_t first = 0; first < n; first += slab) {
         const int64_t count = std::min(slab, n - first);
         if (is_top)
             launch(call.threads(parts * count * job.k, kFinishThreads), clear_top_kernel, p.top, parts * count * job.k);
-        RowFacts* facts = nullptr;
-        for (size_t w = 0; w < ways.size(); ++w) {
-            Prepared& q = prepared[w];
-            const PackedRows packed = q.packer.pack(call, rows, first, count, q.room, nullptr);
-            facts = packed.facts;
-            set_rows(p, rows, packed, first, count, by_values);
-            const size_t operand = ways[w].operand;
-            set_columns(p, columns.input, columns.operands[operand], 0, m, q.facts, columns.largest_error[operand],
-                        by_values);
-            p.col_limit = q.limit;
-            if (!is_top) p.chunks_per_item = q.plan.chunks_per_item(count, chunks);
-            if (ways.size() > 1) {
-                const bool first_launch = first == 0 && w == 0;
-                if (first_launch) {
-                    int* choice = call.array<int>(1);
-                    p.many = choice;
-                    launch({1, kSampleThreads, kSampleBytes, 1, call.stream()}, sample_kernel, p, choice, job.choice);
+        std::vector<PackedRows> packed;
+        for (const Prepared& q : prepared) packed.push_back(q.packer.pack(call, rows, first, count, q.room, nullptr));
+        const RowFacts* facts = packed.back().facts;
+        for (int64_t from = 0; from < m; from += columns.slab) {
+            const int64_t width = std::min(columns.slab, m - from);
+            for (size_t w = 0; w < ways.size(); ++w) {
+                const Prepared& q = prepared[w];
+                const size_t operand = ways[w].operand;
+                set_rows(p, rows, packed[w], first, count, by_values);
+                set_columns(p, columns.input, columns_at(call, columns, operand, from, width), from, width,
+                            q.facts + from, columns.largest_error[operand], by_values);
+                p.col_limit = q.limit ? q.limit + from : nullptr;
+                p.tau = tau ? tau + from : nullptr;
+                if (!is_top) {
+                    p.partial = partial + from / kChunkColumns * count;
+                    p.chunks_per_item = q.plan.chunks_per_item(count, p.chunks);
                 }
-                p.if_many = ways[w].if_many;
+                if (ways.size() > 1) {
+                    if (p.many == nullptr) {
+                        int* choice = call.array<int>(1);
+                        p.many = choice;
+                        launch({1, kSampleThreads, kSampleBytes, 1, call.stream()}, sample_kernel, p, choice,
+                               job.choice);
+                    }
+                    p.if_many = ways[w].if_many;
+                }
+                q.plan.run(call, ways[w].kind, p);
             }
-            q.plan.run(call, ways[w].kind, p);
         }
         if (is_top) {
             TopFinish f{};
@@ -471,7 +534,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
             launch(call.threads(count * 32, kFinishThreads), finish_top_kernel, f);
         } else {
             launch(call.threads(count, kFinishThreads), finish_sums_kernel,
-                   SumFinish{p.partial, chunks, count, first, facts, scores});
+                   SumFinish{partial, chunks, count, first, facts, scores});
         }
     }
 }
@@ -488,12 +551,11 @@ void top(const Context& context, const Input& rows, const Input& pool, bool cosi
     const Operand rounded = by_values ? operand_for(call.device(), Operand::half) : rounding_of(precision);
     const Packer row_packer(call.device(), rows.rows, rounded, cosine, by_values);
     const Packer col_packer(call.device(), pool.rows, rounded, cosine, by_values);
-    const Plan plan(call.device(), col_packer.operand, rows.rows.view.dim);
-
-    // Slabs of the pool are whole chunks, so that items are as in one launch.
-    const int64_t col_bytes = col_packer.bytes_a_row() + static_cast<int64_t>(sizeof(ColumnFacts));
+    Problem p{};
+    p.tuning = tuning();
+    const Plan plan(call.device(), col_packer.operand, rows.rows.view.dim, p.tuning);
     const int64_t col_slab =
-        std::min(m, std::max(context.slab_bytes / col_bytes / kChunkColumns, int64_t{1}) * kChunkColumns);
+        column_slab(context, m, col_packer.bytes_a_row() + static_cast<int64_t>(sizeof(ColumnFacts)));
     const int64_t chunks = divide_up(col_slab, kChunkColumns);
     const int64_t chunks_per_item = plan.chunks_per_list(n, chunks), parts = divide_up(chunks, chunks_per_item);
     const int64_t row_slab = plan.slab(context.slab_bytes, row_packer.bytes_a_row() + parts * job.k * entry, n);
@@ -502,7 +564,6 @@ void top(const Context& context, const Input& rows, const Input& pool, bool cosi
     auto* facts = call.array<ColumnFacts>(round_up(col_slab, kPaddedColumns));
     float* largest_error = call.zeros<float>(1);
     int* no_bad = call.zeros<int>(1);
-    Problem p{};
     p.cosine = cosine;
     static_cast<Filters&>(p) = job.filters;
     p.temperature = 1;
@@ -550,7 +611,7 @@ void copy_rows(const Context& context, const Input& rows, void* out, DType dtype
     const Call call(context);
     const int64_t values = rows.rows.count * rows.rows.view.dim;
     if (values == 0) return;
-    uint64_t* report = reports_of(call.device().index) + rows.side;
+    uint64_t* report = report_words(call.device().index) + rows.side;
     const Copying p{rows.rows, out, dtype, finite, or_infinity, report};
     launch(call.threads(values, kCopyThreads), copy_kernel, p);
 }
@@ -558,7 +619,7 @@ void copy_rows(const Context& context, const Input& rows, void* out, DType dtype
 void pair_similarity(const Context& context, const Input& a, const Input& b, bool cosine, double* out) {
     Call call(context);
     if (b.rows.count == 0) return;
-    uint64_t* words = reports_of(call.device().index);
+    uint64_t* words = report_words(call.device().index);
     const int64_t blocks = call.row_blocks(b.rows.count);
     const PairProblem p{a.rows, b.rows, cosine, out, words + a.side, words + b.side, call.wide(blocks)};
     launch({blocks, kPackThreads, 0, 1, call.stream()}, pair_kernel, p);

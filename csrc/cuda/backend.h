@@ -9,23 +9,24 @@
 #include "core/problem.h"
 #include "cuda/host_memory.h"
 #include "cuda/input.h"
+#include "cuda/reports.h"
+#include "cuda/tuning.h"
 
 namespace hnscore::gpu {
+
+// For all calls of the process that begin later.
+Tuning tuning();
+void set_tuning(const Tuning& tuning);
 
 // The machine code in this build that a device runs, "" for none: sm_80, compute_80, ...
 std::string arch_of(const Device& device);
 
-// Sides of a call for which bad rows are reported.
-constexpr int kSides = 12, kReferenceSide = kSides - 1;  // the last: similarities given as references
-constexpr uint64_t kNoBadRow = ~uint64_t{0};
-// The first bad row reported for each side since the last call, 8 * row + kind, or kNoBadRow; read without waiting.
-std::vector<uint64_t> take_reports(int device);
-
 // Memory that lives until the end of the call, or of the Columns, in the order of the stream.
 using Allocate = std::function<void*(size_t bytes)>;
 
-// Rows are packed, and their sums kept, for so much memory at a time.
-constexpr int64_t kSlabBytes = int64_t{64} << 20;
+// Rows are packed, and their sums kept, for so much memory at a time, and columns for half as much. With what is known
+// of a million rows and a hundred thousand columns a call stays below 100 MB.
+constexpr int64_t kSlabBytes = int64_t{48} << 20;
 
 struct Context {
     Device device;
@@ -52,15 +53,19 @@ struct PackedRows {
     RowFacts* facts;
 };
 
-// The side that is packed once.
+// The side whose facts are known for all rows.
 struct PackedColumns {
-    PackedColumns(const Context& context, const Input& input, bool cosine, GpuPrecision precision, Method method);
+    // keep: in memory for all of them, for many calls; else for one call, which packs them slab by slab.
+    PackedColumns(const Context& context, const Input& input, bool cosine, GpuPrecision precision, Method method,
+                  bool keep);
 
     Input input;
     bool cosine;
     GpuPrecision precision;
     Method method;
-    std::vector<PackedRows> operands;   // of the screens and rounded sums, of float32 sums, or both
+    int64_t slab;                       // columns whose values are packed at a time
+    std::vector<Operand> rounded;       // for the screens and rounded sums, for float32 sums, or both
+    std::vector<PackedRows> operands;   // one for each
     std::vector<float*> largest_error;  // one for each
     size_t bytes;
 };

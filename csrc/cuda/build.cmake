@@ -4,6 +4,9 @@
 set(HNSCORE_CUDA_ARCHS default CACHE STRING
   "default (80, 90a), all (each architecture that nvcc 13 knows, and PTX), or a list of 75 80 86 89 90 90a 100 120 80-virtual")
 
+set(HNSCORE_CUDA_HANG_SECONDS 0 CACHE STRING
+  "for first runs on a GPU: a barrier that is waited for longer stops the kernel with an error; 0: kernels wait for ever")
+
 # For every architecture of the list; those with 16-bit tensor cores and cp.async; the one with wgmma. A tensor core
 # kernel for 9.0 alone is added by name: there, 90a has the faster one.
 string(REGEX REPLACE "[ ,;]+" ";" archs "${HNSCORE_CUDA_ARCHS}")
@@ -158,6 +161,9 @@ function(hnscore_cuda_library name archs)
   add_library(${name} OBJECT ${ARGN})
   set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES "${archs}")
   target_include_directories(${name} PRIVATE csrc)
+  if(HNSCORE_CUDA_HANG_SECONDS)
+    target_compile_definitions(${name} PRIVATE HNSCORE_HANG_SECONDS=${HNSCORE_CUDA_HANG_SECONDS})
+  endif()
   # Multiply-adds are asked for by name.
   target_compile_options(${name} PRIVATE -fmad=false --expt-relaxed-constexpr -Xcompiler=-Wall,-Wextra,-Wshadow)
   if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.8)
@@ -172,7 +178,7 @@ function(hnscore_cuda_library name archs)
 endfunction()
 
 hnscore_cuda_library(hnscore_cuda_simt "${simt_archs}" csrc/cuda/archs/simt.cu csrc/cuda/backend.cu
-                     csrc/cuda/runtime.cu csrc/cuda/host_memory.cu)
+                     csrc/cuda/reports.cu csrc/cuda/runtime.cu csrc/cuda/host_memory.cu)
 hnscore_cuda_library(hnscore_cuda_mma "${mma_archs}" csrc/cuda/archs/mma_half.cu csrc/cuda/archs/mma_bf16.cu)
 hnscore_cuda_library(hnscore_cuda_wgmma "${wgmma_archs}" csrc/cuda/archs/wgmma_half.cu csrc/cuda/archs/wgmma_bf16.cu)
 target_compile_definitions(hnscore_cuda_simt PRIVATE HNSCORE_CUDA_ARCHS="${HNSCORE_CUDA_ARCHS_BUILT}")

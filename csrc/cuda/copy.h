@@ -37,7 +37,7 @@ HNSCORE_KERNEL(kCopyThreads) copy_kernel(const HNSCORE_GRID_CONSTANT Copying p) 
     if (p.finite) {
         const double x = load_value(view, from, k);
         if (!std::isfinite(x) && !(p.or_infinity && x > 0))
-            atomic_min_system(p.report, bad_row_report(p.rows.pick ? p.rows.pick[row] : row, kNonFinite));
+            atomic_min(p.report, bad_row_report(p.rows.pick ? p.rows.pick[row] : row, kNonFinite));
     }
     if (p.dtype == view.dtype) {
         const char* value = from + k * view.col_stride;

@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "cuda/wait.h"
+
 #define HNSCORE_DEVICE __device__ __forceinline__
 // A function that is called: for rare and long ones, which would cost the loops around them registers.
 #define HNSCORE_DEVICE_CALL inline __device__ __noinline__
@@ -96,9 +98,12 @@ HNSCORE_DEVICE Float4 load4(const Float4* p) {
     return v;
 }
 
-// Each returns the value before. The system's scope reaches memory of the host.
-HNSCORE_DEVICE uint64_t atomic_min_system(uint64_t* p, uint64_t x) {
-    return atomicMin_system(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(x));
+// Each returns the value before.
+HNSCORE_DEVICE uint64_t atomic_min(uint64_t* p, uint64_t x) {
+    return atomicMin(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(x));
+}
+HNSCORE_DEVICE uint64_t atomic_exchange(uint64_t* p, uint64_t x) {
+    return atomicExch(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(x));
 }
 HNSCORE_DEVICE void atomic_max(float* p, float x) {  // not negative: then floats are ordered as their bits are
     atomicMax(reinterpret_cast<int*>(p), __float_as_int(x));
@@ -173,7 +178,8 @@ HNSCORE_DEVICE void barrier_arrive_remote(uint64_t* barrier, int cta) {
         : "memory");
 }
 // Until the phase of this parity is complete: of two neighbouring phases the earlier or the later one.
-HNSCORE_DEVICE void barrier_wait(uint64_t* barrier, int parity) {
+#ifndef HNSCORE_HANG_SECONDS
+HNSCORE_DEVICE void barrier_wait(uint64_t* barrier, int parity, const Wait&) {
     asm volatile(
         "{\n.reg .pred done;\nagain_%=:\n"
         "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
@@ -181,6 +187,38 @@ HNSCORE_DEVICE void barrier_wait(uint64_t* barrier, int parity) {
         "r"(parity)
         : "memory");
 }
+#else
+HNSCORE_DEVICE uint32_t milliseconds() {
+    uint64_t nanoseconds;
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(nanoseconds));
+    return static_cast<uint32_t>(nanoseconds >> 20);  // of 1.05 ms
+}
+// Notes what it waits for once its time is up, leaves the others as long to do so too, and traps.
+HNSCORE_DEVICE void barrier_wait(uint64_t* barrier, int parity, const Wait& wait) {
+    constexpr uint32_t limit = HNSCORE_HANG_SECONDS * 950;
+    const uint32_t address = shared_address(barrier), began = milliseconds();
+    for (;;) {
+        uint32_t done;
+        asm volatile(
+            "{\n.reg .pred done;\n"
+            "mbarrier.try_wait.parity.shared::cta.b64 done, [%1], %2;\n"
+            "selp.b32 %0, 1, 0, done;\n}"
+            : "=r"(done)
+            : "r"(address), "r"(parity)
+            : "memory");
+        if (done) return;
+        const uint32_t waited = milliseconds() - began;
+        if (waited < limit) continue;
+        if (wait.hangs)
+            wait.hangs[(block() * 12 + thread() / 32) % 4096] = HangWord::pack(wait, parity, block(), thread() / 32);
+        __threadfence_system();
+        if (waited > limit + limit / 4) __trap();
+    }
+}
+#endif
+
+// For some time, at most twice as long as asked.
+HNSCORE_DEVICE void sleep(uint32_t nanoseconds) { asm volatile("nanosleep.u32 %0;" ::"r"(nanoseconds)); }
 
 // All threads of both blocks; those of a warp may come apart.
 HNSCORE_DEVICE void cluster_sync() {
@@ -210,6 +248,8 @@ HNSCORE_DEVICE void registers_up() {
 
 // ---- sm_90a: the copy engine ---------------------------------------------------------------------------------------
 
+// One thread. The map is on its way to where the first copy looks for it.
+HNSCORE_DEVICE void prefetch(const TensorMap* map) { asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
 // One thread. Brings the box of the map at (depth c0, row c1), zeros beyond its edges, and counts its bytes at the
 // barrier: here, or at the same addresses of each block of the cluster named by a bit.
 HNSCORE_DEVICE void tma_load(void* to, const TensorMap* map, uint64_t* barrier, int c0, int c1) {

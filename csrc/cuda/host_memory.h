@@ -5,8 +5,13 @@
 
 namespace hnscore::gpu {
 
-// Never freed: the kernels of the process may still write to it.
-void* mapped_memory(size_t bytes);
+constexpr int kMostDevices = 64;
+int checked_index(int device);  // raises GpuError for one that has no place in a table of kMostDevices
+
+// Never freed, since kernels of the process may still use them: memory of the host that a device writes to, and memory
+// of a device, filled with a byte.
+void* mapped_memory(int device, size_t bytes);
+void* lasting_memory(int device, size_t bytes, int byte);
 
 class PinnedMemory {
   public:
@@ -36,6 +41,20 @@ class DeviceMemory {
     void* data_;
 };
 
+// A point of a stream, with nothing that waits for it.
+class Mark {
+  public:
+    Mark(int device, Stream stream);
+    ~Mark();
+    Mark(const Mark&) = delete;
+    Mark& operator=(const Mark&) = delete;
+    bool passed() const;
+
+  private:
+    int device_;
+    void* event_;
+};
+
 class CopyStream {
   public:
     explicit CopyStream(int device);
@@ -45,7 +64,6 @@ class CopyStream {
     Stream stream() const { return stream_; }
     void wait_for(Stream other);   // what is queued here from now on runs after what is queued there now
     void make_wait(Stream other);  // and the other way round
-    bool done() const;             // whether nothing is queued here
     void synchronize();
 
   private:

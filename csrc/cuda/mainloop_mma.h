@@ -20,7 +20,7 @@ constexpr int kMmaScratchBytes = 2048;
 HNSCORE_BOTH int mma_stages(int bytes) { return bytes < kMmaScratchBytes + 3 * kMmaStageBytes ? 2 : 3; }
 
 // Where two blocks should share a processor, the limit is half of its memory.
-inline int mma_shared_bytes(int64_t, int limit) {
+inline int mma_shared_bytes(int64_t, int limit, const Tuning&) {
     const int bytes = kMmaScratchBytes + mma_stages(limit) * kMmaStageBytes;
     return bytes <= limit ? bytes : 0;
 }

@@ -24,7 +24,7 @@ constexpr int kSimtStep = 32, kSimtChunk = 8,
 constexpr int kSimtTileBytes = (kSimtRows + kSimtCols) * kSimtPitch * 4;
 constexpr int kSimtScratchBytes = 1024;
 
-inline int simt_shared_bytes(int64_t, int) { return kSimtTileBytes + kSimtScratchBytes; }
+inline int simt_shared_bytes(int64_t, int, const Tuning&) { return kSimtTileBytes + kSimtScratchBytes; }
 
 constexpr Shape kSimtShape{kSimtRows, kSimtCols, kSimtThreads, 1, simt_shared_bytes};
 

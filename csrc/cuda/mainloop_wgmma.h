@@ -5,8 +5,8 @@
 //     one thread           brings operands: per step 128 of the 256 columns to both blocks, and where needed its rows
 //     two warpgroups       multiply 64 rows x 256 columns each, 128 accumulators a thread, then run the epilogue
 // Steps travel through a ring of stages with two barriers each: `full`, awaited by the warps of this block, and
-// `empty`, awaited by its producer. The warpgroups are not tied to each other, so that one runs its epilogue while the
-// other multiplies, and the ring goes on over tiles and items without a pause.
+// `empty`, awaited by its producer. The warpgroups are not tied to each other (unless Tuning::apart says so), so that one
+// runs its epilogue while the other multiplies, and the ring goes on over tiles and items without a pause.
 //
 // Up to a depth of 512 the rows stay in shared memory for all tiles of an item and come with the steps of its first
 // tile; beyond, they pass through the ring like the columns.
@@ -19,14 +19,23 @@ namespace hnscore::gpu {
 constexpr int kWgmmaRows = 128, kWgmmaCols = 256, kWgmmaStep = 64;
 constexpr int kSwizzleBytes = 128;  // of a row, a step; rows lie as many bytes apart
 constexpr int kRowsBytes = kWgmmaRows * kSwizzleBytes, kColsBytes = kWgmmaCols * kSwizzleBytes;
-constexpr int kResidentSteps = 8, kMaxStages = 8, kMinStages = 2;
+constexpr int kMaxStages = 8, kMinStages = 2;  // Tuning has no more, and no fewer
 constexpr int kWgmmaThreads = 384, kConsumerWarps = 8;
 constexpr int kHeadBytes = 3072;  // what a resident depth of 512 leaves of 227 KiB
+// Half of a step of both warpgroups at full rate: 2 x 4 products of 128 cycles, of 0.6 ns.
+constexpr uint32_t kHalfStep = 300;
+
+// For Apart::ordered.
+struct Order {
+    uint64_t leads, follows;         // barriers: the first warpgroup is ahead; the second has begun its tile
+    uint32_t tiles[kConsumerWarps];  // that a warp has begun, whatever the item: here, since registers are few
+};
 
 // Shared memory: the head, rows that stay, stages. Operands begin at multiples of 1024 bytes, as the swizzle demands.
 template <class Scratch>
 struct WgmmaHead {
     uint64_t full[kMaxStages], empty[kMaxStages];
+    Order order;
     Scratch scratch[kConsumerWarps];
 };
 
@@ -35,11 +44,13 @@ struct WgmmaMemory {
     bool resident;  // rows stay for an item
     int stages;     // as many as there is room for
 
-    HNSCORE_BOTH WgmmaMemory(int64_t depth, int bytes)
-        : steps(static_cast<int>((depth + kWgmmaStep - 1) / kWgmmaStep)), resident(steps <= kResidentSteps) {
+    HNSCORE_BOTH WgmmaMemory(int64_t depth, int bytes, const Tuning& tuning)
+        : steps(static_cast<int>((depth + kWgmmaStep - 1) / kWgmmaStep)), resident(steps <= tuning.resident_steps) {
         const int fit = (bytes - cols_at(0)) / stage_bytes();
-        stages = fit < kMaxStages ? fit : kMaxStages;
+        stages = fit < tuning.most_stages ? fit : tuning.most_stages;
     }
+    // How far the first warpgroup is to be ahead, in steps: the ring allows no more than all of its stages.
+    HNSCORE_BOTH int lead() const { return stages < (steps + 1) / 2 ? stages : (steps + 1) / 2; }
     HNSCORE_BOTH int stage_bytes() const { return kColsBytes + (resident ? 0 : kRowsBytes); }
     HNSCORE_BOTH int cols_at(int stage) const {
         return kHeadBytes + (resident ? steps * kRowsBytes : 0) + stage * stage_bytes();
@@ -49,8 +60,8 @@ struct WgmmaMemory {
     }
 };
 
-inline int wgmma_shared_bytes(int64_t depth, int limit) {
-    const WgmmaMemory memory(depth, limit);
+inline int wgmma_shared_bytes(int64_t depth, int limit, const Tuning& tuning) {
+    const WgmmaMemory memory(depth, limit, tuning);
     return memory.stages < kMinStages ? 0 : memory.cols_at(memory.stages);
 }
 
@@ -91,10 +102,13 @@ HNSCORE_DEVICE void wgmma_bring(const TensorMap& rows, const TensorMap& columns,
 #pragma unroll 1  // four steps at once need more registers than this warp has
             for (int step = 0; step < memory.steps; ++step, ring.next(), before.next()) {
                 // All warps of both blocks have multiplied what the stage held: each producer writes to both blocks.
-                barrier_wait(&head.empty[ring.stage], ring.parity ^ 1);
+                const int tile = col / kWgmmaCols;
+                barrier_wait(&head.empty[ring.stage], ring.parity ^ 1,
+                             {Awaited::free_stage, tile, step, ring.stage, p.hangs});
                 // The last tile that used these rows has; in a ring shorter than a tile the wait above says so too.
                 if (memory.resident && brings_rows && any_before && memory.stages > memory.steps)
-                    barrier_wait(&head.empty[before.stage], before.parity);
+                    barrier_wait(&head.empty[before.stage], before.parity,
+                                 {Awaited::free_rows, tile, step, before.stage, p.hangs});
                 uint64_t* full = &head.full[ring.stage];
                 // Announces the other producer's half too, which may come before: then the phase waits for this call.
                 barrier_expect(full, kColsBytes + (brings_rows ? kRowsBytes : 0));
@@ -109,6 +123,24 @@ HNSCORE_DEVICE void wgmma_bring(const TensorMap& rows, const TensorMap& columns,
     }
 }
 
+// Once all lanes have come: one that still waits must not miss a phase.
+HNSCORE_DEVICE void arrive(uint64_t& barrier) {
+    sync_warp();
+    if (lane() == 0) barrier_arrive(&barrier);
+}
+
+// Before a tile. Each phase of one barrier comes after the same phase of the other, so that no parity is ambiguous.
+HNSCORE_DEVICE_CALL void keep_order(Order& order, int warp, int tile, uint64_t* hangs) {
+    const int odd = static_cast<int>(order.tiles[warp] & 1);
+    if (warp < kConsumerWarps / 2)
+        barrier_wait(&order.follows, odd ^ 1, {Awaited::follower, tile, 0, 0, hangs});
+    else
+        barrier_wait(&order.leads, odd, {Awaited::leader, tile, 0, 0, hangs});
+    sync_warp();
+    if (lane() == 0) ++order.tiles[warp];
+    if (warp >= kConsumerWarps / 2) arrive(order.follows);
+}
+
 template <class T, class Epilogue, int kChunk, class Head>
 HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, Head& head) {
     const int warp = thread() / 32 - 4, group = warp / 4;
@@ -117,7 +149,9 @@ HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, 
     const auto release = [&](int stage) {
         if (lane() < 2) barrier_arrive_remote(&head.empty[stage], lane());
     };
+    const int lead = p.tuning.apart == Apart::ordered && group == 0 ? memory.lead() : 0;  // 0: in no step
     Ring ring(memory.stages);
+    if (p.tuning.apart == Apart::lead && group == 1) sleep(memory.steps * kHalfStep);
     for (int i = block() / 2; i < item_count(p); i += blocks() / 2) {
         const Item item = item_at(p, i, kChunk);
         const int row = (item.row_block * 2 + cluster_rank()) * kWgmmaRows + warp * 16;
@@ -126,10 +160,13 @@ HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, 
             float acc[1][kWgmmaCols / 8][4];
             auto& products = reinterpret_cast<float (&)[128]>(acc);
             int previous = 0;
+            const int tile = col / kWgmmaCols;
+            if (p.tuning.apart == Apart::ordered) keep_order(head.order, warp, tile, p.hangs);
 #pragma unroll 1
             for (int step = 0; step < memory.steps; ++step, ring.next()) {
                 // The operands of this step have come; rows that stay came with a step of the first tile.
-                barrier_wait(&head.full[ring.stage], ring.parity);
+                barrier_wait(&head.full[ring.stage], ring.parity,
+                             {Awaited::operands, tile, step, ring.stage, p.hangs});
                 const uint64_t a = matrix_descriptor(base + memory.rows_at(ring.stage, step) + group * kRowsBytes / 2);
                 const uint64_t b = matrix_descriptor(base + memory.cols_at(ring.stage));
                 // The epilogue of the tile before has read the accumulators that are now written anew.
@@ -143,6 +180,7 @@ HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, 
                     release(previous);
                 }
                 previous = ring.stage;
+                if (step + 1 == lead) arrive(head.order.leads);
             }
             // The epilogue reads the accumulators.
             wgmma_wait<0>();
@@ -164,12 +202,17 @@ wgmma_kernel(const HNSCORE_GRID_CONSTANT TensorMap rows, const HNSCORE_GRID_CONS
     static_assert(sizeof(Head) <= kHeadBytes && kChunk % kWgmmaCols == 0);
     if (!is_chosen(p)) return;
     Head& head = *reinterpret_cast<Head*>(shared());
-    const WgmmaMemory memory(p.depth, shared_size());
+    const WgmmaMemory memory(p.depth, shared_size(), p.tuning);
     if (thread() == 0) {
+        prefetch(&rows);
+        prefetch(&columns);
         for (int i = 0; i < memory.stages; ++i) {
             barrier_init(&head.full[i], 1);
             barrier_init(&head.empty[i], 2 * kConsumerWarps);
         }
+        barrier_init(&head.order.leads, kConsumerWarps / 2);
+        barrier_init(&head.order.follows, kConsumerWarps / 2);
+        for (uint32_t& tiles : head.order.tiles) tiles = 0;
         fence_barrier_init();
     }
     // Nobody touches a barrier, of either block, before it is made.

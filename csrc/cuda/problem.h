@@ -14,6 +14,7 @@
 #include "core/problem.h"
 #include "cuda/gpu.h"
 #include "cuda/input.h"
+#include "cuda/tuning.h"
 
 namespace hnscore::gpu {
 
@@ -88,6 +89,9 @@ struct Problem : Filters {
     bool if_many;
 
     int64_t* wide;  // [block of the grid][kMostWarps][WideSum::kLimbs]: room for sums that float64 cannot round
+
+    Tuning tuning;
+    uint64_t* hangs;  // where warps note what they wait for in vain; null: nowhere
 
     HNSCORE_BOTH bool filtered() const { return max_similarity || row_group || row_owner || ranked(); }
     // Whether pairs count by their rank in a column: ties are met in float64 alone.

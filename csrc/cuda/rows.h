@@ -151,7 +151,7 @@ HNSCORE_KERNEL(kPackThreads) pack_kernel(const HNSCORE_GRID_CONSTANT Packing p) 
         if (norm.bad != kGood) {
             f.norm = f.m = f.m_low = NAN;
             f.error = 0;
-            atomic_min_system(p.report, bad_row_report(p.rows.pick ? p.rows.pick[p.first + i] : p.first + i, norm.bad));
+            atomic_min(p.report, bad_row_report(p.rows.pick ? p.rows.pick[p.first + i] : p.first + i, norm.bad));
         }
         if (p.largest_error) atomic_max(p.largest_error, f.error);
         p.facts[i] = f;
@@ -203,7 +203,7 @@ HNSCORE_KERNEL(kPackThreads) columns_kernel(const HNSCORE_GRID_CONSTANT ColumnRu
     double tau = -HUGE_VAL;
     if (p.reference) {
         tau = p.reference[j] - p.margin;
-        if (!std::isfinite(p.reference[j])) atomic_min_system(p.report, bad_row_report(j, kNonFinite));
+        if (!std::isfinite(p.reference[j])) atomic_min(p.report, bad_row_report(j, kNonFinite));
         p.tau[j] = tau;
     }
     if (p.bad && (std::isnan(p.rows[j].norm) || (p.reference && !std::isfinite(p.reference[j])) ||
@@ -242,8 +242,8 @@ HNSCORE_KERNEL(kPackThreads) pair_kernel(const HNSCORE_GRID_CONSTANT PairProblem
         if (!wanted || lane() % kGroupLanes != 0) continue;
         p.out[j] = good ? s : NAN;
         const auto index = [&](const Rows& rows) { return rows.pick ? rows.pick[j] : j; };
-        if (norm_a.bad != kGood) atomic_min_system(p.report_a, bad_row_report(index(p.a), norm_a.bad));
-        if (norm_b.bad != kGood) atomic_min_system(p.report_b, bad_row_report(index(p.b), norm_b.bad));
+        if (norm_a.bad != kGood) atomic_min(p.report_a, bad_row_report(index(p.a), norm_a.bad));
+        if (norm_b.bad != kGood) atomic_min(p.report_b, bad_row_report(index(p.b), norm_b.bad));
     }
 }
 

@@ -6,6 +6,8 @@
 #include <map>
 #include <mutex>
 
+#include "cuda/hang.h"
+
 namespace hnscore::gpu {
 
 namespace {
@@ -23,6 +25,11 @@ bool from_a_kernel(cudaError_t error) {
         case cudaErrorInvalidAddressSpace:
         case cudaErrorInvalidPc:
         case cudaErrorECCUncorrectable:
+        case cudaErrorMpsRpcFailure:
+#if CUDART_VERSION >= 13000
+        case cudaErrorContained:
+        case cudaErrorTensorMemoryLeak:
+#endif
             return true;
         default:
             return false;
@@ -30,6 +37,8 @@ bool from_a_kernel(cudaError_t error) {
 }
 
 std::string remedy(cudaError_t error) {
+    if (const std::string hang = from_a_kernel(error) ? hang_text() : ""; !hang.empty())
+        return "a kernel hung, and was stopped: " + hang;
     if (from_a_kernel(error))
         return "a kernel that was started earlier in this process, by this or another library, has failed, and CUDA "
                "cannot be used in this process any more; CUDA_LAUNCH_BLOCKING=1 shows which";
@@ -128,15 +137,48 @@ DeviceGuard::~DeviceGuard() {
     if (before_ >= 0) cudaSetDevice(before_);
 }
 
+namespace {
+
+// So much of what is free stays with the process at a synchronisation: the slabs of a call, which else would be taken
+// from the driver again and again.
+constexpr uint64_t kPoolKeeps = uint64_t{256} << 20;
+
+cudaMemPool_t pool_of(int index) {
+    static std::mutex guard;
+    static std::map<int, cudaMemPool_t> pools;
+    const std::lock_guard<std::mutex> lock(guard);
+    if (const auto found = pools.find(index); found != pools.end()) return found->second;
+    cudaMemPoolProps properties{};
+    properties.allocType = cudaMemAllocationTypePinned;
+    properties.location.type = cudaMemLocationTypeDevice;
+    properties.location.id = index;
+    cudaMemPool_t pool;
+    const BesideCapture beside;
+    check(cudaMemPoolCreate(&pool, &properties), "cudaMemPoolCreate");
+    uint64_t keeps = kPoolKeeps;
+    check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keeps), "cudaMemPoolSetAttribute");
+    return pools[index] = pool;
+}
+
+}  // namespace
+
 void* allocate(size_t bytes, Stream stream) {
+    int index = 0;
+    check(cudaGetDevice(&index), "cudaGetDevice");
     void* memory = nullptr;
-    const cudaError_t error = cudaMallocAsync(&memory, bytes > 0 ? bytes : 1, stream);
+    const cudaError_t error = cudaMallocFromPoolAsync(&memory, bytes > 0 ? bytes : 1, pool_of(index), stream);
     if (error == cudaErrorMemoryAllocation) {
         cudaGetLastError();
         throw NoMemory("hnscore wants " + bytes_text(bytes) + " of GPU memory: " + remedy(error));
     }
-    check(error, "cudaMallocAsync of " + bytes_text(bytes));
+    check(error, "cudaMallocFromPoolAsync of " + bytes_text(bytes));
     return memory;
+}
+
+size_t memory_used(int index) {
+    uint64_t bytes = 0;
+    check(cudaMemPoolGetAttribute(pool_of(index), cudaMemPoolAttrUsedMemCurrent, &bytes), "cudaMemPoolGetAttribute");
+    return bytes;
 }
 
 void release(void* memory, Stream stream) noexcept {
@@ -184,20 +226,23 @@ TensorMap tensor_map(const void* base, int64_t rows, int64_t row_pitch, int64_t 
 }
 
 void launch_kernel(const Launch& how, const void* kernel, void** arguments) {
-    const std::string attempted = "start of a kernel (" + std::to_string(how.blocks) + " blocks of " +
-                                  std::to_string(how.threads) + " threads, " + bytes_text(how.shared_bytes) +
-                                  " of shared memory each)";
+    const auto attempted = [&] {
+        return "start of a kernel (" + std::to_string(how.blocks) + " blocks of " + std::to_string(how.threads) +
+               " threads, " + bytes_text(how.shared_bytes) + " of shared memory each)";
+    };
     if (how.blocks < 1 || how.blocks > INT32_MAX || how.blocks % how.cluster != 0)
-        throw GpuError(attempted + ": not a grid of clusters of " + std::to_string(how.cluster) + " blocks");
+        throw GpuError(attempted() + ": not a grid of clusters of " + std::to_string(how.cluster) + " blocks");
     const BesideCapture beside;
+    cudaError_t error = cudaSuccess;
     if (how.shared_bytes > 48 << 10)
-        check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, how.shared_bytes), attempted);
+        error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, how.shared_bytes);
     cudaLaunchConfig_t config{};
     config.gridDim = dim3(static_cast<unsigned>(how.blocks));
     config.blockDim = dim3(static_cast<unsigned>(how.threads));
     config.dynamicSmemBytes = static_cast<size_t>(how.shared_bytes);
     config.stream = how.stream;
-    check(cudaLaunchKernelExC(&config, kernel, arguments), attempted);
+    if (error == cudaSuccess) error = cudaLaunchKernelExC(&config, kernel, arguments);
+    if (error != cudaSuccess) check(error, attempted());
 }
 
 }  // namespace hnscore::gpu

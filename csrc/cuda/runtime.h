@@ -65,6 +65,7 @@ class DeviceGuard {
 
 void* allocate(size_t bytes, Stream stream);
 void release(void* memory, Stream stream) noexcept;
+size_t memory_used(int device);  // bytes that were allocated and not released
 void zero(void* memory, size_t bytes, Stream stream);
 void copy_to_device(void* to, const void* from, size_t bytes, Stream stream);
 void copy_to_host(void* to, const void* from, size_t bytes, Stream stream);

@@ -5,13 +5,10 @@
 
 namespace hnscore::gpu {
 
-// A decided pair reads two rows from the second-level cache or from memory. By estimate, not by measurement: in as much
-// time as 64 pairs of a float32 product take at depth 512; both grow with the depth.
-constexpr int kFewShare = 64;
 constexpr int kSampleThreads = 256, kSampleRows = 64, kSampleCols = 128;
 constexpr int kSampleBytes = 2 * sizeof(int);  // of shared memory
 
-// One block. *choice, of this call: 1 if more than one pair in kFewShare may count. *kept, of all calls of a Scorer: 0,
+// One block. *choice, of this call: 1 if more than one pair in Tuning::few_share may count. *kept, of all calls of a Scorer: 0,
 // or 1 + the choice of an earlier call, which then stays; null: none. The kernels of a call read its own choice, since
 // calls on other streams may come to know theirs meanwhile. Rows and columns are packed as float16.
 HNSCORE_KERNEL(kSampleThreads) sample_kernel(const HNSCORE_GRID_CONSTANT Problem p, int* choice, int* kept) {
@@ -54,7 +51,7 @@ HNSCORE_KERNEL(kSampleThreads) sample_kernel(const HNSCORE_GRID_CONSTANT Problem
     atomic_add(hits, mine);
     sync();
     if (thread() != 0) return;
-    *choice = *hits > rows * cols / kFewShare ? 1 : 0;
+    *choice = *hits > rows * cols / p.tuning.few_share ? 1 : 0;
     if (kept) *kept = 1 + *choice;
 }
 

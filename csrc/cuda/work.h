@@ -10,7 +10,7 @@ namespace hnscore::gpu {
 struct Shape {
     int rows, cols;  // pairs of a tile; `rows` of all blocks of a cluster together
     int threads, cluster;
-    int (*shared_bytes)(int64_t depth, int limit);  // 0: does not fit
+    int (*shared_bytes)(int64_t depth, int limit, const Tuning& tuning);  // 0: does not fit
 };
 
 // Blocks of the float32 loop that a processor holds: 168 registers a thread. More would wait for a place, with their

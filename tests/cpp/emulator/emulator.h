@@ -18,6 +18,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "cuda/wait.h"
 #include "emulator/async.h"
 #include "emulator/half.h"
 #include "emulator/machine.h"
@@ -151,11 +152,12 @@ inline T load_whole(const T* p, const emulator::Call& call) {
 inline Float2 load2(const Float2* p, Site site = Site::current()) { return load_whole(p, {"load2", site}); }
 inline Float4 load4(const Float4* p, Site site = Site::current()) { return load_whole(p, {"load4", site}); }
 
-inline uint64_t atomic_min_system(uint64_t* p, uint64_t value) {
+inline uint64_t atomic_min(uint64_t* p, uint64_t value) {
     const uint64_t old = *p;
     if (value < old) *p = value;
     return old;
 }
+inline uint64_t atomic_exchange(uint64_t* p, uint64_t value) { return std::exchange(*p, value); }
 inline void atomic_max(float* p, float value) { *p = *p < value ? value : *p; }
 inline int atomic_add(int* p, int value) { return std::exchange(*p, *p + value); }
 inline unsigned long long atomic_add(unsigned long long* p, unsigned long long value) {
@@ -259,10 +261,19 @@ inline void barrier_arrive_remote(uint64_t* barrier, int cta, Site site = Site::
     emulator::arrive_at(emulator::cluster_barrier(other, address, call), 0, call);
 }
 
-inline void barrier_wait(uint64_t* barrier, int parity, Site site = Site::current()) {
+inline void barrier_wait(uint64_t* barrier, int parity, const Wait& wait, Site site = Site::current()) {
     const emulator::Call call{"barrier_wait", site};
-    if (!emulator::skip(call)) emulator::wait_for_phase(emulator::own_barrier(barrier, call), parity, call);
+    if (emulator::skip(call)) return;
+    emulator::Thread& thread = emulator::self();
+    thread.hangs = wait.hangs;
+    thread.hang = HangWord::pack(wait, parity, block(), thread.index / 32);
+    emulator::wait_for_phase(emulator::own_barrier(barrier, call), parity, call);
+    thread.hangs = nullptr;
 }
+
+inline void sleep(uint32_t) {}
+
+inline void prefetch(const TensorMap*) {}
 
 inline void tma_load(void* to, const TensorMap* map, uint64_t* barrier, int c0, int c1, Site site = Site::current()) {
     emulator::start_box(to, *map, barrier, c0, c1, 1u << cluster_rank(), {"tma_load", site});

@@ -260,9 +260,14 @@ class Machine {
 
     [[noreturn]] void report_deadlock() const {
         std::map<std::string, int> where;
+        uint64_t* where_noted = nullptr;
         for (int i = 0; i < schedule.threads * schedule.cluster; ++i) {
             const Thread& thread = *threads_[static_cast<size_t>(i)];
             std::string line = "block " + std::to_string(thread.block->index) + ": ";
+            if (!thread.done && thread.hangs && where_noted != thread.hangs)
+                std::memset(where_noted = thread.hangs, 0, 4096 * sizeof(uint64_t));
+            if (!thread.done && thread.hangs)
+                thread.hangs[(thread.block->index * 12 + thread.index / 32) % 4096] = thread.hang;
             if (thread.done) {
                 line += "ended";
             } else {

@@ -2,6 +2,9 @@
 // returns.
 #pragma once
 
+#include <malloc.h>
+
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -51,14 +54,24 @@ inline Device device(int index) {
 inline DeviceGuard::DeviceGuard(int index) : before_(0) { device(index); }
 inline DeviceGuard::~DeviceGuard() = default;
 
+namespace emulator {
+inline std::atomic<size_t> memory_used{0};
+}
+
+inline size_t memory_used(int) { return emulator::memory_used; }
+
 inline void* allocate(size_t bytes, Stream) {
     void* memory = std::aligned_alloc(256, (bytes + 256) / 256 * 256);
     if (memory == nullptr) throw NoMemory("out of memory: " + std::to_string(bytes) + " bytes wanted");
+    emulator::memory_used += malloc_usable_size(memory);
     std::memset(memory, 0xFF, bytes);  // as good as anything that a device would leave there
     return memory;
 }
 
-inline void release(void* memory, Stream) noexcept { std::free(memory); }
+inline void release(void* memory, Stream) noexcept {
+    if (memory != nullptr) emulator::memory_used -= malloc_usable_size(memory);
+    std::free(memory);
+}
 
 inline void zero(void* memory, size_t bytes, Stream) {
     if (bytes > 0) std::memset(memory, 0, bytes);

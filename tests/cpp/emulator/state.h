@@ -94,6 +94,8 @@ struct Thread {
     Call at{};          // where it waits
     const Barrier* barrier = nullptr;
     int parity = 0;
+    uint64_t* hangs = nullptr;  // where `hang`, what it waits for, is noted if it never comes
+    uint64_t hang = 0;
 
     std::vector<ChunkCopy> chunks;
     std::deque<size_t> chunk_groups;  // sizes of the committed groups of `chunks`
@@ -110,6 +112,7 @@ struct Thread {
         block = b;
         done = false;
         barrier = nullptr;
+        hangs = nullptr;
         chunks.clear();
         chunk_groups.clear();
         groups.clear();
