@@ -52,6 +52,13 @@ def exhaustive(session: nox.Session) -> None:
 
 
 @nox.session
+def gpu_rehearsal(session: nox.Session) -> None:
+    """benchmarks/gpu/run.sh from end to end on the emulated GPU, and faults that it must name. In exhaustive too."""
+    session.install(".[test]", *WITHOUT_CUDA)
+    session.run("pytest", "--exhaustive", "tests/test_gpu_rehearsal.py", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Branches of the core and of the package that the tests reach."""
     build = "build/coverage"

@@ -264,8 +264,9 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
         .def("synchronize", &gpu::CopyStream::synchronize, py::call_guard<hnscore::WithoutGil>());
 
     py::class_<gpu::Mark>(m, "Mark", py::module_local())
-        .def(py::init([](int device, Address stream) { return std::make_unique<gpu::Mark>(device, stream_at(stream)); }),
-             py::arg("device"), py::arg("stream"))
+        .def(
+            py::init([](int device, Address stream) { return std::make_unique<gpu::Mark>(device, stream_at(stream)); }),
+            py::arg("device"), py::arg("stream"))
         .def("passed", &gpu::Mark::passed);
 
     py::class_<gpu::Input>(m, "Rows", py::module_local())

@@ -33,7 +33,6 @@ def copy_to_host(device: int, stream: int, to: int, from_: int, n_bytes: int) ->
 def publish(device: int, stream: int) -> None: ...  # the end of a call: its bad rows become known to bad_rows
 def bad_rows(device: int) -> list[tuple[int, int, int]]:  # (side, first bad row seen, kind as in _core); forgets them
     ...
-
 def hangs() -> str: ...  # what warps waited for when their time ran out (HNSCORE_CUDA_HANG_SECONDS); "" nothing
 def memory_used(device: int) -> int: ...  # bytes of Memory objects, where they are not torch's
 

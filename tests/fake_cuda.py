@@ -170,7 +170,9 @@ def _counting(
 
 
 class Columns:
-    def __init__(self, context: "Context", rows: Rows, similarity: str, precision: str, method: str, keep: bool) -> None:
+    def __init__(
+        self, context: "Context", rows: Rows, similarity: str, precision: str, method: str, keep: bool
+    ) -> None:
         assert precision in ("exact", "fp32", "bf16", "fp16")
         assert method in ("auto", "dense", "cascade")
         self.rows, self.similarity, self.precision, self.method = rows, similarity, precision, method

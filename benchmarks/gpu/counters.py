@@ -40,6 +40,7 @@ def main() -> int:
     parser.add_argument("--precision", default="", help="default: the dtype's; exact for fp32")
     parser.add_argument("--weight", choices=("count", "hinge", "exp", "top-16"), default="hinge")
     parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--device", choices=("cuda", "emulated"), default="cuda", help="emulated: a rehearsal")
     parser.add_argument("--n-img", type=int, default=131072)
     parser.add_argument("--n-txt", type=int, default=65536)
     parser.add_argument("--csv", type=Path, default=Path("counters.csv"), help="everything that was read")
@@ -67,18 +68,22 @@ def main() -> int:
 def call_once(args: argparse.Namespace) -> None:
     """One call between the marks that ncu heeds, after one that loads everything."""
     import torch
+    from devices import device
     from peers import call
     from timing import problem, thresholds, unit_rows
 
-    img, txt = (unit_rows(n, args.dim, seed, "cuda") for seed, n in enumerate((args.n_img, args.n_txt)))
-    p = problem(img, txt, thresholds(img, txt), args.dtype, args.weight)
+    on = device(args.device)
+    img, txt = (unit_rows(n, args.dim, seed, on.home) for seed, n in enumerate((args.n_img, args.n_txt)))
+    p = problem(img, txt, thresholds(img, txt, 0.01), args.dtype, args.weight, on)
     run = call(p, "", args.precision or {"fp32": "exact"}.get(args.dtype, args.dtype), "dot")
     run()
-    torch.cuda.synchronize()
-    torch.cuda.profiler.start()
+    on.synchronize()
+    if args.device == "cuda":
+        torch.cuda.profiler.start()
     run()
-    torch.cuda.synchronize()
-    torch.cuda.profiler.stop()
+    on.synchronize()
+    if args.device == "cuda":
+        torch.cuda.profiler.stop()
 
 
 def parse(text: str) -> list[dict[str, str]]:

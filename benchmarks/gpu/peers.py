@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
+from bounds import ROUNDING, ROUNDING_OF_PEERS, slack, slack_of_peer
+from devices import Cpu
 
 import hnscore
 
@@ -33,10 +35,18 @@ class Problem:
     txt: torch.Tensor
     tau: torch.Tensor
     weight: str
+    on: Cpu
+
+    @property
+    def dtype(self) -> str:
+        return next(name for name, dtype in DTYPES.items() if dtype == self.img.dtype)
 
     def head(self, rows: int) -> Problem:
         """The same texts and the first images."""
-        return Problem(self.img[:rows], self.txt, self.tau, self.weight)
+        return Problem(self.img[:rows], self.txt, self.tau, self.weight, self.on)
+
+
+Slack = Callable[[Problem, torch.Tensor], Any]
 
 
 class Method(NamedTuple):
@@ -46,6 +56,7 @@ class Method(NamedTuple):
     settings: tuple[Any, ...]
     build: Callable[[Problem, Any], Run]
     similarity: str  # what its scores are compared with; "" where it returns none
+    slack: Slack  # how far its similarities may be off, from the problem and the float64 ones
     rate: float  # what to expect, for the plan of the run only: FLOP/s of the products,
     traffic: float = 0.0  # and bytes that a pair moves beside them
 
@@ -56,6 +67,11 @@ class Method(NamedTuple):
     @property
     def is_ours(self) -> bool:
         return self.name.startswith("hnscore")
+
+    @property
+    def rounding(self) -> float:
+        """Of its sums, relative."""
+        return ROUNDING if self.is_ours else ROUNDING_OF_PEERS
 
 
 # ---- Chunked matrix products -----------------------------------------------------------------------------------------
@@ -161,18 +177,18 @@ def fused(problem: Problem, setting: Any) -> Run:
 # ---- hnscore ---------------------------------------------------------------------------------------------------------
 
 
-def call(problem: Problem, setting: str, precision: str, similarity: str) -> Run:
+def call(problem: Problem, setting: str, precision: str, similarity: str, method: str = "dense") -> Run:
     weight: dict[str, Any] = {"weight": problem.weight}
     if problem.weight == "top-16":
         weight = {"weight": "hinge", "aggregate": "topk", "k": TOP}
     elif problem.weight == "exp":
         weight["temperature"] = TEMPERATURE
-    options: dict[str, Any] = {**weight, "precision": precision, "similarity": similarity, "method": "dense"}
-    reference = problem.tau.double()
+    options: dict[str, Any] = {**weight, "precision": precision, "similarity": similarity, "method": method}
+    on = problem.on
+    img, txt, reference = on.put(problem.img), on.put(problem.txt), on.put(problem.tau.double())
 
     def run() -> torch.Tensor:
-        scores: torch.Tensor = hnscore.score(problem.img, problem.txt, 0.0, reference=reference, **options)
-        return scores
+        return on.get(hnscore.score(img, txt, 0.0, reference=reference, **options))
 
     return run
 
@@ -182,23 +198,42 @@ def call(problem: Problem, setting: str, precision: str, similarity: str) -> Run
 MM, EAGER, COMPILED, TRITON = "torch.mm alone", "torch chunked", "torch.compile", "Triton"
 
 
-def methods(dtype: str, weight: str, compiles: bool) -> list[Method]:
-    """The peers and every way to call hnscore for one input; a compiler's time is spent only where asked."""
+def stored(p: Problem, s: torch.Tensor) -> torch.Tensor:
+    return slack_of_peer(s, p.dtype, stores=True)
+
+
+def not_stored(p: Problem, s: torch.Tensor) -> torch.Tensor:
+    return slack_of_peer(s, p.dtype, stores=False)
+
+
+def methods(dtype: str, weight: str, which: str) -> list[Method]:
+    """The methods for one input. which: "first" has torch.mm and every way of hnscore to choose pairs; "peers" all
+    peers, "compiled" torch.compile too, whose compiler takes its time."""
     mm = 3e14 if dtype == "fp32" else 6e14
     top = weight == "top-16"
-    found = [
-        Method(MM, BLOCKS, products, "", mm, 2),
-        Method(EAGER, EAGER_BLOCKS, lambda p, b: chunked(p, b, eager_step), "dot", mm, 100 if top else 36),
-    ]
-    if compiles:
-        found.append(Method(COMPILED, BLOCKS, lambda p, b: chunked(p, b, compiled_step()), "dot", mm, 90 if top else 8))
-    if not top:  # a list of the best in registers is more than a page of Triton
-        found.append(Method(TRITON, triton_settings(dtype), fused, "dot", 0.8 * mm))
+    found = [Method(MM, BLOCKS, products, "", stored, mm, 2)]
+    if which != "first":
+        eager = functools.partial(chunked, step=eager_step)
+        found.append(Method(EAGER, EAGER_BLOCKS, eager, "dot", stored, mm, 100 if top else 36))
+    if which == "compiled":
+        traffic = 90 if top else 8
+        found.append(Method(COMPILED, BLOCKS, lambda p, b: chunked(p, b, compiled_step()), "dot", stored, mm, traffic))
+    if which != "first" and not top:  # a list of the best in registers is more than a page of Triton
+        found.append(Method(TRITON, triton_settings(dtype), fused, "dot", not_stored, 0.8 * mm))
     ours = [("exact", "dot"), ("exact", "cosine"), ("bf16", "dot"), ("fp32", "dot")]
     if dtype != "fp32":
         ours = [(dtype, "dot"), (dtype, "cosine"), ("exact", "dot")]
     for precision, similarity in ours:
-        build = functools.partial(call, precision=precision, similarity=similarity)
-        rate = 4e13 if precision == "fp32" else 4e14
-        found.append(Method(f"hnscore {precision} {similarity}", ("",), build, similarity, rate))
+        # Kernels that decide pairs one by one are chosen by how many there are; "auto" is what users get.
+        decides = precision == "exact" and weight in ("hinge", "exp")
+        for how in ("auto", "dense", "cascade")[: 3 if similarity == "dot" else 1] if decides else ("dense",):
+            build = functools.partial(call, precision=precision, similarity=similarity, method=how)
+            rate = 4e13 if precision == "fp32" or (decides and how == "dense") else 4e14
+            off = functools.partial(slack_of_ours, precision=precision, similarity=similarity)
+            name = f"hnscore {precision} {similarity}" + (f" {how}" if decides else "")
+            found.append(Method(name, ("",), build, similarity, off, rate))
     return found
+
+
+def slack_of_ours(p: Problem, s: torch.Tensor, precision: str, similarity: str) -> float:
+    return slack(p.dtype, precision, similarity, p.img.shape[1], p.weight)

@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from peers import COMPILED, EAGER, MM, TRITON
-from plan import GOALS, MEMORY_GOAL, N_IMG, N_TXT, Case
+from plan import GOALS, MAIN, MEMORY_GOAL, N_IMG, N_TXT, PEAK_GOAL, Case, peak
 from timing import Result
 
 from hnscore.bench.report import Row, table
@@ -25,9 +25,10 @@ NOTE = (
     "Time: median of the rounds (fastest to slowest), by events of the device, each method once a round in a shuffled "
     "order. TFLOP/s: 2 n_img n_txt dim / time. of mm: time of torch.mm alone, which stores products and reduces "
     "nothing, over the method's; x: how many times faster; both the median of the ratios within each round. Error: "
-    "largest of 64 images, relative to the float64 score of the values that every method is given. Memory: the most "
-    "that was allocated beyond the inputs during a call, result included. Peers: the best of their settings, in "
-    "brackets. Where a call would take long it was timed on the images that the brackets state, and the time is "
+    "largest of 64 images, relative to the float64 score of the values that every method is given; a method whose "
+    "scores are not between what its own roundings allow has failed, and counts of hnscore exact allow none. Memory: "
+    "the most that was allocated beyond the inputs during a call, result included. Peers: the best of their settings, "
+    "in brackets. Where a call would take long it was timed on the images that the brackets state, and the time is "
     "scaled. fp32 peers multiply in tf32."
 )
 
@@ -65,7 +66,7 @@ def find(results: Iterable[Result], name: str) -> Result | None:
 def rows(case: Case, results: list[Result]) -> list[Row]:
     found = []
     for r in results:
-        row = {"input": case.dtype, "weight": case.weight, "method": label(case, r)}
+        row = {"input": case.dtype, "weight": case.weight, "inside": f"{case.share:.1%}", "method": label(case, r)}
         if r.failure or not r.seconds:
             found.append(row | {"time": r.failure or "not timed"})
             continue
@@ -88,7 +89,7 @@ def label(case: Case, r: Result) -> str:
     return f"{r.method.name} [{'; '.join(notes)}]" if notes else r.method.name
 
 
-def verdicts(case: Case, results: list[Result]) -> list[Verdict]:
+def verdicts(case: Case, results: list[Result], gpu: str = "") -> list[Verdict]:
     """The goals that this case can speak of: those of the full size."""
     found: list[Verdict] = []
     if (case.n_img, case.n_txt) != (N_IMG, N_TXT):
@@ -99,6 +100,10 @@ def verdicts(case: Case, results: list[Result]) -> list[Verdict]:
                 reached = ratio(find(results, goal.peer), r)
                 name = f"{goal.factor:g} x {goal.peer}"
                 found.append(Verdict(name, case.name, r.method.name, goal.factor, reached))
+        if (most := peak(gpu)) and (case.dim, case.weight) == (MAIN, "count") and "exact" in r.method.name:
+            reached = None if not r.seconds else 2.0 * case.n_img * case.n_txt * case.dim / r.median / most
+            name = f"{PEAK_GOAL:g} of the peak of float16"
+            found.append(Verdict(name, case.name, r.method.name, PEAK_GOAL, reached))
         if r.rows == case.n_img and r.memory is not None:
             megabytes = MEMORY_GOAL / 1e6
             name = f"under {megabytes:.0f} MB"
@@ -172,6 +177,7 @@ class Book:
         self.facts, self._path = facts, json_path
         self.cases: list[tuple[Case, list[Result]]] = []
         self.left_out: list[str] = []
+        self.no_room: list[str] = []
 
     def add(self, case: Case, results: list[Result]) -> None:
         self.cases.append((case, results))
@@ -184,11 +190,22 @@ class Book:
 
     @property
     def verdicts(self) -> list[Verdict]:
-        return [v for case, results in self.cases for v in verdicts(case, results)]
+        return [v for case, results in self.cases for v in verdicts(case, results, self.facts["gpu"])]
 
     @property
-    def failures(self) -> int:
-        return sum(bool(r.failure) for _, results in self.cases for r in results)
+    def failed(self) -> list[str]:
+        """Methods, with their cases; one that is not here has not failed."""
+        found = ((case, r) for case, results in self.cases for r in results)
+        return [f"{r.method.name} at {case.name}" for case, r in found if r.failure.startswith("failed")]
+
+    def line(self) -> str:
+        """All of it in one line."""
+        met, named = sum(v.met for v in self.verdicts), self.failed[:3]
+        more = f": {'; '.join(named)}" + (" and others" if len(self.failed) > 3 else "") if named else ""
+        return (
+            f"{len(self.cases)} cases, {len(self.left_out) + len(self.no_room)} left out, {met} of "
+            f"{len(self.verdicts)} goals met, {len(self.failed)} failed{more}"
+        )
 
     def markdown(self) -> str:
         parts = [f"# {self.facts['gpu']}, {self.facts['date']}", ""]
@@ -200,6 +217,8 @@ class Book:
             parts += ["## Goals", "", table(goal_rows(self.verdicts), markdown=True), ""]
         if self.left_out:
             parts += ["Left out, because the time was used up: " + ", ".join(self.left_out) + ".", ""]
+        if self.no_room:
+            parts += ["Left out, because the GPU had too little free memory: " + ", ".join(self.no_room) + ".", ""]
         return "\n".join(parts)
 
     def _values(self) -> dict[str, Any]:
@@ -219,7 +238,7 @@ class Book:
             ]
             cases.append({**case._asdict(), "methods": methods})
         goals = [{**v.__dict__, "met": v.met} for v in self.verdicts]
-        return {"facts": self.facts, "cases": cases, "goals": goals, "left_out": self.left_out}
+        return {"facts": self.facts, "cases": cases, "goals": goals, "left_out": self.left_out, "no_room": self.no_room}
 
 
 def _replace(path: Path, text: str) -> None:

@@ -1,23 +1,22 @@
-"""Inputs, time by events of the device, memory, and errors against float64."""
+"""Inputs, time by events of the device, memory, and scores against float64."""
 
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
 import torch
+from bounds import between, complaint
+from devices import Cpu
 from peers import DTYPES, TEMPERATURE, TOP, Method, Problem, Run
 
-PASSING = 0.01  # of the pairs
 TRUTH_ROWS = 64
-SAMPLE = 2048  # images from which the thresholds are estimated
+SAMPLE = 8192  # images from which the thresholds are estimated
 TRIAL = 0.25  # of the images, to choose among the settings of a peer
 LEAST = 16384  # images; fewer would not fill the device
-WRONG = 0.5  # a setting with such an error computes something else
 
 Chosen = dict[tuple[Any, ...], Any]
 
@@ -56,10 +55,10 @@ def unit_rows(rows: int, dim: int, seed: int, device: str) -> torch.Tensor:
     return out
 
 
-def thresholds(img: torch.Tensor, txt: torch.Tensor) -> torch.Tensor:
-    """Of each text: what a hundredth of a sample of the images exceeds; between two similarities, equal to none."""
+def thresholds(img: torch.Tensor, txt: torch.Tensor, share: float) -> torch.Tensor:
+    """Of each text: what such a share of a sample of the images exceeds; between two similarities, equal to none."""
     sample = img[:: max(len(img) // SAMPLE, 1)]
-    passing = max(round(PASSING * len(sample)), 1)
+    passing = max(round(share * len(sample)), 1)
     parts = []
     for texts in txt.split(8192):
         largest = (sample @ texts.T).topk(passing + 1, dim=0).values
@@ -67,25 +66,25 @@ def thresholds(img: torch.Tensor, txt: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def problem(img: torch.Tensor, txt: torch.Tensor, tau: torch.Tensor, dtype: str, weight: str) -> Problem:
-    return Problem(img.to(DTYPES[dtype]), txt.to(DTYPES[dtype]), tau, weight)
+def problem(img: torch.Tensor, txt: torch.Tensor, tau: torch.Tensor, dtype: str, weight: str, on: Cpu) -> Problem:
+    return Problem(img.to(DTYPES[dtype]), txt.to(DTYPES[dtype]), tau, weight, on)
 
 
 # ---- Truth -----------------------------------------------------------------------------------------------------------
 
 
-def truth(p: Problem, rows: torch.Tensor, similarity: str) -> torch.Tensor:
-    """Float64 scores of some images, from the values that every method is given."""
+def pairs(p: Problem, rows: torch.Tensor, similarity: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Float64 gaps and similarities of some images, from the values that every method is given."""
     img, txt = p.img[rows].double(), p.txt.double()
     if similarity == "cosine":
         img, txt = (x / x.norm(dim=1, keepdim=True) for x in (img, txt))
-    gap = img @ txt.T - p.tau.double()
-    if p.weight == "count":
-        return (gap > 0).double().sum(1)
-    if p.weight == "exp":
-        return torch.where(gap > 0, torch.exp(gap / TEMPERATURE), 0).sum(1)
-    gap.clamp_(min=0)
-    return gap.sum(1) if p.weight == "hinge" else gap.topk(min(TOP, gap.shape[1])).values.sum(1)
+    s = img @ txt.T
+    return s - p.tau.double(), s
+
+
+def scores_of(gap: torch.Tensor, s: torch.Tensor, weight: str, off: torch.Tensor | float = 0.0) -> torch.Tensor:
+    """What they add up to: the least and the largest, (2, n)."""
+    return torch.stack(between(gap, s, off, {"top-16": "top"}.get(weight, weight), TEMPERATURE, TOP))
 
 
 def error(scores: torch.Tensor, right: torch.Tensor) -> float:
@@ -98,24 +97,9 @@ def error(scores: torch.Tensor, right: torch.Tensor) -> float:
 # ---- Time and memory -------------------------------------------------------------------------------------------------
 
 
-def elapsed(run: Run, device: str) -> float:
-    """Seconds between events before and after, with what the host does between the kernels."""
-    if device != "cuda":
-        began = time.perf_counter()
-        run()
-        return time.perf_counter() - began
-    before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    torch.cuda.synchronize()
-    before.record()
-    run()
-    after.record()
-    after.synchronize()
-    return float(before.elapsed_time(after)) / 1e3
-
-
-def growth(run: Run, device: str) -> tuple[torch.Tensor, int | None]:
+def growth(run: Run, on: Cpu) -> tuple[torch.Tensor, int | None]:
     """The result of a call and the most device memory that it held beyond what there was before."""
-    if device != "cuda":
+    if on.home != "cuda":
         return run(), None
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
@@ -129,12 +113,12 @@ def growth(run: Run, device: str) -> tuple[torch.Tensor, int | None]:
 class Race:
     """Methods on one problem, each once per round in a shuffled order: clocks and heat are then the same for all."""
 
-    def __init__(self, p: Problem, device: str, limit: float, chosen: Chosen) -> None:
+    def __init__(self, p: Problem, limit: float, chosen: Chosen) -> None:
         """limit: seconds; a call that is expected to take longer is timed on fewer images. chosen: kept from race to
         race, the settings that were the fastest."""
-        self.p, self.device, self.limit, self.chosen = p, device, limit, chosen
-        self.rows = torch.linspace(0, len(p.img) - 1, TRUTH_ROWS, device=p.img.device).long()
-        self.right = {name: truth(p, self.rows, name) for name in ("dot", "cosine")}
+        self.p, self.limit, self.chosen = p, limit, chosen
+        self.rows = torch.linspace(0, len(p.img) - 1, TRUTH_ROWS, device=p.img.device).long().unique()
+        self.pairs = {name: pairs(p, self.rows, name) for name in ("dot", "cosine")}
 
     def run(
         self, methods: Iterable[Method], rounds: int, say: Callable[[str], None] = lambda text: None
@@ -146,13 +130,15 @@ class Race:
             try:
                 run = self._first_call(result)
                 ready.append((result, run, len(self.p.img) / result.rows))
+            except ModuleNotFoundError as missing:
+                result.failure = f"not here: {missing}"
             except Exception as failure:  # what does not work here is a row of the table, not an end of the run
-                result.failure = self._line(failure)
+                result.failure = f"failed: {self._line(failure)}"
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
             random.Random(number).shuffle(ready)
             for result, run, scale in ready:
-                result.seconds.append(elapsed(run, self.device) * scale)
+                result.seconds.append(self.p.on.elapsed(run) * scale)
         return results
 
     def _first_call(self, result: Result) -> Run:
@@ -167,9 +153,9 @@ class Race:
         result.setting = named(self.chosen[key])
         while True:
             run = method.build(p.head(result.rows), self.chosen[key])
-            scores, result.memory = growth(run, self.device)
-            result.error = self._error(method, scores)
-            took = elapsed(run, self.device)
+            scores, result.memory = growth(run, p.on)
+            result.error = self._checked(method, scores)
+            took = p.on.elapsed(run)
             fewer = _whole(result.rows * self.limit / took, result.rows)
             if took < 3 * self.limit or fewer == result.rows:
                 return run
@@ -184,10 +170,8 @@ class Race:
         for setting in method.settings:
             try:
                 run = method.build(self.p.head(rows), setting)
-                error = self._error(method, run())
-                if error is not None and not error < WRONG:
-                    raise ArithmeticError(f"{named(setting)}: error {error:.1e}")
-                times[setting] = min(elapsed(run, self.device) for _ in range(2))
+                self._checked(method, run(), named(setting))
+                times[setting] = min(self.p.on.elapsed(run) for _ in range(2))
             except Exception as failure:
                 failures.append(failure)
                 self._line(failure)
@@ -195,22 +179,28 @@ class Race:
             raise failures[0]
         return min(times, key=lambda setting: times[setting])
 
-    def _error(self, method: Method, scores: torch.Tensor) -> float | None:
+    def _checked(self, method: Method, scores: torch.Tensor, setting: str = "") -> float | None:
+        """The largest relative error of some scores; ArithmeticError where one is not what the method may give."""
         if not method.similarity:
             return None
         inside = self.rows < len(scores)
-        return error(scores[self.rows[inside]], self.right[method.similarity][inside])
+        gap, s = (x[inside] for x in self.pairs[method.similarity])
+        found, (right, _) = scores[self.rows[inside]].double(), scores_of(gap, s, self.p.weight)
+        low, high = scores_of(gap, s, self.p.weight, method.slack(self.p, s))
+        if wrong := complaint(found, low, high, method.rounding, self.rows[inside]):
+            raise ArithmeticError(f"{setting}: {wrong}" if setting else wrong)
+        return error(found, right)
 
     def _line(self, failure: Exception) -> str:
         """What went wrong, in one line. Memory is given back; a device that runs nothing more ends the race."""
         text = " ".join(str(failure).split())[:160] or type(failure).__name__
-        if self.device == "cuda":
+        if self.p.on.home == "cuda":
             try:
                 torch.cuda.synchronize()
                 torch.cuda.empty_cache()
             except RuntimeError as lost:
                 raise DeviceLostError(text) from lost
-        return f"failed: {text}"
+        return text
 
 
 def _whole(rows: float, most: int) -> int:

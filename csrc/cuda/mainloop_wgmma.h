@@ -5,8 +5,8 @@
 //     one thread           brings operands: per step 128 of the 256 columns to both blocks, and where needed its rows
 //     two warpgroups       multiply 64 rows x 256 columns each, 128 accumulators a thread, then run the epilogue
 // Steps travel through a ring of stages with two barriers each: `full`, awaited by the warps of this block, and
-// `empty`, awaited by its producer. The warpgroups are not tied to each other (unless Tuning::apart says so), so that one
-// runs its epilogue while the other multiplies, and the ring goes on over tiles and items without a pause.
+// `empty`, awaited by its producer. The warpgroups are not tied to each other (unless Tuning::apart says so), so that
+// one runs its epilogue while the other multiplies, and the ring goes on over tiles and items without a pause.
 //
 // Up to a depth of 512 the rows stay in shared memory for all tiles of an item and come with the steps of its first
 // tile; beyond, they pass through the ring like the columns.
@@ -165,8 +165,7 @@ HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, 
 #pragma unroll 1
             for (int step = 0; step < memory.steps; ++step, ring.next()) {
                 // The operands of this step have come; rows that stay came with a step of the first tile.
-                barrier_wait(&head.full[ring.stage], ring.parity,
-                             {Awaited::operands, tile, step, ring.stage, p.hangs});
+                barrier_wait(&head.full[ring.stage], ring.parity, {Awaited::operands, tile, step, ring.stage, p.hangs});
                 const uint64_t a = matrix_descriptor(base + memory.rows_at(ring.stage, step) + group * kRowsBytes / 2);
                 const uint64_t b = matrix_descriptor(base + memory.cols_at(ring.stage));
                 // The epilogue of the tile before has read the accumulators that are now written anew.

@@ -8,9 +8,9 @@ namespace hnscore::gpu {
 constexpr int kSampleThreads = 256, kSampleRows = 64, kSampleCols = 128;
 constexpr int kSampleBytes = 2 * sizeof(int);  // of shared memory
 
-// One block. *choice, of this call: 1 if more than one pair in Tuning::few_share may count. *kept, of all calls of a Scorer: 0,
-// or 1 + the choice of an earlier call, which then stays; null: none. The kernels of a call read its own choice, since
-// calls on other streams may come to know theirs meanwhile. Rows and columns are packed as float16.
+// One block. *choice, of this call: 1 if more than one pair in Tuning::few_share may count. *kept, of all calls of a
+// Scorer: 0, or 1 + the choice of an earlier call, which then stays; null: none. The kernels of a call read its own
+// choice, since calls on other streams may come to know theirs meanwhile. Rows and columns are packed as float16.
 HNSCORE_KERNEL(kSampleThreads) sample_kernel(const HNSCORE_GRID_CONSTANT Problem p, int* choice, int* kept) {
     int* hits = reinterpret_cast<int*>(shared());
     if (thread() == 0) {

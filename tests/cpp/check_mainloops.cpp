@@ -241,7 +241,8 @@ const std::vector<Case> kCases = {
     {.rows = 20, .cols = 300, .depth = 512, .bf16 = true},
     {.rows = 257, .cols = 520, .depth = 520, .clusters = 1, .bf16 = true},
     {.rows = 3, .cols = 600, .depth = 577, .clusters = 1, .tight = true},
-    // Second items beyond a depth of 512, and where rows stay in a ring shorter than, as long as and longer than a tile.
+    // Second items beyond a depth of 512, and where rows stay in a ring shorter than, as long as and longer than a
+    // tile.
     {.rows = 300, .cols = 300, .depth = 1024, .clusters = 1},
     {.rows = 520, .cols = 260, .depth = 768, .chunks_per_item = 2, .clusters = 1, .bf16 = true},
     {.rows = 300, .cols = 300, .depth = 320, .clusters = 1},
