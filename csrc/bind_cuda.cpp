@@ -251,7 +251,7 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
         .def_property_readonly("device", &gpu::External::device);
     m.def("to_dlpack", &gpu::to_dlpack, py::arg("memory"), py::arg("shape"), py::arg("dtype"));
     py::class_<gpu::PinnedMemory>(m, "PinnedMemory", py::module_local())
-        .def(py::init<size_t>(), py::arg("n_bytes"))
+        .def(py::init<int, size_t>(), py::arg("device"), py::arg("n_bytes"))
         .def_property_readonly("pointer",
                                [](const gpu::PinnedMemory& x) { return reinterpret_cast<Address>(x.data()); });
     py::class_<gpu::CopyStream>(m, "CopyStream", py::module_local())

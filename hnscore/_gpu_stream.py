@@ -81,14 +81,14 @@ class Lane:
     """A stream for copies, and the pinned memory at their end. Pinning takes long: a Scorer keeps its lanes."""
 
     def __init__(self, space: Space) -> None:
-        self._gpu = space.gpu
+        self._gpu, self._device = space.gpu, space.device
         self.copies = space.gpu.CopyStream(space.device)
         self._memory, self._n_bytes = None, 0
 
     def pinned(self, n_bytes: int) -> int:
         if self._n_bytes < n_bytes:
             self._memory = None  # before there is more
-            self._memory, self._n_bytes = self._gpu.PinnedMemory(n_bytes), n_bytes
+            self._memory, self._n_bytes = self._gpu.PinnedMemory(self._device, n_bytes), n_bytes
         assert self._memory is not None
         return int(self._memory.pointer)
 

@@ -305,7 +305,7 @@ class FakeCuda:
                 weakref.finalize(self, give_back)
 
         class PinnedMemory:
-            def __init__(self, n_bytes: int) -> None:
+            def __init__(self, device: int, n_bytes: int) -> None:
                 memory = np.full(n_bytes, _GARBAGE, np.uint8)
                 self.pointer = memory.ctypes.data
                 self._memory = memory

@@ -74,10 +74,10 @@ def kernels(module: Path, folder: Path) -> list[Kernel]:
         run("cuobjdump", "-xelf", "all", str(module.resolve()), cwd=folder)
         cubins = sorted(folder.glob("*.cubin"))
     with ThreadPoolExecutor(2) as pool:
-        return [kernel for found in pool.map(_kernels_of_cubin, cubins) for kernel in found]
+        return [kernel for found in pool.map(kernels_of_cubin, cubins) for kernel in found]
 
 
-def _kernels_of_cubin(cubin: Path) -> list[Kernel]:
+def kernels_of_cubin(cubin: Path) -> list[Kernel]:
     usage = {
         name: {key: int(value) for key, value in re.findall(r"(\w+):(\d+)", line)}
         for name, line in re.findall(r"Function (\S+):\n(.*)", run("cuobjdump", "--dump-resource-usage", str(cubin)))

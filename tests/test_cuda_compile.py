@@ -122,7 +122,7 @@ SPILLS = {
     ("mma_kernel", "Top"): (512, 0.04),
     ("mma_kernel", "Rounded"): (32, 0.005),  # exp on sm_90, which has a better loop: 16 bytes, 5 of 1,100 instructions
     ("wgmma_kernel", "Top"): (64, 0.012),
-    ("wgmma_kernel", "ExactCount"): (64, 0.017),
+    ("wgmma_kernel", "ExactCount"): (64, 0.018),  # the order of warpgroups, which a measurement may drop, costs 2 of 21
     # Outside of the loop over the depth; Screen has most on sm_100.
     ("simt_kernel", "Screen"): (256, 0),
     ("simt_kernel",): (64, 0),
@@ -318,6 +318,34 @@ def test_serialised_wgmma_fails_the_strict_build(message: str) -> None:
         done = subprocess.run([shell, str(NVCC_STRICT), *other], capture_output=True, text=True, check=False)
         assert done.returncode == status
         assert "nothing of note" in done.stderr
+
+
+def test_kernels_that_name_a_hang(tmp_path: Path) -> None:
+    """HNSCORE_CUDA_HANG_SECONDS: what waits stops at a trap, and has the registers for it."""
+    if not (nvcc := shutil.which("nvcc")):
+        pytest.skip("nvcc is not installed")
+    csrc = NVCC_STRICT.parents[1]
+    options = [
+        "-std=c++20",
+        "-fmad=false",
+        "--expt-relaxed-constexpr",
+        "-Werror",
+        "all-warnings",
+        f"-I{csrc}",
+        "-cubin",
+    ]
+    source, cubin = csrc / "cuda" / "archs" / "wgmma_half.cu", tmp_path / "wgmma.cubin"
+    command = [nvcc, "-arch=sm_90a", "-DHNSCORE_HANG_SECONDS=2", *options, source, "-o", cubin]
+    done = subprocess.run(["sh", NVCC_STRICT, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    if not sass.tool("nvdisasm"):
+        pytest.skip("nvdisasm is not installed; pip install nvidia-cuda-nvdisasm brings it")
+    found = sass.kernels_of_cubin(cubin)
+    assert len(found) == 8
+    for k in found:
+        assert k.count("BPT.TRAP"), k
+        assert k.registers <= REGISTERS["wgmma_kernel"], k
+        assert k.stack + k.local <= 80, k  # of a build for first runs
 
 
 PTX = """

@@ -16,6 +16,7 @@ from test_exactness import CASES, RECIPES, Embeddings
 from tolerances import U, assert_score, norm_products
 
 import hnscore
+from hnscore import _reports
 from hnscore import reference as ref
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -469,3 +470,22 @@ def test_bad_rows_spoil_nothing_else(gpu: Gpu, dtype: str, value: float) -> None
     got = hnscore.reference_similarity(gpu.put(bad), gpu.put(t), owner=np.full(40, 68), kind="hardest")
     gpu.backend.bad_rows(0)
     np.testing.assert_array_equal(gpu.get(got), s[good].max(axis=0))
+
+
+def test_reports_of_several_calls(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first bad row of all of them, told once; what comes between takes nothing away."""
+    monkeypatch.setattr(_reports, "raise_found", lambda *args, **options: None)  # nobody asks between the calls
+    x, t = RNG(11).standard_normal((2, 40, 8))
+    bad = {row: x.copy() for row in (30, 5, 12)}
+    for row, rows in bad.items():
+        rows[row, 2] = np.inf
+        score(gpu, rows, t, reference=np.zeros(40))
+        score(gpu, x, t, reference=np.zeros(40))
+        gpu.backend.publish(0, 0)
+    assert gpu.backend.bad_rows(0) == [(0, 5, 1)]
+    assert gpu.backend.bad_rows(0) == []
+    for _ in range(40):  # more calls than there are slots
+        score(gpu, bad[12], t, reference=np.zeros(40))
+    assert gpu.backend.bad_rows(0) == [(0, 12, 1)]
+    gpu.backend.publish(0, 0)
+    assert gpu.backend.bad_rows(0) == []

@@ -34,6 +34,10 @@ MORE_SUMS: dict[str, dict[str, Any]] = {
 }
 
 
+# Of each text, over the images: the most similar image that is not its own, and its own.
+REFERENCES = ("hardest", "positive")
+
+
 class Case(NamedTuple):
     size: tuple[int, int, int]
     dtype: str
@@ -60,6 +64,8 @@ def cases() -> Iterator[Case]:
             yield Case(size, "fp32", "exact", "cosine", sums)
         for method in ("cascade", "auto"):
             yield Case(size, "fp32", "exact", "cosine", "hinge", method)
+        for kind in REFERENCES if size[0] > 1 else ():
+            yield Case(size, "fp32", "exact", "cosine", kind)
 
 
 def check(case: Case, on: Cpu) -> None:
@@ -74,6 +80,17 @@ def check(case: Case, on: Cpu) -> None:
         x, t = x / x.norm(dim=1, keepdim=True), t / t.norm(dim=1, keepdim=True)
     tau = torch.linspace(-0.2, 0.3, n_txt).double()
     s = x @ t.T
+    if case.sums in REFERENCES:
+        own = torch.arange(n_txt) % n_img
+        right = s[own, torch.arange(n_txt)]
+        if case.sums == "hardest":
+            right = s.index_put((own, torch.arange(n_txt)), torch.tensor(-2.0).double()).max(0).values
+        images, texts = on.put(img.to(on.home)), on.put(txt.to(on.home))
+        found = on.get(hnscore.reference_similarity(images, texts, owner=own.numpy(), kind=case.sums)).cpu()
+        off = 2.0**-48  # these are of rows that were rounded when they were normalised
+        wrong = complaint(found, right - off, right + off, 0.0)
+        assert not wrong, f"{case}: {wrong}"
+        return
     options = {**SUMS, **MORE_SUMS}[case.sums] | ({"k": min(K, n_txt)} if case.sums == "top" else {})
     options |= {"precision": case.precision, "similarity": case.similarity, "method": case.method}
     img, txt, reference = (on.put(v.to(on.home)) for v in (img, txt, tau))

@@ -42,7 +42,8 @@ void* lasting_memory(int device, size_t bytes, int byte) {
     return memory;
 }
 
-PinnedMemory::PinnedMemory(size_t bytes) : data_(nullptr) {
+PinnedMemory::PinnedMemory(int device, size_t bytes) : data_(nullptr) {
+    const DeviceGuard guard(device);
     check(cudaHostAlloc(&data_, bytes, cudaHostAllocPortable),
           "pinning " + std::to_string(bytes) + " bytes of host memory");
 }
@@ -82,7 +83,7 @@ bool Mark::passed() const {
 
 void* mapped_memory(int, size_t bytes) { return std::malloc(bytes); }
 void* lasting_memory(int, size_t bytes, int byte) { return std::memset(std::malloc(bytes), byte, bytes); }
-PinnedMemory::PinnedMemory(size_t bytes) : data_(::operator new(bytes)) {}
+PinnedMemory::PinnedMemory(int, size_t bytes) : data_(::operator new(bytes)) {}
 PinnedMemory::~PinnedMemory() { ::operator delete(data_); }
 CopyStream::CopyStream(int device) : device_(device), stream_(nullptr) {}
 CopyStream::~CopyStream() = default;

@@ -15,7 +15,7 @@ void* lasting_memory(int device, size_t bytes, int byte);
 
 class PinnedMemory {
   public:
-    explicit PinnedMemory(size_t bytes);
+    PinnedMemory(int device, size_t bytes);
     ~PinnedMemory();
     PinnedMemory(const PinnedMemory&) = delete;
     PinnedMemory& operator=(const PinnedMemory&) = delete;

@@ -176,6 +176,7 @@ void* allocate(size_t bytes, Stream stream) {
 }
 
 size_t memory_used(int index) {
+    const DeviceGuard guard(index);
     uint64_t bytes = 0;
     check(cudaMemPoolGetAttribute(pool_of(index), cudaMemPoolAttrUsedMemCurrent, &bytes), "cudaMemPoolGetAttribute");
     return bytes;
