@@ -161,6 +161,7 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
     m.attr("EMULATED") = true;
     m.def("seed", &gpu::emulator::seed);
     m.def("set_capability", &gpu::emulator::set_capability);
+    m.def("set_idle", &gpu::emulator::set_idle);
     m.def("sites", &gpu::emulator::sites);
     m.def("disable", &gpu::emulator::disable);
 #else

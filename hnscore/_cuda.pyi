@@ -111,7 +111,7 @@ class Context:
     # allocate(n_bytes) gives memory that lives until the caller's next call, in the order of the stream. Rows are
     # packed for slab_bytes of memory at a time, columns for half as much.
     def __init__(
-        self, device: int, stream: int, allocate: Callable[[int], int], slab_bytes: int = 50331648
+        self, device: int, stream: int, allocate: Callable[[int], int], slab_bytes: int = 46137344
     ) -> None: ...
 
 # The rows, one after another at `out`: as they are, or as values of `dtype` (float32, float64 or int64, to which uint64

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tolerances import assert_score, norm_products
 
 import hnscore
-from hnscore import _device, _gpu_stream, _libraries, _reports
+from hnscore import _core, _device, _gpu_stream, _libraries, _reports
 from hnscore import reference as ref
 
 pytestmark = pytest.mark.filterwarnings("ignore::hnscore.MarginWarning")
@@ -836,3 +836,41 @@ def test_compiled_graphs_hold_the_operator() -> None:
                 False, False,
             )  # fmt: skip
             assert (scores.device.type, scores.shape, scores.dtype) == ("cuda", (40,), dtype)
+
+
+# ---- Memory ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", ["hinge", "count", "top_gap"])
+@pytest.mark.parametrize(
+    "how", [("exact", "auto"), ("exact", "dense"), ("exact", "cascade"), ("fp16", "dense")], ids=str
+)
+@pytest.mark.parametrize(("dtype", "dim"), [("float32", 512), ("bfloat16", 512), ("float32", 768), ("float32", 1024)])
+def test_a_call_takes_less_than_100_mb(dtype: str, dim: int, how: tuple[str, str], recipe: str) -> None:
+    """Beside a million images and 100,000 texts, the result included: what the host side asks for on an H100."""
+    from emulated import emulated_module
+
+    gpu: Any = emulated_module()
+    n_img, n_txt, item = 1_000_000, 100_000, 4 if dtype == "float32" else 2
+    taken = [8 * n_img if recipe == "count" else 4 * n_img, 8 * n_txt]  # the result, and references in float64
+    memory = []
+
+    def allocate(n_bytes: int) -> int:
+        taken.append(n_bytes)
+        memory.append(np.empty(n_bytes + 256, np.uint8))
+        return int(memory[-1].ctypes.data + -memory[-1].ctypes.data % 256)
+
+    sides = [
+        gpu.Rows(256, n, dim, dim * item, item, _core.DTYPES[dtype], side) for side, n in enumerate((n_img, n_txt))
+    ]
+    gpu.set_capability(9, 0, 132)
+    gpu.set_idle(True)  # the inputs are nowhere
+    try:
+        context = gpu.Context(0, 0, allocate)
+        columns = gpu.Columns(context, sides[1], "cosine", *how, False)
+        weight = "hinge" if recipe == "top_gap" else recipe
+        gpu.reduce(context, sides[0], columns, recipe, 256, reference=256, weight=weight, k=16)
+    finally:
+        gpu.set_idle(False)
+        gpu.set_capability(9, 0, 4)
+    assert 20e6 < sum(taken) < 100e6

@@ -143,7 +143,7 @@ build() {
   mkdir -p "$to"
   options="-DHNSCORE_CUDA=ON -DCMAKE_CUDA_FLAGS=-lineinfo -DHNSCORE_CUDA_HANG_SECONDS=$hang"
   # On a Hopper what others would run takes most of the time.
-  options+=$("$python" -c "import torch; print(' -DHNSCORE_CUDA_ARCHS=90a' * (torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0)))")
+  options+=$("$python" -c "import torch; print(' -DHNSCORE_CUDA_ARCHS=90a' * (torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0)))" 2>/dev/null || true)
   if has scikit_build_core pybind11 pip; then
     CMAKE_ARGS="$options ${CMAKE_ARGS:-}" "$python" -m pip install --no-build-isolation --no-deps --no-index --target "$to" \
       -Cbuild-dir="$work/pip$hang" "$root"

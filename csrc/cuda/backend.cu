@@ -116,10 +116,11 @@ class Call {
         zero(memory, static_cast<size_t>(n) * sizeof(T), context_.stream);
         return memory;
     }
-    int64_t* wide(int64_t blocks) {
-        if (blocks > wide_blocks_) {
-            wide_ = array<int64_t>(blocks * kMostWarps * WideSum::kLimbs);
-            wide_blocks_ = blocks;
+    // Room for a sum that float64 cannot round, for each warp of a launch.
+    int64_t* wide(int64_t warps) {
+        if (warps > wide_warps_) {
+            wide_ = array<int64_t>(warps * WideSum::kLimbs);
+            wide_warps_ = warps;
         }
         return wide_;
     }
@@ -135,7 +136,7 @@ class Call {
     const Context& context_;
     const DeviceGuard guard_;
     int64_t* wide_ = nullptr;
-    int64_t wide_blocks_ = 0;
+    int64_t wide_warps_ = 0;
 };
 
 void check_rows(const Input& input) {
@@ -187,7 +188,7 @@ struct Packer {
         p.largest_error = largest_error;
         p.report = report_words(call.device().index) + input.side;
         const int64_t blocks = call.row_blocks(count);
-        p.wide = call.wide(blocks);
+        p.wide = call.wide(blocks * kPackThreads / 32);
         if (count > 0) launch({blocks, kPackThreads, 0, 1, call.stream()}, pack_kernel, p);
         if (direct) to.values = input.rows.view.data + first * input.rows.view.row_stride;
         return to;
@@ -196,9 +197,9 @@ struct Packer {
 
 // What is lost by the sum of `depth` products, relative to the norms, and by the threshold's own roundings.
 // Tensor cores align the addends of a step of 16 to the largest and cut them off below 24 bits: at most 18 units of
-// 2^-23 of a value that Cauchy-Schwarz bounds, a step, of 17 addends and of their sum; 1.8 times that is claimed.
-// benchmarks/gpu/first_check.py measures it. float32: chunks of 8, four of them
-// together, twice as much where a sum grows by more than it was, and what the last sum left: 15 units of 2^-24.
+// 2^-23 of a value that Cauchy-Schwarz bounds, a step, of 17 addends and of their sum; 1.8 times that is claimed, and
+// benchmarks/gpu/first_check.py measures it. float32: chunks of 8, four of them together, twice as much where a sum
+// grows by more than it was, and what the last sum left: 15 units of 2^-24.
 float rounding_of_sums(Operand operand, int64_t depth) {
     const double units = operand == Operand::single ? 2.0 * 15 + 16 : 4.0 * static_cast<double>(depth) + 32;
     return static_cast<float>(units * kUnit);
@@ -262,7 +263,7 @@ struct Plan {
     void run(Call& call, Kind kind, Problem& p) const {
         p.row_blocks = divide_up(p.n_rows, engine.shape.rows);
         const int64_t blocks = std::min<int64_t>(item_count(p), clusters) * engine.shape.cluster;
-        p.wide = call.wide(blocks);
+        p.wide = call.wide(blocks * kMostWarps);
         p.hangs = hangs_of(call.device().index);
         engine.start(kind, {blocks, engine.shape.threads, engine.shared_bytes, engine.shape.cluster, call.stream()}, p);
     }
@@ -620,7 +621,8 @@ void pair_similarity(const Context& context, const Input& a, const Input& b, boo
     if (b.rows.count == 0) return;
     uint64_t* words = report_words(call.device().index);
     const int64_t blocks = call.row_blocks(b.rows.count);
-    const PairProblem p{a.rows, b.rows, cosine, out, words + a.side, words + b.side, call.wide(blocks)};
+    const PairProblem p{
+        a.rows, b.rows, cosine, out, words + a.side, words + b.side, call.wide(blocks * kPackThreads / 32)};
     launch({blocks, kPackThreads, 0, 1, call.stream()}, pair_kernel, p);
 }
 

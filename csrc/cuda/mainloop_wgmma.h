@@ -123,12 +123,6 @@ HNSCORE_DEVICE void wgmma_bring(const TensorMap& rows, const TensorMap& columns,
     }
 }
 
-// Once all lanes have come: one that still waits must not miss a phase.
-HNSCORE_DEVICE void arrive(uint64_t& barrier) {
-    sync_warp();
-    if (lane() == 0) barrier_arrive(&barrier);
-}
-
 // Before a tile. Each phase of one barrier comes after the same phase of the other, so that no parity is ambiguous.
 HNSCORE_DEVICE_CALL void keep_order(Order& order, int warp, int tile, uint64_t* hangs) {
     const int odd = static_cast<int>(order.tiles[warp] & 1);
@@ -136,9 +130,10 @@ HNSCORE_DEVICE_CALL void keep_order(Order& order, int warp, int tile, uint64_t* 
         barrier_wait(&order.follows, odd ^ 1, {Awaited::follower, tile, 0, 0, hangs});
     else
         barrier_wait(&order.leads, odd, {Awaited::leader, tile, 0, 0, hangs});
-    sync_warp();
-    if (lane() == 0) ++order.tiles[warp];
-    if (warp >= kConsumerWarps / 2) arrive(order.follows);
+    sync_warp();  // else a lane that still waits could miss a phase
+    if (lane() != 0) return;
+    ++order.tiles[warp];
+    if (warp >= kConsumerWarps / 2) barrier_arrive(&order.follows);
 }
 
 template <class T, class Epilogue, int kChunk, class Head>
@@ -179,7 +174,7 @@ HNSCORE_DEVICE void wgmma_multiply(const Problem& p, const WgmmaMemory& memory, 
                     release(previous);
                 }
                 previous = ring.stage;
-                if (step + 1 == lead) arrive(head.order.leads);
+                if (step + 1 == lead && lane() == 0) barrier_arrive(&head.order.leads);
             }
             // The epilogue reads the accumulators.
             wgmma_wait<0>();

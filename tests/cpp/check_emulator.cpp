@@ -68,11 +68,11 @@ HNSCORE_KERNEL(64) ring(const HNSCORE_GRID_CONSTANT TensorMap in, float* out, in
         const int stage = i % 2, phase = i / 2 % 2;
         uint8_t* box = shared() + stage * 1024;
         if (thread() == 0) {
-            barrier_wait(empty + stage, phase ^ 1);
+            barrier_wait(empty + stage, phase ^ 1, {});
             barrier_expect(full + stage, 1024);
             tma_load(box, &in, full + stage, i % column_boxes * 64, i / column_boxes * 8);
         } else if (thread() >= 32) {
-            barrier_wait(full + stage, phase);
+            barrier_wait(full + stage, phase, {});
             for (int k = 0; k < 16; ++k) {
                 const int chunk = quarter * 2 + k / 8;  // of 16 bytes; the swizzle moved it
                 uint16_t bits;
@@ -127,7 +127,7 @@ product(const HNSCORE_GRID_CONSTANT TensorMap rows, const HNSCORE_GRID_CONSTANT 
         registers_down<40>();
         for (int i = 0; thread() == 0 && i < tiles * steps; ++i, advance()) {
             uint8_t* a = shared() + stage * kStageBytes;
-            barrier_wait(empty + stage, phase ^ 1);
+            barrier_wait(empty + stage, phase ^ 1, {});
             barrier_expect(full + stage, kStageBytes);
             tma_load(a, &rows, full + stage, i % steps * 64, block() * 64);
             tma_load_multicast(a + (64 + rank * 128) * 128, &columns, full + stage, i % steps * 64,
@@ -139,7 +139,7 @@ product(const HNSCORE_GRID_CONSTANT TensorMap rows, const HNSCORE_GRID_CONSTANT 
             float d[128];
             int before = -1;
             for (int step = 0; step < steps; ++step, advance()) {
-                barrier_wait(full + stage, phase);
+                barrier_wait(full + stage, phase, {});
                 const uint32_t a = shared_address(shared() + stage * kStageBytes);
                 wgmma_fence();
                 for (uint32_t k = 0; k < 128; k += 32)
@@ -213,7 +213,7 @@ HNSCORE_KERNEL(64) not_all_arrive(uint64_t*) {
     if (thread() == 0) barrier_init(barrier, 63);
     sync();
     if (thread() >= 2) barrier_arrive(barrier);
-    barrier_wait(barrier, 0);
+    barrier_wait(barrier, 0, {});
 }
 HNSCORE_KERNEL(64) too_many_arrive(uint64_t*) {
     uint64_t* barrier = reinterpret_cast<uint64_t*>(shared());

@@ -117,7 +117,7 @@ void check_sample() {
                 const float acc = static_cast<float>(depth) * from_half(t[j * static_cast<size_t>(pitch)]);
                 hits += acc - rows[i].m * columns[j].tau + 0.5f >= 0;
             }
-        const int many = hits > sampled_rows * sampled_cols / kFewShare;
+        const int many = hits > sampled_rows * sampled_cols / p.tuning.few_share;
         int choice = 7, kept = 0;
         launch({1, kSampleThreads, kSampleBytes}, sample_kernel, p, &choice, nullptr);
         expect(choice == many, hits, " hits of ", n, " x ", m, ": choice ", choice);

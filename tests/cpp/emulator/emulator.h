@@ -46,6 +46,8 @@ inline void set_capability(int major, int minor, int processors) {
     machine.processors = processors;
 }
 
+inline void set_idle(bool idle) { machine.idle = idle; }
+
 // Where kernels synchronised so far, "file:line name" each; leaves one of them out from now on, "" none.
 inline std::vector<std::string> sites() { return all_sites.list(); }
 inline void forget_sites() { all_sites.forget(); }
