@@ -9,6 +9,7 @@
 #include "cuda/dlpack.h"
 #include "cuda/hang.h"
 #include "gil.h"
+#include "stages/recipe.h"
 
 namespace py = pybind11;
 using namespace pybind11::literals;
@@ -24,11 +25,6 @@ T* at(Address address) {
     return reinterpret_cast<T*>(address);
 }
 gpu::Stream stream_at(Address address) { return reinterpret_cast<gpu::Stream>(address); }
-
-constexpr const char* kRecipes[] = {
-#define HNSCORE_RECIPE(name, ...) #name,
-#include "stages/recipes.def"
-};
 
 template <size_t n>
 int index_of(const char* const (&names)[n], const std::string& name, const char* what) {
@@ -103,8 +99,8 @@ void reduce(const CallContext& context, const gpu::Input& input, const gpu::Pack
             double temperature, int64_t k, double divisor, int64_t cap, bool integer, Address choice) {
     check_dims(input, columns.input);
     gpu::ReduceJob job{};
-    job.recipe = static_cast<Recipe>(index_of(kRecipes, recipe, "recipe"));
-    job.weight = static_cast<Recipe>(index_of(kRecipes, weight, "weight"));
+    job.recipe = static_cast<Recipe>(index_of(hnscore::kRecipeNames, recipe, "recipe"));
+    job.weight = static_cast<Recipe>(index_of(hnscore::kRecipeNames, weight, "weight"));
     job.temperature = temperature;
     job.k = k;
     job.reference = at<const double>(reference);

@@ -20,10 +20,6 @@ namespace {
 constexpr const char* kDTypes[] = {"float16", "bfloat16", "float32", "float64", "int8",  "uint8",
                                    "int16",   "uint16",   "int32",   "uint32",  "int64", "uint64"};
 constexpr const char* kPrecisions[] = {"exact", "fp32", "bf16"};
-constexpr const char* kRecipes[] = {
-#define HNSCORE_RECIPE(name, ...) #name,
-#include "stages/recipes.def"
-};
 
 template <class Names>
 int index_of(const Names& names, const std::string& name, const char* what) {
@@ -63,7 +59,7 @@ PyPlan choose(const py::array& rows, int rows_code, const py::array& columns, in
     const int64_t m = request.columns.rows;
     if (request.rows.dim != request.columns.dim) throw std::invalid_argument("rows and columns differ in dim");
     if (request.rows.rows < 1 || m < 1) throw std::invalid_argument("there is nothing to plan");
-    request.recipe = static_cast<hnscore::Recipe>(index_of(kRecipes, recipe, "recipe"));
+    request.recipe = static_cast<hnscore::Recipe>(index_of(hnscore::kRecipeNames, recipe, "recipe"));
     request.k = k;
     request.tau = side(tau, m, "tau");
     request.kth_value = side(kth_value, m, "kth_value");
@@ -107,8 +103,8 @@ py::tuple reduce(const py::array& array, int code, const PyColumns& columns, con
     hnscore::Job job;
     job.rows = rows;
     job.columns = &columns.columns;
-    job.recipe = static_cast<hnscore::Recipe>(index_of(kRecipes, recipe, "recipe"));
-    job.weight = static_cast<hnscore::Recipe>(index_of(kRecipes, weight, "weight"));
+    job.recipe = static_cast<hnscore::Recipe>(index_of(hnscore::kRecipeNames, recipe, "recipe"));
+    job.weight = static_cast<hnscore::Recipe>(index_of(hnscore::kRecipeNames, weight, "weight"));
     job.temperature = temperature;
     job.k = k;
     const bool top = job.recipe == hnscore::top_gap || job.recipe == hnscore::top_similarity;
@@ -206,8 +202,8 @@ void register_engine(py::module_& m) {
     py::dict dtypes;
     for (const char* name : kDTypes) dtypes[name] = py::int_(dtypes.size());
     m.attr("DTYPES") = dtypes;
-    py::tuple recipes(std::size(kRecipes)), precisions(std::size(kPrecisions));
-    for (size_t i = 0; i < std::size(kRecipes); ++i) recipes[i] = kRecipes[i];
+    py::tuple recipes(std::size(hnscore::kRecipeNames)), precisions(std::size(kPrecisions));
+    for (size_t i = 0; i < recipes.size(); ++i) recipes[i] = hnscore::kRecipeNames[i];
     for (size_t i = 0; i < std::size(kPrecisions); ++i) precisions[i] = kPrecisions[i];
     m.attr("RECIPES") = recipes;
     m.attr("PRECISIONS") = precisions;

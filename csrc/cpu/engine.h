@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cpu/columns.h"
+#include "stages/recipe.h"
 
 namespace hnscore {
 
@@ -26,8 +27,6 @@ struct Rules {
 
     bool filtered() const { return max_similarity || row_group || row_owner || kth_value || skip_value || triangle; }
 };
-
-inline bool is_top(Recipe r) { return r == top_gap || r == top_similarity; }
 
 // Pairs that the passes of a cascade left: what was looked at, what the first pass and the second left.
 struct Survivors {

@@ -55,11 +55,10 @@ inline double spread_of(const Packed& p, int64_t dim) {
     return p.spread * std::sqrt(units / kMostUnits);
 }
 
-// Whether float32 holds what a recipe makes of a gap to this threshold: a gap to -inf is infinite, and 16 squares of
-// m_i gap are added up, m_i being at most 2^kPlainExponent.
+// Whether float32 holds what a recipe makes of a gap to this threshold: a gap to -inf is infinite.
 inline bool gap_fits(Recipe recipe, double tau) {
-    if (recipe == squared_hinge) return std::abs(tau) < std::ldexp(1.0, kPlainExponent) || tau == HUGE_VAL;
-    return tau > -HUGE_VAL || !(recipe == hinge || recipe == exp || recipe == top_gap);
+    if (kUsesGap[recipe] && tau == -HUGE_VAL) return false;
+    return std::abs(tau) < most_tau(recipe) || std::isinf(tau);
 }
 
 // The rules as the kernels want them: one padded array per number, in the units of core/problem.h.

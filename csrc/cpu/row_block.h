@@ -9,33 +9,13 @@
 #include "cpu/screened_panels.h"
 #include "cpu/screened_rows.h"
 #include "cpu/top.h"
-#include "stages/aggregate.h"
-#include "stages/pair.h"
+#include "stages/recipe.h"
 
 namespace hnscore {
-
-// Vectors of state that a row has in the kernels.
-constexpr int kStates[] = {
-#define HNSCORE_RECIPE(name, ...) __VA_ARGS__::kStates,
-#include "stages/recipes.def"
-};
 
 // Of |x - t|^2 from float32 products, relative to |x|^2 + |t|^2: the 8 units that a product is known to reach, and the
 // rounding of the squares and their sum.
 constexpr float kSquareError = 11 * static_cast<float>(kUnit);
-
-inline int row_power(Recipe weight) {
-    switch (weight) {
-        case hinge:
-            return Hinge::kRowPower;
-        case squared_hinge:
-            return SquaredHinge::kRowPower;
-        case similarity:
-            return Similarity::kRowPower;
-        default:
-            return 0;
-    }
-}
 
 // One thread's rows in flight and everything known of them.
 class RowBlock {
@@ -230,7 +210,7 @@ class RowBlock {
             if (job_.recipe == overlap)
                 sum = largest_[static_cast<size_t>(i)] + std::log(lanes_[static_cast<size_t>(i)]);
             else if (plain_[static_cast<size_t>(i)])
-                sum += lanes_[static_cast<size_t>(i)] / std::pow(m_[static_cast<size_t>(i)], row_power(job_.recipe));
+                sum += lanes_[static_cast<size_t>(i)] / std::pow(m_[static_cast<size_t>(i)], kRowPower[job_.recipe]);
             job_.values[first_ + i] = sum;
         }
     }

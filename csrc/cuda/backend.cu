@@ -76,26 +76,6 @@ Engine engine_for(const Device& d, Operand operand, int64_t depth, const Tuning&
     throw GpuError("this build has no tensor-core kernels for GPU " + d.name);
 }
 
-Kind kind_of(Recipe recipe) {
-    switch (recipe) {
-        case count:
-            return Kind::count;
-        case hinge:
-            return Kind::hinge;
-        case squared_hinge:
-            return Kind::squared_hinge;
-        case similarity:
-            return Kind::similarity;
-        case exp:
-            return Kind::exp;
-        case top_gap:
-        case top_similarity:
-            return Kind::top;
-        default:
-            throw std::invalid_argument("a GPU has no kernel for this recipe");
-    }
-}
-
 bool is_rounded(GpuPrecision p) { return p == GpuPrecision::bf16 || p == GpuPrecision::fp16; }
 Operand rounding_of(GpuPrecision p) { return p == GpuPrecision::bf16 ? Operand::bf16 : Operand::half; }
 
@@ -260,12 +240,13 @@ struct Plan {
         const int64_t parts = std::min(chunks, divide_up(clusters, divide_up(rows, engine.shape.rows)));
         return divide_up(chunks, parts);
     }
-    void run(Call& call, Kind kind, Problem& p) const {
+    void run(Call& call, Pass pass, Recipe recipe, Problem& p) const {
         p.row_blocks = divide_up(p.n_rows, engine.shape.rows);
         const int64_t blocks = std::min<int64_t>(item_count(p), clusters) * engine.shape.cluster;
         p.wide = call.wide(blocks * kMostWarps);
         p.hangs = hangs_of(call.device().index);
-        engine.start(kind, {blocks, engine.shape.threads, engine.shared_bytes, engine.shape.cluster, call.stream()}, p);
+        engine.start(pass, recipe,
+                     {blocks, engine.shape.threads, engine.shared_bytes, engine.shape.cluster, call.stream()}, p);
     }
 };
 
@@ -401,8 +382,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
     Call call(context);
     const int64_t n = rows.rows.count, m = columns.input.rows.count;
     if (n == 0) return;
-    const Kind kind = kind_of(job.recipe);
-    const bool by_values = !is_rounded(columns.precision), is_top = kind == Kind::top;
+    const bool by_values = !is_rounded(columns.precision), keeps_lists = is_top(job.recipe);
     const int64_t padded = round_up(m, kPaddedColumns), chunks = divide_up(m, kChunkColumns);
 
     int* bad = call.zeros<int>(1);
@@ -410,29 +390,30 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
     p.tuning = tuning();
     p.cosine = columns.cosine;
     static_cast<Filters&>(p) = job.filters;
-    p.weight = is_top ? job.weight : job.recipe;
+    p.weight = keeps_lists ? job.weight : job.recipe;
     p.temperature = job.temperature;
     p.k = job.k;
     p.keys_are_gaps = job.recipe == top_gap;
 
+    const Pass by_tiles = keeps_lists ? Pass::top : Pass::sum;
     // The kernels of the call, with their columns: one; or two of which the device runs one.
     struct Way {
-        Kind kind;
+        Pass pass;
         size_t operand;
         bool if_many;
     };
     std::vector<Way> ways;
     const size_t single = columns.operands.size() - 1;  // the last one
     const bool screens = columns.operands.front().operand != Operand::single;
-    if (is_top || !by_values) {
-        ways.push_back({!is_top && p.ranked() ? Kind::screen : kind, 0, false});
+    if (keeps_lists || !by_values) {
+        ways.push_back({!keeps_lists && p.ranked() ? Pass::screen : by_tiles, 0, false});
     } else if (p.ranked()) {
-        ways.push_back({Kind::screen, 0, false});  // few pairs, and ties with the k-th value are met in float64 alone
-    } else if (kind == Kind::count && screens) {
-        ways.push_back({Kind::exact_count, 0, false});
+        ways.push_back({Pass::screen, 0, false});  // few pairs, and ties with the k-th value are met in float64 alone
+    } else if (job.recipe == count && screens) {
+        ways.push_back({Pass::exact_count, 0, false});
     } else {
-        if (screens && columns.method != Method::dense) ways.push_back({Kind::screen, 0, false});
-        if (!screens || columns.method != Method::cascade) ways.push_back({kind, single, true});
+        if (screens && columns.method != Method::dense) ways.push_back({Pass::screen, 0, false});
+        if (!screens || columns.method != Method::cascade) ways.push_back({by_tiles, single, true});
     }
 
     const Scores scores{job.divisor, job.cap, job.integer, job.out, bad};
@@ -446,7 +427,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         float* limit;
     };
     std::vector<Prepared> prepared;
-    int64_t bytes_a_row = is_top ? job.k * static_cast<int64_t>(sizeof(TopEntry)) : 8 * chunks;
+    int64_t bytes_a_row = keeps_lists ? job.k * static_cast<int64_t>(sizeof(TopEntry)) : 8 * chunks;
     for (const Way& way : ways) {
         const PackedRows& packed = columns.operands[way.operand];
         ColumnRules rules{};
@@ -455,11 +436,11 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         rules.padded = padded;
         rules.reference = job.reference;
         rules.margin = job.margin;
-        rules.kth_value = way.kind == Kind::screen ? p.kth_value : nullptr;
-        rules.keep_m = is_top;
-        rules.decided = is_top || by_values || way.kind == Kind::screen;
+        rules.kth_value = way.pass == Pass::screen ? p.kth_value : nullptr;
+        rules.keep_m = keeps_lists;
+        rules.decided = keeps_lists || by_values || way.pass == Pass::screen;
         // (m_i tau_j)^2, 16 of them in a sum
-        rules.most = way.kind == Kind::squared_hinge ? std::ldexp(1.0, kPlainExponent) : HUGE_VAL;
+        rules.most = way.pass == Pass::sum ? most_tau(job.recipe) : HUGE_VAL;
         rules.max_similarity = p.max_similarity;
         rules.facts = call.array<ColumnFacts>(padded);
         rules.limit = p.max_similarity ? call.array<float>(padded) : nullptr;
@@ -480,16 +461,16 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
     const int64_t chunks_at_once = divide_up(columns.slab, kChunkColumns);
     p.chunks_per_item = plan.chunks_per_list(slab, chunks_at_once);
     const int64_t parts = divide_up(chunks_at_once, p.chunks_per_item);
-    if (is_top)
+    if (keeps_lists)
         slab = plan.slab(context.slab_bytes, bytes_a_row + (parts - 1) * job.k * static_cast<int64_t>(sizeof(TopEntry)),
                          n);
     for (Prepared& q : prepared) q.room = q.packer.room(call, slab);
-    if (is_top) p.top = call.array<TopEntry>(parts * slab * job.k);
-    double* partial = is_top ? nullptr : call.array<double>(chunks * slab);
+    if (keeps_lists) p.top = call.array<TopEntry>(parts * slab * job.k);
+    double* partial = keeps_lists ? nullptr : call.array<double>(chunks * slab);
 
     for (int64_t first = 0; first < n; first += slab) {
         const int64_t count = std::min(slab, n - first);
-        if (is_top)
+        if (keeps_lists)
             launch(call.threads(parts * count * job.k, kFinishThreads), clear_top_kernel, p.top, parts * count * job.k);
         std::vector<PackedRows> packed;
         for (const Prepared& q : prepared) packed.push_back(q.packer.pack(call, rows, first, count, q.room, nullptr));
@@ -504,7 +485,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
                             q.facts + from, columns.largest_error[operand], by_values);
                 p.col_limit = q.limit ? q.limit + from : nullptr;
                 p.tau = tau ? tau + from : nullptr;
-                if (!is_top) {
+                if (!keeps_lists) {
                     p.partial = partial + from / kChunkColumns * count;
                     p.chunks_per_item = q.plan.chunks_per_item(count, p.chunks);
                 }
@@ -517,10 +498,10 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
                     }
                     p.if_many = ways[w].if_many;
                 }
-                q.plan.run(call, ways[w].kind, p);
+                q.plan.run(call, ways[w].pass, job.recipe, p);
             }
         }
-        if (is_top) {
+        if (keeps_lists) {
             TopFinish f{};
             f.top = p.top;
             f.parts = parts;
@@ -587,7 +568,7 @@ void top(const Context& context, const Input& rows, const Input& pool, bool cosi
             rules.facts = facts;
             launch(call.threads(rules.padded, kPackThreads), columns_kernel, rules);
             set_columns(p, pool, cols, from, width, facts, largest_error, by_values);
-            plan.run(call, Kind::top, p);
+            plan.run(call, Pass::top, top_similarity, p);
         }
         TopFinish f{};
         f.top = p.top;

@@ -5,7 +5,7 @@
 
 #include "core/cosine.h"
 #include "cuda/exact.h"
-#include "stages/pair.h"
+#include "stages/recipe.h"
 
 namespace hnscore::gpu {
 

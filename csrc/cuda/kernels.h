@@ -2,16 +2,19 @@
 // and operand, since each takes seconds to compile.
 #pragma once
 
+#include <stdexcept>
 #include <type_traits>
 
 #include "cuda/epilogue.h"
 #include "cuda/runtime.h"
 #include "cuda/work.h"
+#include "stages/recipe.h"
 
 namespace hnscore::gpu {
 
-// Epilogues: the weights of a sum; a count whose band is decided; all that may count is decided; the k largest.
-enum class Kind : int { count, hinge, squared_hinge, similarity, exp, exact_count, screen, top };
+// What becomes of the tiles: a recipe's sum; a count whose band is decided; all that may count is decided; the k
+// largest.
+enum class Pass : int { sum, exact_count, screen, top };
 
 // Sums of rounded operands, whatever acc says.
 template <class Weight>
@@ -28,32 +31,38 @@ struct Accurate {
 template <int RM, int NB>
 using ExactCount = Sum<Count, true, false, RM, NB>;
 
-using Start = void (*)(Kind kind, const Launch& launch, const Problem& p);
-void start_simt(Kind kind, const Launch& launch, const Problem& p);
-void start_mma_half(Kind kind, const Launch& launch, const Problem& p);
-void start_mma_bf16(Kind kind, const Launch& launch, const Problem& p);
-void start_wgmma_half(Kind kind, const Launch& launch, const Problem& p);
-void start_wgmma_bf16(Kind kind, const Launch& launch, const Problem& p);
+using Start = void (*)(Pass pass, Recipe recipe, const Launch& launch, const Problem& p);
+void start_simt(Pass pass, Recipe recipe, const Launch& launch, const Problem& p);
+void start_mma_half(Pass pass, Recipe recipe, const Launch& launch, const Problem& p);
+void start_mma_bf16(Pass pass, Recipe recipe, const Launch& launch, const Problem& p);
+void start_wgmma_half(Pass pass, Recipe recipe, const Launch& launch, const Problem& p);
+void start_wgmma_bf16(Pass pass, Recipe recipe, const Launch& launch, const Problem& p);
 
-// Starts one of the kernels of a table by its kind. Exact counts have float16 or float32 operands.
+// The kernel of a sum, of a recipe that a GPU has one for.
 template <class Table>
-void start_by_kind(Kind kind, const Table& table) {
-    switch (kind) {
-        case Kind::count:
-            return table.template rounded<Count>();
-        case Kind::hinge:
-            return table.template rounded<Hinge>();
-        case Kind::squared_hinge:
-            return table.template rounded<SquaredHinge>();
-        case Kind::similarity:
-            return table.template rounded<Similarity>();
-        case Kind::exp:
-            return table.template rounded<Exp>();
-        case Kind::exact_count:
+struct StartSum {
+    const Table& table;
+
+    template <class Epilogue>
+    void epilogue() const {
+        if constexpr (Epilogue::kKind == Aggregate::sum && Epilogue::Term::kOnGpu)
+            table.template rounded<typename Epilogue::Term>();
+        else
+            throw std::invalid_argument("a GPU has no kernel for this recipe");
+    }
+};
+
+// Starts one of the kernels of a table. Exact counts have float16 or float32 operands.
+template <class Table>
+void start_in(const Table& table, Pass pass, Recipe recipe) {
+    switch (pass) {
+        case Pass::sum:
+            return with_epilogue(recipe, StartSum<Table>{table});
+        case Pass::exact_count:
             return table.exact_count();
-        case Kind::screen:
+        case Pass::screen:
             return table.screen();
-        case Kind::top:
+        case Pass::top:
             return table.top();
     }
 }

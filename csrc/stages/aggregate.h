@@ -14,6 +14,7 @@ enum class Aggregate { sum, log_sum, top };
 // sum:  h_i = sum_j w_ij over the pairs inside; pairs that are neither inside nor outside are handed on.
 template <class Weight>
 struct Sum {
+    using Term = Weight;
     static constexpr Aggregate kKind = Aggregate::sum;
     static constexpr int kStates = 1;  // vectors of state a row
 
@@ -54,9 +55,10 @@ struct LogSum : Sum<Weight> {
 
 // top:  the k largest keys of the row. A pair is handed on while the upper bound of its key exceeds the row's state,
 // the k-th largest lower bound so far. Keys are in row units: (gap' or acc) * col_scale = m_i * (gap or s).
-struct Gap;
+struct Gap : Hinge {};
 template <class Key>
 struct Top {
+    using Term = Key;
     static constexpr Aggregate kKind = Aggregate::top;
     static constexpr int kStates = 0;
 

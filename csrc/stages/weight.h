@@ -1,11 +1,17 @@
-// What a counting pair weighs: w = g(gap). The formula first, then the same thing on a vector of pairs in the units of
-// core/problem.h. A sum over columns still lacks the factor m_i^-kRowPower of its row, applied once at the end.
+// What a counting pair weighs: w = g(gap). `exact` is the formula, in float64; `term` the same thing on a vector of
+// pairs in the units of core/problem.h, where a sum over columns still lacks the factor m_i^-kRowPower of its row,
+// applied once at the end. kUsesGap: a threshold of -inf makes it infinite. kOnGpu: a GPU has a kernel for it.
 #pragma once
+
+#include <cmath>
 
 #include "core/both.h"
 #include "stages/functions.h"
 
 namespace hnscore {
+
+// Float32 has no weight beyond its range.
+HNSCORE_BOTH double within_float32(double w) { return std::isinf(static_cast<float>(w)) ? HUGE_VAL : w; }
 
 // What a weight may use of a vector of pairs; rate and half_dim are constants of the call.
 template <class S>
@@ -16,6 +22,8 @@ struct Pairs {
 // count: 1
 struct Count {
     static constexpr int kRowPower = 0;
+    static constexpr bool kUsesGap = false, kOnGpu = true;
+    static HNSCORE_BOTH double exact(double, double, double) { return 1; }
     template <class S>
     static HNSCORE_BOTH typename S::F32 term(const Pairs<S>&) {
         return S::set1(1.0f);
@@ -25,6 +33,8 @@ struct Count {
 // hinge: gap
 struct Hinge {
     static constexpr int kRowPower = 1;
+    static constexpr bool kUsesGap = true, kOnGpu = true;
+    static HNSCORE_BOTH double exact(double, double gap, double) { return within_float32(gap); }
     template <class S>
     static HNSCORE_BOTH typename S::F32 term(const Pairs<S>& p) {
         return S::mul(p.gap, p.scale);
@@ -34,6 +44,8 @@ struct Hinge {
 // squared_hinge: gap^2
 struct SquaredHinge {
     static constexpr int kRowPower = 2;
+    static constexpr bool kUsesGap = true, kOnGpu = true;
+    static HNSCORE_BOTH double exact(double, double gap, double) { return within_float32(gap * gap); }
     template <class S>
     static HNSCORE_BOTH typename S::F32 term(const Pairs<S>& p) {
         const typename S::F32 g = S::mul(p.gap, p.scale);
@@ -41,9 +53,11 @@ struct SquaredHinge {
     }
 };
 
-// similarity: s
+// similarity: s, of both signs, which may cancel
 struct Similarity {
     static constexpr int kRowPower = 1;
+    static constexpr bool kUsesGap = false, kOnGpu = true;
+    static HNSCORE_BOTH double exact(double s, double, double) { return s; }
     template <class S>
     static HNSCORE_BOTH typename S::F32 term(const Pairs<S>& p) {
         return S::mul(p.acc, p.scale);
@@ -53,6 +67,10 @@ struct Similarity {
 // exp: exp(gap / temperature), factor = 1 / (m_i * temperature)
 struct Exp {
     static constexpr int kRowPower = 0;
+    static constexpr bool kUsesGap = true, kOnGpu = true;
+    static HNSCORE_BOTH double exact(double, double gap, double temperature) {
+        return within_float32(std::exp(gap / temperature));
+    }
     template <class S>
     static HNSCORE_BOTH typename S::F32 term(const Pairs<S>& p) {
         return exp_of<S>(S::mul(S::mul(p.gap, p.scale), p.factor));
@@ -62,6 +80,10 @@ struct Exp {
 // kernel: exp((s - 1) / temperature) + shift_j, factor = 1 / (m_i * temperature), rate = 1 / temperature
 struct Kernel {
     static constexpr int kRowPower = 0;
+    static constexpr bool kUsesGap = false, kOnGpu = false;
+    static HNSCORE_BOTH double exact(double s, double, double temperature) {
+        return within_float32(std::exp((s - 1) / temperature));
+    }
     template <class S>
     static HNSCORE_BOTH typename S::F32 term(const Pairs<S>& p) {
         const typename S::F32 minus_rate = S::sub(S::zero(), p.rate);
@@ -74,6 +96,8 @@ struct Kernel {
 // |x_i - t_j|^2 = square_i + square_j - 2 s, factor = 1 / m_i
 struct Overlap {
     static constexpr int kRowPower = 0;
+    static constexpr bool kUsesGap = false, kOnGpu = false;
+    static HNSCORE_BOTH double exact(double, double, double) { return NAN; }  // needs variances: RowBlock has it
     // What the logarithm may be off by: so much, and so much of itself.
     static constexpr float kError = 0x1p-10f, kRelativeError = 0x1p-15f;
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "properties.h"
-#include "stages/pair.h"
+#include "stages/recipe.h"
 
 namespace {
 

@@ -8,7 +8,7 @@
 #include "cuda/rows.h"
 #include "cuda/work.h"
 #include "properties.h"
-#include "stages/pair.h"
+#include "stages/recipe.h"
 
 namespace properties {
 

@@ -3,6 +3,8 @@
 
 namespace hnscore::gpu {
 
-void start_mma_bf16(Kind kind, const Launch& l, const Problem& p) { start_by_kind(kind, MmaTable<Bf16>{l, p}); }
+void start_mma_bf16(Pass pass, Recipe recipe, const Launch& l, const Problem& p) {
+    start_in(MmaTable<Bf16>{l, p}, pass, recipe);
+}
 
 }  // namespace hnscore::gpu

@@ -5,6 +5,8 @@ namespace hnscore::gpu {
 
 const Shape kMma = kMmaShape;
 
-void start_mma_half(Kind kind, const Launch& l, const Problem& p) { start_by_kind(kind, MmaTable<Half>{l, p}); }
+void start_mma_half(Pass pass, Recipe recipe, const Launch& l, const Problem& p) {
+    start_in(MmaTable<Half>{l, p}, pass, recipe);
+}
 
 }  // namespace hnscore::gpu

@@ -24,6 +24,6 @@ struct Table {
 
 }  // namespace
 
-void start_simt(Kind kind, const Launch& l, const Problem& p) { start_by_kind(kind, Table{l, p}); }
+void start_simt(Pass pass, Recipe recipe, const Launch& l, const Problem& p) { start_in(Table{l, p}, pass, recipe); }
 
 }  // namespace hnscore::gpu

@@ -3,6 +3,8 @@
 
 namespace hnscore::gpu {
 
-void start_wgmma_bf16(Kind kind, const Launch& l, const Problem& p) { start_by_kind(kind, WgmmaTable<Bf16>(l, p)); }
+void start_wgmma_bf16(Pass pass, Recipe recipe, const Launch& l, const Problem& p) {
+    start_in(WgmmaTable<Bf16>(l, p), pass, recipe);
+}
 
 }  // namespace hnscore::gpu

@@ -5,6 +5,8 @@ namespace hnscore::gpu {
 
 const Shape kWgmma = kWgmmaShape;
 
-void start_wgmma_half(Kind kind, const Launch& l, const Problem& p) { start_by_kind(kind, WgmmaTable<Half>(l, p)); }
+void start_wgmma_half(Pass pass, Recipe recipe, const Launch& l, const Problem& p) {
+    start_in(WgmmaTable<Half>(l, p), pass, recipe);
+}
 
 }  // namespace hnscore::gpu
