@@ -33,7 +33,7 @@ from ._arrays import (
 )
 from ._device import PRECISIONS, DeviceArray, Space, location
 from ._libraries import space_of
-from ._settings import Settings, pool_rules
+from ._rule import Rule, Settings
 from ._texts import enough_pairs, judge_margin, samples
 
 _LOG = logging.getLogger("hnscore")
@@ -53,46 +53,31 @@ class GpuTexts(Settings):
         self,
         space: Space,
         txt: DeviceArray,
-        margin: Any,
-        weight: Any,
-        aggregate: Any,
-        k: Any,
-        max_similarity: Any,
-        txt_groups: Any,
-        minibatch: Any,
-        similarity: Any,
-        temperature: Any,
-        precision: Any,
-        method: Any,
-        random_state: Any,
-        n_threads: Any,
+        rule: Rule,
     ) -> None:
         not_empty("txt_emb", txt)
-        super().__init__(
-            txt.shape[0], margin, weight, aggregate, k, minibatch, similarity, temperature, precision, method,
-            PRECISIONS,
-        )  # fmt: skip
+        super().__init__(txt.shape[0], rule, PRECISIONS)
         if self.n_used > _MOST_TEXTS:
             raise ValueError(
                 f"txt_emb must have at most {_MOST_TEXTS} rows on a GPU, got {self.n_used}; score against parts of "
                 "the texts and add up the scores"
             )
-        self.n_threads = n_threads
-        self.threads = threads(n_threads)  # that fill buffers with images of the host
+        self.n_threads = rule.n_threads
+        self.threads = threads(rule.n_threads)  # that fill buffers with images of the host
         if self.is_minibatch and space.capturing:
             raise ValueError(
                 f"minibatch must be None while a CUDA graph is captured, whose replays would all have one draw, got "
-                f"{minibatch}; make a Scorer before"
+                f"{rule.minibatch}; make a Scorer before"
             )
-        self.drawn = self.draw(random_state)  # rows of the texts in use; None: all
+        self.drawn = self.draw(rule.random_state)  # rows of the texts in use; None: all
         self.pick = None if self.drawn is None else space.upload("minibatch", self.drawn)
         self.txt, self.side = txt, _reports.TXT
         self.limits = None
-        if max_similarity is not None:
-            self.limits = self._values(space, "max_similarity", max_similarity, _reports.LIMITS)
-        self.groups = (
-            None if txt_groups is None else Labels(space, "txt_groups", txt_groups, self.n_txt, self.drawn, self.pick)
-        )
+        if rule.max_similarity is not None:
+            self.limits = self._values(space, "max_similarity", rule.max_similarity, _reports.LIMITS)
+        self.groups: Labels | None = None
+        if rule.txt_groups is not None:
+            self.groups = Labels(space, "txt_groups", rule.txt_groups, self.n_txt, self.drawn, self.pick)
         self.reference: DeviceArray | None = None
         self.chosen: DeviceArray | None = None  # by "auto", for all chunks
         self._columns: Any = None
@@ -269,30 +254,7 @@ class Labels:
             self.array = space.values(array, "int64", pick=pick) if n else space.internal((0,), "int64")
 
 
-def score(
-    img_emb: Any,
-    txt_emb: Any,
-    margin: Any,
-    reference: Any,
-    weight: Any,
-    aggregate: Any,
-    k: Any,
-    top_k_images: Any,
-    skip_top_images: Any,
-    max_similarity: Any,
-    img_groups: Any,
-    txt_groups: Any,
-    owner: Any,
-    paired_emb: Any,
-    minibatch: Any,
-    similarity: Any,
-    temperature: Any,
-    precision: Any,
-    method: Any,
-    random_state: Any,
-    n_threads: Any,
-    verbose: Any,
-) -> Any:
+def score(img_emb: Any, txt_emb: Any, rule: Rule) -> Any:
     """`hnscore.score` of arrays of which at least one is on a GPU."""
     space = space_of(img_emb=img_emb, txt_emb=txt_emb)
     gpu = space.gpu
@@ -301,29 +263,24 @@ def score(
     same_library(img_emb, is_tensor(txt_emb))
     same_dim(img, txt)
     n_img, n_txt = img.shape[0], txt.shape[0]
-    ranks = pool_rules(
-        reference, top_k_images, skip_top_images, img_groups, txt_groups, owner, paired_emb, n_img, n_txt
-    )
-    texts = GpuTexts(
-        space, txt, margin, weight, aggregate, k, max_similarity, txt_groups, minibatch, similarity, temperature,
-        precision, method, random_state, n_threads,
-    )  # fmt: skip
-    ids = texts.image_groups(space, img_groups, n_img)
-    if not isinstance(reference, str):
-        texts.set_reference(space, reference)
+    ranks = rule.of_pool(n_img, n_txt)
+    texts = GpuTexts(space, txt, rule)
+    ids = texts.image_groups(space, rule.img_groups, n_img)
+    if rule.has_given_reference:
+        texts.set_reference(space, rule.reference)
     txt_owners = None
-    if owner is not None:
-        given = not isinstance(reference, str)
-        if paired_emb is None:
-            txt_owners = texts.set_owned(space, owner, img, "img_emb", given)
+    if rule.owner is not None:
+        if rule.paired_emb is None:
+            txt_owners = texts.set_owned(space, rule.owner, img, "img_emb", rule.has_given_reference)
         else:
-            texts.set_owned(space, owner, texts.paired_rows(space, paired_emb), "paired_emb", given)
+            paired = texts.paired_rows(space, rule.paired_emb)
+            texts.set_owned(space, rule.owner, paired, "paired_emb", rule.has_given_reference)
     scores = space.empty((n_img,), texts.dtype.__name__)
     if n_img:
-        _score(space, texts, img, reference, ranks, txt_owners, ids, scores)
-        if (verbose or _reports.blocking()) and ranks == (None, None) and not space.capturing:
+        _score(space, texts, img, rule.reference, ranks, txt_owners, ids, scores)
+        if (rule.verbose or _reports.blocking()) and ranks == (None, None) and not space.capturing:
             texts.warn_if_wide(space, img, stacklevel=5)
-        texts.log(space, n_img, verbose)
+        texts.log(space, n_img, rule.verbose)
     _reports.finish(space)
     return space.give(scores)
 
@@ -356,8 +313,8 @@ def _score(
                 kth_value=texts.reference.pointer,
             )  # fmt: skip
     kept = []
-    for rule, rank in zip(("kth", "skip"), ranks, strict=True):
-        if rank is None or (rule == "kth" and rank >= n_img):
+    for end, rank in zip(("kth", "skip"), ranks, strict=True):
+        if rank is None or (end == "kth" and rank >= n_img):
             continue
         value, row = (space.internal((texts.n_used,), dtype) for dtype in ("float64", "int64"))
         kept += [value, row]
@@ -370,5 +327,5 @@ def _score(
                 max_similarity=pointer(texts.limits), row_owners=pointer(txt_owners), kth_value=value.pointer,
                 kth_row=row.pointer, **groups,
             )  # fmt: skip
-        rules |= {f"{rule}_value": value.pointer, f"{rule}_row": row.pointer}
+        rules |= {f"{end}_value": value.pointer, f"{end}_row": row.pointer}
     texts.reduce(space, images, scores.pointer, **texts.group_rules(ids), **rules)

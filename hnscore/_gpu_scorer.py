@@ -13,6 +13,7 @@ from ._gpu import GpuTexts, Labels
 from ._gpu_stream import Lane, stream
 from ._libraries import space_of, space_on
 from ._progress import rows_bar
+from ._rule import Rule
 
 _STAYS = ("_columns", "_memory", "_kept", "lanes")
 
@@ -22,14 +23,14 @@ class ScorerTexts(GpuTexts):
 
     _keep = True
 
-    def __init__(self, txt_emb: Any, reference: Any, owner: Any, paired_emb: Any, *settings: Any) -> None:
+    def __init__(self, txt_emb: Any, rule: Rule) -> None:
         space = space_of(txt_emb=txt_emb)
         _reports.raise_found(space.gpu, space.device)
-        super().__init__(space, space.embeddings("txt_emb", txt_emb), *settings)
-        if reference is None:
-            self.set_owned(space, owner, self.paired_rows(space, paired_emb), "paired_emb", False)
+        super().__init__(space, space.embeddings("txt_emb", txt_emb), rule)
+        if rule.reference is None:
+            self.set_owned(space, rule.owner, self.paired_rows(space, rule.paired_emb), "paired_emb", False)
         else:
-            self.set_reference(space, reference)
+            self.set_reference(space, rule.reference)
         self.device, self.tensors = space.device, is_tensor(txt_emb)
         self.txt = space.copy(self.txt, self.pick)
         if self.pick is not None:

@@ -15,7 +15,7 @@ from . import _core
 from ._arrays import group_labels, not_empty, refuse_bad_rows, same_kind_of_labels, threads, values
 from ._interrupts import interruptible
 from ._pool import check_rows, choose, describe, pack
-from ._settings import Settings
+from ._rule import Rule, Settings
 
 _LOG = logging.getLogger("hnscore")
 # The margin is looked at where a call has this many pairs, on a sample of at most so many images and texts.
@@ -40,29 +40,17 @@ class TextSide(Settings):
         self,
         txt: NDArray[Any],
         txt_code: int,
-        margin: Any,
-        weight: Any,
-        aggregate: Any,
-        k: Any,
-        max_similarity: Any,
-        txt_groups: Any,
-        minibatch: Any,
-        similarity: Any,
-        temperature: Any,
-        precision: Any,
-        method: Any,
-        random_state: Any,
-        n_threads: Any,
+        rule: Rule,
         keep: bool = False,
     ) -> None:
         not_empty("txt_emb", txt)
-        n_txt = len(txt)
-        super().__init__(n_txt, margin, weight, aggregate, k, minibatch, similarity, temperature, precision, method)
-        self.n_threads = n_threads
-        self.threads = threads(n_threads)
+        n_txt, max_similarity, txt_groups = len(txt), rule.max_similarity, rule.txt_groups
+        super().__init__(n_txt, rule)
+        self.n_threads = rule.n_threads
+        self.threads = threads(rule.n_threads)
         limits = None if max_similarity is None else values("max_similarity", max_similarity, n_txt, upper_limits=True)
         groups = None if txt_groups is None else group_labels("txt_groups", txt_groups, n_txt)
-        self.rows = self.draw(random_state)  # of the texts that were drawn
+        self.rows = self.draw(rule.random_state)  # of the texts that were drawn
         if self.rows is not None:
             txt = txt[self.rows]
             limits = None if limits is None else limits[self.rows]
@@ -71,7 +59,7 @@ class TextSide(Settings):
             txt = copied(txt)
         self.txt, self.txt_code = txt, txt_code
         self.max_similarity = None if limits is None or np.isposinf(limits).all() else limits
-        self.options: dict[str, Any] = {"weight": weight, "temperature": self.temperature}  # of the core
+        self.options: dict[str, Any] = {"weight": self.weight, "temperature": self.temperature}  # of the core
         if self.takes_largest:
             self.options["k"] = self.k
             self.options["rank_weights"] = np.ones(self.k)
@@ -86,9 +74,9 @@ class TextSide(Settings):
         self._lock = threading.Lock()
         self.share = 0.0  # of the pairs that count, where a sample was looked at
         if self.method == "dense":
-            self._columns = pack("txt_emb", txt, txt_code, similarity, precision, self.threads, self.rows)
+            self._columns = pack("txt_emb", txt, txt_code, self.similarity, self.precision, self.threads, self.rows)
         else:  # the plan wants to see images and thresholds first
-            check_rows("txt_emb", txt, txt_code, similarity, self.threads, self.rows)
+            check_rows("txt_emb", txt, txt_code, self.similarity, self.threads, self.rows)
 
     def set_reference(self, reference: NDArray[np.float64]) -> None:
         """tau_j = r_j - margin."""

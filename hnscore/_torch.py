@@ -4,25 +4,29 @@ torch.export trace. Imported on first use.
 Their fake implementations know a result's shape and dtype; everything else, checks included, happens when they run.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from ._rule import NAMES, Rule
 from .references import _reference_similarity
 from .score import _score
 
 # The schema has no unions: a reference that is a name comes as `reference_name`, one that is an array as `reference`.
+# What the shape and dtype of the result depend on comes first.
 
 
 @torch.library.custom_op("hnscore::score", mutates_args=())
 def score_op(
     img_emb: torch.Tensor,
     txt_emb: torch.Tensor,
+    weight: str,
+    aggregate: str,
+    minibatch: int | None,
     margin: float,
     reference: torch.Tensor | None,
     reference_name: str,
-    weight: str,
-    aggregate: str,
     k: int | None,
     top_k_images: int | None,
     skip_top_images: int | None,
@@ -31,7 +35,6 @@ def score_op(
     txt_groups: torch.Tensor | None,
     owner: torch.Tensor | None,
     paired_emb: torch.Tensor | None,
-    minibatch: int | None,
     similarity: str,
     temperature: float | None,
     precision: str,
@@ -41,21 +44,23 @@ def score_op(
     show_progress_bar: bool,
     verbose: bool,
 ) -> torch.Tensor:
-    result: torch.Tensor = _score(
-        img_emb, txt_emb, margin, reference_name if reference is None else reference, weight, aggregate, k,
-        top_k_images, skip_top_images, max_similarity, img_groups, txt_groups, owner, paired_emb, minibatch, similarity,
-        temperature, precision, method, random_state, n_threads, show_progress_bar, verbose,
-    )  # fmt: skip
+    rule = Rule.of(locals())
+    if reference is None:
+        rule = replace(rule, reference=reference_name)
+    result: torch.Tensor = _score(img_emb, txt_emb, rule)
     return result
 
 
 @score_op.register_fake
 def _(
-    img_emb: torch.Tensor, txt_emb: torch.Tensor, margin: float, reference: torch.Tensor | None, reference_name: str,
-    weight: str, aggregate: str, k: int | None, top_k_images: int | None, skip_top_images: int | None,
-    max_similarity: torch.Tensor | None, img_groups: torch.Tensor | None, txt_groups: torch.Tensor | None,
-    owner: torch.Tensor | None, paired_emb: torch.Tensor | None, minibatch: int | None, *rest: Any,
-) -> torch.Tensor:  # fmt: skip
+    img_emb: torch.Tensor,
+    txt_emb: torch.Tensor,
+    weight: str,
+    aggregate: str,
+    minibatch: int | None,
+    *rest: Any,
+    **more: Any,
+) -> torch.Tensor:
     counts = weight == "count" and aggregate == "sum" and minibatch is None
     return img_emb.new_empty(img_emb.shape[:1], dtype=torch.int64 if counts else torch.float32)
 
@@ -64,18 +69,16 @@ def _tensor(x: Any) -> torch.Tensor | None:
     return None if x is None else torch.as_tensor(x).detach()
 
 
-def traced(
-    img_emb: Any, txt_emb: Any, margin: Any, reference: Any, weight: Any, aggregate: Any, k: Any, top_k_images: Any,
-    skip_top_images: Any, max_similarity: Any, img_groups: Any, txt_groups: Any, owner: Any, paired_emb: Any,
-    *settings: Any,
-) -> Any:  # fmt: skip
+_ARRAYS = ("reference", "max_similarity", "img_groups", "txt_groups", "owner", "paired_emb")
+
+
+def traced(img_emb: Any, txt_emb: Any, rule: Rule) -> Any:
     """`score` as a call of the operator, in code that Dynamo traces."""
-    named = isinstance(reference, str)
-    return score_op(
-        img_emb.detach(), txt_emb.detach(), margin, None if named else _tensor(reference), reference if named else "",
-        weight, aggregate, k, top_k_images, skip_top_images, _tensor(max_similarity), _tensor(img_groups),
-        _tensor(txt_groups), _tensor(owner), _tensor(paired_emb), *settings,
-    )  # fmt: skip
+    named = isinstance(rule.reference, str)
+    values = {name: getattr(rule, name) for name in NAMES}
+    for name in _ARRAYS:
+        values[name] = None if named and name == "reference" else _tensor(values[name])
+    return score_op(img_emb.detach(), txt_emb.detach(), reference_name=rule.reference if named else "", **values)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator, unused-ignore]

@@ -13,7 +13,7 @@ from ._arrays import embeddings, is_tensor, like, own_images, owners, refuse_bad
 from ._device import on_device
 from ._pool import kth_best
 from ._progress import rows_bar
-from ._settings import pool_rules
+from ._rule import Rule
 from ._texts import TextSide
 
 if TYPE_CHECKING:
@@ -193,61 +193,28 @@ def score(
     >>> hnscore.score(img, txt, 0.2, reference=np.array([0.9, 0.9])).round(3)
     array([0.194, 0.194, 0.014], dtype=float32)
     """
-    arguments = (
-        img_emb, txt_emb, margin, reference, weight, aggregate, k, top_k_images, skip_top_images, max_similarity,
-        img_groups, txt_groups, owner, paired_emb, minibatch, similarity, temperature, precision, method, random_state,
-        n_threads, show_progress_bar, verbose,
-    )  # fmt: skip
+    rule = Rule.of(locals())
     torch = sys.modules.get("torch")
     if torch is not None and type(img_emb) is not np.ndarray and torch.compiler.is_compiling():
         from . import _torch
 
-        return _torch.traced(*arguments)
-    return _score(*arguments)
+        return _torch.traced(img_emb, txt_emb, rule)
+    return _score(img_emb, txt_emb, rule)
 
 
-def _score(
-    img_emb: Any,
-    txt_emb: Any,
-    margin: Any,
-    reference: Any,
-    weight: Any,
-    aggregate: Any,
-    k: Any,
-    top_k_images: Any,
-    skip_top_images: Any,
-    max_similarity: Any,
-    img_groups: Any,
-    txt_groups: Any,
-    owner: Any,
-    paired_emb: Any,
-    minibatch: Any,
-    similarity: Any,
-    temperature: Any,
-    precision: Any,
-    method: Any,
-    random_state: Any,
-    n_threads: Any,
-    show_progress_bar: Any,
-    verbose: Any,
-) -> Any:
-    if on_device(img_emb, txt_emb, paired_emb):
-        return _gpu.score(
-            img_emb, txt_emb, margin, reference, weight, aggregate, k, top_k_images, skip_top_images, max_similarity,
-            img_groups, txt_groups, owner, paired_emb, minibatch, similarity, temperature, precision, method,
-            random_state, n_threads, verbose,
-        )  # fmt: skip
+def _score(img_emb: Any, txt_emb: Any, rule: Rule) -> Any:
+    if on_device(img_emb, txt_emb, rule.paired_emb):
+        return _gpu.score(img_emb, txt_emb, rule)
     img, img_code = embeddings("img_emb", img_emb)
     txt, txt_code = embeddings("txt_emb", txt_emb)
     same_library(img_emb, is_tensor(txt_emb))
     same_dim(img, txt)
     n_img, n_txt = len(img), len(txt)
-    top_k_images, skip_top_images = pool_rules(
-        reference, top_k_images, skip_top_images, img_groups, txt_groups, owner, paired_emb, n_img, n_txt
-    )
-    texts = TextSide(
-        txt, txt_code, margin, weight, aggregate, k, max_similarity, txt_groups, minibatch, similarity, temperature,
-        precision, method, random_state, n_threads,
+    top_k_images, skip_top_images = rule.of_pool(n_img, n_txt)
+    texts = TextSide(txt, txt_code, rule)
+    reference, owner, paired_emb, img_groups = rule.reference, rule.owner, rule.paired_emb, rule.img_groups
+    similarity, precision, method, show_progress_bar = (
+        rule.similarity, rule.precision, rule.method, rule.show_progress_bar
     )  # fmt: skip
     ids = texts.image_groups(img_groups, n_img)
     own = None if isinstance(reference, str) else given_reference(reference, texts, n_txt)
@@ -281,7 +248,7 @@ def _score(
         filters["col_owners"] = txt_owners
     texts.set_reference(own)
     # Fewer images than that: all of them count, or none.
-    for rule, rank in ("kth", top_k_images), ("skip", skip_top_images):
+    for end, rank in ("kth", top_k_images), ("skip", skip_top_images):
         if rank is None or rank >= n_img:
             continue
         bar = rows_bar(show_progress_bar, "top images", n_img)
@@ -290,7 +257,7 @@ def _score(
             max_similarity=texts.max_similarity, txt_groups=texts.options.get("col_groups"), img_groups=ids,
             txt_owners=txt_owners,
         )  # fmt: skip
-        filters[f"{rule}_value"], filters[f"{rule}_row"] = value, np.where(row < 0, _LAST_ROW, row)
+        filters[f"{end}_value"], filters[f"{end}_row"] = value, np.where(row < 0, _LAST_ROW, row)
     if skip_top_images is not None and skip_top_images >= n_img:
         return like(img_emb, np.zeros(n_img, texts.dtype))
     if ids is not None:
@@ -298,7 +265,7 @@ def _score(
     texts.prepare(img, img_code, n_img, filters.get("kth_value"))
     if top_k_images is None:
         texts.warn_if_wide(img, img_code, stacklevel=4)
-    texts.log(n_img, verbose, pool_is_reference)
+    texts.log(n_img, rule.verbose, pool_is_reference)
     scores = texts.reduce(img, img_code, rows_bar(show_progress_bar, "score", n_img), **filters)
     if top_k_images is None and skip_top_images is None:
         texts.warn_if_none(img, img_code, scores, stacklevel=4)

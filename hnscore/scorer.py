@@ -11,6 +11,7 @@ from ._arrays import both_groups, embeddings, is_tensor, like, owner_beside, ref
 from ._device import on_device
 from ._gpu_scorer import ScorerTexts
 from ._progress import rows_bar
+from ._rule import Rule
 from ._texts import TextSide
 from .score import given_reference, owned_reference, paired_rows
 
@@ -83,18 +84,15 @@ class Scorer:
         show_progress_bar: bool = False,
         verbose: bool = False,
     ) -> None:
+        rule = Rule.of(locals())
         refuse_pool_wide(reference, top_k_images, skip_top_images, owner, paired_emb)
         owner_beside(reference, owner, paired_emb)
-        settings = (
-            margin, weight, aggregate, k, max_similarity, txt_groups, minibatch, similarity, temperature, precision,
-            method, random_state, n_threads,
-        )  # fmt: skip
         self._texts: TextSide | ScorerTexts
         if on_device(txt_emb):
-            self._texts = ScorerTexts(txt_emb, reference, owner, paired_emb, *settings)
+            self._texts = ScorerTexts(txt_emb, rule)
         else:
             txt, code = embeddings("txt_emb", txt_emb)
-            self._texts = TextSide(txt, code, *settings, keep=True)
+            self._texts = TextSide(txt, code, rule, keep=True)
             if reference is None:
                 paired = paired_rows(paired_emb, self._texts)
                 own, _ = owned_reference(self._texts, owner, *paired, len(txt), "paired_emb")

@@ -826,15 +826,13 @@ def test_sides_have_names(gpu: Gpu) -> None:
 def test_compiled_graphs_hold_the_operator() -> None:
     """The result is where the images are, which is all that tracing has to know."""
     from hnscore import _torch
+    from hnscore._rule import Rule
 
     fake_mode = torch._subclasses.FakeTensorMode()
     with fake_mode:
         img, txt = torch.empty(40, 12, device="cuda"), torch.empty(17, 12, device="cuda")
         for weight, dtype in (("hinge", torch.float32), ("count", torch.int64)):
-            scores = _torch.traced(
-                img, txt, 0.2, "pool_max", weight, "sum", *[None] * 9, "cosine", None, "exact", "auto", None, None,
-                False, False,
-            )  # fmt: skip
+            scores = _torch.traced(img, txt, Rule(weight=weight))
             assert (scores.device.type, scores.shape, scores.dtype) == ("cuda", (40,), dtype)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import hnscore
+from hnscore._rule import NAMES, Rule
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMG = torch.randn(40, 24, generator=GENERATOR)
@@ -110,8 +111,9 @@ def test_exported_programs_hold_the_operator() -> None:
 def test_operator_contract(weight: str, reference: torch.Tensor | None) -> None:
     from hnscore import _torch  # noqa: F401  registers the operator
 
-    settings = ("pool_max", weight, "sum", *[None] * 9, "cosine", None, "exact", "auto", None)
-    torch.library.opcheck(torch.ops.hnscore.score.default, (IMG, TXT, 0.2, reference, *settings, None, False, False))
+    values = {name: getattr(Rule(weight=weight), name) for name in NAMES} | {"reference": reference}
+    operator = torch.ops.hnscore.score.default
+    torch.library.opcheck(operator, (IMG, TXT), values | {"reference_name": "pool_max"})
 
 
 def test_reference_operator_contract() -> None:

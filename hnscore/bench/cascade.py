@@ -13,6 +13,7 @@ import hnscore
 from hnscore import _core, demo
 from hnscore._arrays import embeddings
 from hnscore._pool import choose
+from hnscore._rule import Rule
 from hnscore._texts import TextSide
 from hnscore.bench import regimes
 from hnscore.bench.measure import PAUSE, Result, best, compare, ratio
@@ -190,11 +191,7 @@ def _label(options: Options) -> str:
 
 def _texts(regime: Regime, margin: float, options: Options, n_threads: int) -> TextSide:
     txt, code = embeddings("txt_emb", regime.txt)
-    get = options.get
-    texts = TextSide(
-        txt, code, margin, get("weight"), get("aggregate", "sum"), get("k"), None, None, None, "cosine",
-        get("temperature"), "exact", "auto", None, n_threads,
-    )  # fmt: skip
+    texts = TextSide(txt, code, Rule(margin=margin, n_threads=n_threads, **options))
     texts.set_reference(regime.similar)
     return texts
 
