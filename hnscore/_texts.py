@@ -24,6 +24,7 @@ _SAMPLED_IMAGES = 64
 _SAMPLED_TEXTS = 256
 # What the plan's own sample, where there is one, must show for that.
 _LOOK_AGAIN = 0.4
+_SMALL = 2**20  # multiply-adds: far fewer than csrc/cpu/plan.cpp wants for a cascade, on any target
 _LARGE_SHARE = 0.1  # of the pairs that count, said where anything is said
 _MARGIN_BESIDE_ANY = 2.0**960  # less cannot take any float64 beyond its range
 _COPIED_BYTES = 2**24  # at a time: a signal waits no longer
@@ -41,6 +42,7 @@ class TextSide(Settings):
         txt: NDArray[Any],
         txt_code: int,
         rule: Rule,
+        n_img: int | None = None,
         keep: bool = False,
     ) -> None:
         not_empty("txt_emb", txt)
@@ -73,6 +75,10 @@ class TextSide(Settings):
         self._columns: _core.Columns | None = None
         self._lock = threading.Lock()
         self.share = 0.0  # of the pairs that count, where a sample was looked at
+        # A plan would take longer than it could save, and say so.
+        self._is_small = self.method == "auto" and n_img is not None and n_img * txt.size < _SMALL
+        if self._is_small:
+            self.method = "dense"
         if self.method == "dense":
             self._columns = pack("txt_emb", txt, txt_code, self.similarity, self.precision, self.threads, self.rows)
         else:  # the plan wants to see images and thresholds first
@@ -158,7 +164,7 @@ class TextSide(Settings):
         """Whether there were pairs enough to judge the margin; warns where over half of a sample qualify."""
         if not enough_pairs(len(img), len(self.txt)):
             return False
-        if self._plan is not None and self._plan.share < _LOOK_AGAIN:
+        if self._is_small or (self._plan is not None and self._plan.share < _LOOK_AGAIN):
             return True
         self.share = judge_margin(**self._sample(img, img_code), stacklevel=stacklevel + 1)
         return True
@@ -198,6 +204,8 @@ class TextSide(Settings):
         )
         if self._plan is not None:
             line += f"; {describe(self._plan, dim)}"
+        elif self._is_small:
+            line += "; dense because few pairs"
         share = self.share if self._plan is None else max(self.share, self._plan.share)
         if share > _LARGE_SHARE:
             line += (

@@ -4,12 +4,11 @@ torch.export trace. Imported on first use.
 Their fake implementations know a result's shape and dtype; everything else, checks included, happens when they run.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 
-from ._rule import NAMES, Rule
+from ._rule import Rule
 from .references import _reference_similarity
 from .score import _score
 
@@ -46,7 +45,7 @@ def score_op(
 ) -> torch.Tensor:
     rule = Rule.of(locals())
     if reference is None:
-        rule = replace(rule, reference=reference_name)
+        rule = rule._replace(reference=reference_name)
     result: torch.Tensor = _score(img_emb, txt_emb, rule)
     return result
 
@@ -75,7 +74,7 @@ _ARRAYS = ("reference", "max_similarity", "img_groups", "txt_groups", "owner", "
 def traced(img_emb: Any, txt_emb: Any, rule: Rule) -> Any:
     """`score` as a call of the operator, in code that Dynamo traces."""
     named = isinstance(rule.reference, str)
-    values = {name: getattr(rule, name) for name in NAMES}
+    values = {name: getattr(rule, name) for name in Rule._fields}
     for name in _ARRAYS:
         values[name] = None if named and name == "reference" else _tensor(values[name])
     return score_op(img_emb.detach(), txt_emb.detach(), reference_name=rule.reference if named else "", **values)

@@ -211,7 +211,7 @@ def _score(img_emb: Any, txt_emb: Any, rule: Rule) -> Any:
     same_dim(img, txt)
     n_img, n_txt = len(img), len(txt)
     top_k_images, skip_top_images = rule.of_pool(n_img, n_txt)
-    texts = TextSide(txt, txt_code, rule)
+    texts = TextSide(txt, txt_code, rule, n_img)
     reference, owner, paired_emb, img_groups = rule.reference, rule.owner, rule.paired_emb, rule.img_groups
     similarity, precision, method, show_progress_bar = (
         rule.similarity, rule.precision, rule.method, rule.show_progress_bar

@@ -84,7 +84,7 @@ class Scorer:
         show_progress_bar: bool = False,
         verbose: bool = False,
     ) -> None:
-        rule = Rule.of(locals())
+        rule = Rule.of(locals() | {"img_groups": None})
         refuse_pool_wide(reference, top_k_images, skip_top_images, owner, paired_emb)
         owner_beside(reference, owner, paired_emb)
         self._texts: TextSide | ScorerTexts

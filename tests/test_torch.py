@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import hnscore
-from hnscore._rule import NAMES, Rule
+from hnscore._rule import Rule
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMG = torch.randn(40, 24, generator=GENERATOR)
@@ -111,7 +111,7 @@ def test_exported_programs_hold_the_operator() -> None:
 def test_operator_contract(weight: str, reference: torch.Tensor | None) -> None:
     from hnscore import _torch  # noqa: F401  registers the operator
 
-    values = {name: getattr(Rule(weight=weight), name) for name in NAMES} | {"reference": reference}
+    values = Rule(weight=weight, reference=reference)._asdict()
     operator = torch.ops.hnscore.score.default
     torch.library.opcheck(operator, (IMG, TXT), values | {"reference_name": "pool_max"})
 
