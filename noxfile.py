@@ -22,6 +22,7 @@ def lint(session: nox.Session) -> None:
     session.install(*EXTRAS["lint"])
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", "--no-logo", env={"PYTHONPATH": "."})  # which of hnscore may import which
     files = session.run("git", "ls-files", *CPP, external=True, silent=True)
     sources = [f for f in str(files).split() if f.endswith((".h", ".cpp", ".cu", ".cuh"))]
     session.run("clang-format", "--dry-run", "--Werror", *sources)

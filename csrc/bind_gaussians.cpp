@@ -1,4 +1,4 @@
-// Pairs of Gaussians for Python. Arguments were checked by hnscore/_arrays.py.
+// Pairs of Gaussians for Python. Arguments were checked by hnscore/arguments.
 #include <pybind11/stl.h>
 
 #include "bind.h"

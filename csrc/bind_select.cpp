@@ -1,4 +1,4 @@
-// Greedy selection for Python. Arguments were checked by hnscore/_arrays.py; here only what would otherwise be
+// Greedy selection for Python. Arguments were checked by hnscore/arguments; here only what would otherwise be
 // undefined.
 #include <pybind11/stl.h>
 

@@ -8,18 +8,18 @@ if _util.find_spec("hnscore._core") is None:
         "there, then Python in another folder; to work on it, see CONTRIBUTING.md"
     )
 
-from . import cuda
-from ._config import show_config
-from ._core import VERSION as __version__  # noqa: N811  it is a name of modules
-from ._texts import MarginWarning
-from .allocation import allocate
-from .density import density
-from .informativeness import Informativeness, fuse, informativeness
-from .neighbours import knn_graph
-from .references import reference_similarity
-from .score import score
-from .scorer import Scorer
-from .selection import core_set, select
+from hnscore import cuda
+from hnscore._core import VERSION as __version__  # noqa: N811  it is a name of modules
+from hnscore.densities.density import density
+from hnscore.densities.neighbours import knn_graph
+from hnscore.engine.config import show_config
+from hnscore.gaussians.informativeness import Informativeness, fuse, informativeness
+from hnscore.scores.references import reference_similarity
+from hnscore.scores.score import score
+from hnscore.scores.scorer import Scorer
+from hnscore.scores.texts import MarginWarning
+from hnscore.selections.allocate import allocate
+from hnscore.selections.select import core_set, select
 
 __all__ = [
     "Informativeness",

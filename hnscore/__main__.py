@@ -1,5 +1,5 @@
 """``python -m hnscore`` is the command ``hnscore``."""
 
-from hnscore.cli import main
+from hnscore.command.cli import main
 
 raise SystemExit(main())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from . import _device, _reports
-from ._arrays import is_tensor
+from hnscore.arguments.arrays import is_tensor
+from hnscore.engine.memory import device as _device
+from hnscore.engine.memory import reports
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def check(device: Any = None) -> None:
         gpu = _device.backend()
         gpu.synchronize_device(number)
         _device.release()
-        _reports.raise_found(gpu, number)
+        reports.raise_found(gpu, number)
 
 
 def _number(device: Any) -> int:

@@ -136,10 +136,10 @@ def cases() -> Iterator[Case]:
     from emulated import emulated_module
     from gpus import Gpu
 
-    from hnscore import _device
+    from hnscore.engine.memory import device
 
     gpu: Any = emulated_module()
-    _device._loaded, arrays = gpu, Gpu(gpu)
+    device._loaded, arrays = gpu, Gpu(gpu)
     for loop, capability in LOOPS.items():
         gpu.set_capability(*capability, 4)
         for name, call in itertools.chain(

@@ -14,7 +14,8 @@ import torch
 from fake_cuda import External, FakeCuda, at, capsule_of, numpy_dtype
 from numpy.typing import NDArray
 
-from hnscore import _device, _libraries
+from hnscore.engine.memory import device as _device
+from hnscore.engine.memory import libraries
 
 
 class OnGpu:
@@ -82,7 +83,7 @@ class PretendedTensor(torch.Tensor):
     device = property(lambda self: torch.device("cuda", 0))  # type: ignore[assignment]
 
 
-class PretendedSpace(_libraries.TorchSpace):
+class PretendedSpace(libraries.TorchSpace):
     def __init__(self, gpu: Any, device: int) -> None:
         self.torch_device = torch.device("cpu")
         _device.Space.__init__(self, gpu, device, 0)
@@ -176,7 +177,7 @@ def a_gpu(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
     if name in ("late", "at random"):
         gpu = Gpu(FakeCuda(eager=0 if name == "at random" else None))
     elif name == "tensors":
-        monkeypatch.setattr(_libraries, "TorchSpace", PretendedSpace)
+        monkeypatch.setattr(libraries, "TorchSpace", PretendedSpace)
         gpu = Tensors(FakeCuda(at_once=True))
     elif name == "emulated":
         from emulated import emulated_module

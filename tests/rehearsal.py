@@ -18,7 +18,7 @@ import torch
 from emulated import emulated_module
 from gpus import Gpu
 
-from hnscore import _device
+from hnscore.engine.memory import device as _device
 
 
 class Emulated(devices.Cpu):

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from tolerances import SMALLEST, U, assert_score
 
 import hnscore
-from hnscore import _core, _pool, stream
+from hnscore import _core
 from hnscore import reference as ref
-from hnscore._arrays import embeddings
+from hnscore.arguments.arrays import embeddings
+from hnscore.command import score_file
+from hnscore.engine import cpu
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -130,7 +132,7 @@ def test_codes_that_lose_most(target: str, dim: int) -> None:
 @pytest.mark.parametrize("dim", [16, 31])
 def test_codes_that_lose_nothing(target: str, dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of 0 and one magnitude: the bound is the similarity but for its slack, and no threshold may be above it."""
-    monkeypatch.setattr(_pool, "_BLOCK_BYTES", 256 * 2 * dim)  # from the second block on the best so far is a threshold
+    monkeypatch.setattr(cpu, "_BLOCK_BYTES", 256 * 2 * dim)  # from the second block on the best so far is a threshold
     rng = np.random.default_rng(dim)
     x, t = (rng.integers(-1, 2, (n, dim)).astype(np.float32) for n in (4000, 60))
     x[~x.any(axis=1), 0] = t[~t.any(axis=1), 0] = 1
@@ -152,7 +154,7 @@ def _kth_best(
     txt: Embeddings, img: Embeddings, k: int, similarity: str, method: str, n_threads: int = 2
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     rows, columns = embeddings("txt_emb", txt), embeddings("img_emb", img)
-    return _pool.kth_best(*rows, *columns, k, similarity, "exact", n_threads, method=method)
+    return cpu.kth_best(*rows, *columns, k, similarity, "exact", n_threads, method=method)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
@@ -177,7 +179,7 @@ def test_running_thresholds(target: str, k: int, monkeypatch: pytest.MonkeyPatch
     x, t = concentrated(3000, 150, 64, seed=1)
     x[1500:1600] = x[:100]  # ties: the lowest row wins
     dense = _kth_best(t, x, k, "cosine", "dense")
-    monkeypatch.setattr(_pool, "_BLOCK_BYTES", 700 * 2 * 64)
+    monkeypatch.setattr(cpu, "_BLOCK_BYTES", 700 * 2 * 64)
     for n_threads in (1, 3):
         for got, want in zip(_kth_best(t, x, k, "cosine", "cascade", n_threads), dense, strict=True):
             np.testing.assert_array_equal(got, want)
@@ -241,7 +243,7 @@ def test_layouts_and_dtypes_of_the_same_values_give_the_same_bits(target: str) -
 
 
 def plan_of(x: Embeddings, t: Embeddings, tau: NDArray[np.float64], n_threads: int = 2, **request: Any) -> _core.Plan:
-    return _pool.choose(*embeddings("x", x), *embeddings("t", t), "cosine", n_threads, "auto", tau=tau, **request)
+    return cpu.choose(*embeddings("x", x), *embeddings("t", t), "cosine", n_threads, "auto", tau=tau, **request)
 
 
 def summary(plan: _core.Plan) -> tuple[Any, ...]:
@@ -303,15 +305,15 @@ def test_files_remember_the_method(tmp_path: Path) -> None:
         np.save(tmp_path / f"{name}.npy", array)
     files = [tmp_path / f"{name}.npy" for name in ("x", "t", "out")]
     chosen = []
-    write = stream._Scores.write_rows
+    write = score_file._Scores.write_rows
 
-    def spy(self: stream._Scores, start: int, scores: NDArray[Any]) -> None:
+    def spy(self: score_file._Scores, start: int, scores: NDArray[Any]) -> None:
         write(self, start, scores)
         chosen.append(json.loads((tmp_path / "out.npy.partial.json").read_text())["method"])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream._Scores, "write_rows", spy)
-        stream.score_file(*files, 0.0, reference=tmp_path / "r.npy", chunk_rows=700, show_progress_bar=False)
+        patch.setattr(score_file._Scores, "write_rows", spy)
+        score_file.score_file(*files, 0.0, reference=tmp_path / "r.npy", chunk_rows=700, show_progress_bar=False)
     assert chosen == ["cascade"] * 6
     np.testing.assert_array_equal(np.load(files[2]), hnscore.score(x, t, 0.0, reference=r))
 

@@ -14,7 +14,7 @@ import pytest
 from commands import command, refused
 
 import hnscore
-from hnscore import cli
+from hnscore.command import cli as cli
 
 N, DIM, BUDGET = 90, 12, 15
 
@@ -242,9 +242,9 @@ def test_interrupted(folder: Path, name: str) -> None:
     """The function is replaced by one that waits for Ctrl-C; what was there before is there after."""
     (folder / "out.npy").write_text("precious")
     program = (
-        "import sys, time, hnscore, hnscore.cli\n"
+        "import sys, time, hnscore, hnscore.command.cli\n"
         f"hnscore.{name} = lambda *args, **keywords: time.sleep(100)\n"
-        "raise SystemExit(hnscore.cli.main(sys.argv[1:]))"
+        "raise SystemExit(hnscore.command.cli.main(sys.argv[1:]))"
     )
     line = [sys.executable, "-c", program, *map(str, COMMANDS[name]), "--overwrite"]
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, cwd=folder)

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import hnscore
-from hnscore import _picture, demo
+from hnscore import demo
+from hnscore.demo import picture
 
 SVG = "{http://www.w3.org/2000/svg}"
 EMOJI_SCRIPTS = Path(__file__).parents[1] / "benchmarks" / "emoji"
@@ -215,10 +216,10 @@ def test_export_makes_the_folder_of_the_picture(tmp_path):
 
 
 def test_picture_escapes_text_and_clips_bars():
-    mistake = _picture.Mistake("<script>&\"'", similarity=0.1, own_similarity=0.05, thumbnail=PNG_SIGNATURE)
-    row = _picture.Row(1, "a < b & c", 1.0, 1, PNG_SIGNATURE, [mistake])
-    picks = _picture.Picks("'next' & >", "why", ["</text>"], [PNG_SIGNATURE])
-    root = ElementTree.fromstring(_picture.draw([row], picks, "x & y", "<b>", 0.2))
+    mistake = picture.Mistake("<script>&\"'", similarity=0.1, own_similarity=0.05, thumbnail=PNG_SIGNATURE)
+    row = picture.Row(1, "a < b & c", 1.0, 1, PNG_SIGNATURE, [mistake])
+    picks = picture.Picks("'next' & >", "why", ["</text>"], [PNG_SIGNATURE])
+    root = ElementTree.fromstring(picture.draw([row], picks, "x & y", "<b>", 0.2))
     texts = ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
     assert {"a < b & c", "<script>&\"'", "x & y", "<b>", "hard negative of 1 text", "'next' & >", "</text>"} <= set(
         texts

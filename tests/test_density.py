@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from tolerances import EXP, SMALLEST, U, norm_products
 
 import hnscore
-from hnscore import _core, _pool
+from hnscore import _core
 from hnscore import reference as ref
+from hnscore.engine import cpu
 
 TEMPERATURE = 0.1
 LEVEL = 0.25
@@ -139,8 +140,8 @@ def test_against_another_set(target: str, kind: str) -> None:
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_several_blocks(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """More points than are packed at once, more row blocks than one, and rows that begin inside a column block."""
-    monkeypatch.setattr(_pool, "_BLOCK_BYTES", 1)
-    monkeypatch.setattr(_pool, "_LEAST_BLOCK", 256)
+    monkeypatch.setattr(cpu, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(cpu, "_LEAST_BLOCK", 256)
     x = points(550, 24)
     for w in (None, np.random.default_rng(0).uniform(0.1, 1, 550)):
         options = settings(kind, 550) | {"weights": w}
@@ -149,8 +150,8 @@ def test_several_blocks(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_another_set_of_several_blocks(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setattr(_pool, "_BLOCK_BYTES", 1)
-    monkeypatch.setattr(_pool, "_LEAST_BLOCK", 256)
+    monkeypatch.setattr(cpu, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(cpu, "_LEAST_BLOCK", 256)
     x, t = points(40, 24), points(550, 24, seed=1)
     for w in (None, np.random.default_rng(0).uniform(0.1, 1, 550)):
         options = settings(kind, 40, 550) | {"against": t, "weights": w}
@@ -291,8 +292,8 @@ def test_neighbours_in_another_set() -> None:
 
 
 def test_neighbours_over_several_blocks_and_slices(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    monkeypatch.setattr(_pool, "_BLOCK_BYTES", 1)
-    monkeypatch.setattr(_pool, "_STATE_BYTES", 1)
+    monkeypatch.setattr(cpu, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(cpu, "_STATE_BYTES", 1)
     x = points(550, 24)
     for got, want in zip(hnscore.knn_graph(x, 9, method=method), ref.knn_graph(x, 9), strict=True):
         np.testing.assert_array_equal(got, want)

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 import hnscore
-from hnscore import cli
 from hnscore import reference as ref
+from hnscore.command import cli as cli
 
 MARGIN = 0.2
 Round = dict[str, NDArray[Any]]

@@ -22,8 +22,11 @@ from numpy.typing import NDArray
 from tolerances import assert_score, norm_products
 
 import hnscore
-from hnscore import _core, _device, _gpu_stream, _libraries, _reports
+from hnscore import _core
 from hnscore import reference as ref
+from hnscore.engine.memory import device as _device
+from hnscore.engine.memory import libraries, reports
+from hnscore.engine.memory import stream as _gpu_stream
 
 pytestmark = pytest.mark.filterwarnings("ignore::hnscore.MarginWarning")
 
@@ -298,7 +301,7 @@ def test_an_interrupt_leaves_nothing_running(fake: Gpu, monkeypatch: pytest.Monk
         return lambda share: (_ for _ in ()).throw(KeyboardInterrupt()) if share > 0.4 else None
 
     with monkeypatch.context() as patch:
-        patch.setattr("hnscore._gpu_scorer.rows_bar", interrupt)
+        patch.setattr("hnscore.scores.gpu_scorer.rows_bar", interrupt)
         with pytest.raises(KeyboardInterrupt):
             scorer.score(IMG)
     assert not any(queue for stream, queue in fake.backend.streams[0].queues.items() if stream), "copies go on"
@@ -343,8 +346,8 @@ def test_streams_are_handed_over(fake: Gpu) -> None:
     assert fake.backend.waits == waits, "a call on a GPU waits for nothing"
     check(fake.get(scores), IMG, TXT, 0.4, reference=OWN)
 
-    exported = _libraries.Exported(
-        space := _libraries.DlpackSpace(fake.backend, 0), space.values(space.array("x", img), "float32")
+    exported = libraries.Exported(
+        space := libraries.DlpackSpace(fake.backend, 0), space.values(space.array("x", img), "float32")
     )
     before = fake.backend.streams[0].count
     exported.__dlpack__(stream=-1)
@@ -377,15 +380,15 @@ def test_tensors_are_recorded_on_the_streams_that_read_them(monkeypatch: pytest.
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
     monkeypatch.setattr(torch.cuda, "Event", Event)
     backend = FakeCuda()
-    kept = _device.Kept(_libraries.TorchSpace(backend, 0), [Tensor()])
-    with kept.read_on(_libraries.TorchSpace(backend, 0)):
+    kept = _device.Kept(libraries.TorchSpace(backend, 0), [Tensor()])
+    with kept.read_on(libraries.TorchSpace(backend, 0)):
         assert told == []
     stream = Stream()
     stream.cuda_stream = 2
-    with kept.read_on(_libraries.TorchSpace(backend, 0)):
+    with kept.read_on(libraries.TorchSpace(backend, 0)):
         assert told == [("waits for", 1, 2), ("is read on", 2)]
     backend.captured = True
-    with kept.read_on(_libraries.TorchSpace(backend, 0)):
+    with kept.read_on(libraries.TorchSpace(backend, 0)):
         assert len(told) == 2
 
 
@@ -819,20 +822,20 @@ def test_devices(fake: Gpu) -> None:
 
 
 def test_sides_have_names(gpu: Gpu) -> None:
-    assert len(_reports.SIDES) < gpu.backend.SIDES
-    assert len(_reports.SIDES) <= gpu.backend.REFERENCE_SIDE
+    assert len(reports.SIDES) < gpu.backend.SIDES
+    assert len(reports.SIDES) <= gpu.backend.REFERENCE_SIDE
 
 
 def test_compiled_graphs_hold_the_operator() -> None:
     """The result is where the images are, which is all that tracing has to know."""
-    from hnscore import _torch
-    from hnscore._rule import Rule
+    from hnscore.scores import operators
+    from hnscore.scores.rule import Rule
 
     fake_mode = torch._subclasses.FakeTensorMode()
     with fake_mode:
         img, txt = torch.empty(40, 12, device="cuda"), torch.empty(17, 12, device="cuda")
         for weight, dtype in (("hinge", torch.float32), ("count", torch.int64)):
-            scores = _torch.traced(img, txt, Rule(weight=weight))
+            scores = operators.traced(img, txt, Rule(weight=weight))
             assert (scores.device.type, scores.shape, scores.dtype) == ("cuda", (40,), dtype)
 
 

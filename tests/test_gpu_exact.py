@@ -16,8 +16,8 @@ from test_exactness import CASES, RECIPES, Embeddings
 from tolerances import U, assert_score, norm_products
 
 import hnscore
-from hnscore import _reports
 from hnscore import reference as ref
+from hnscore.engine.memory import reports
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -474,7 +474,7 @@ def test_bad_rows_spoil_nothing_else(gpu: Gpu, dtype: str, value: float) -> None
 
 def test_reports_of_several_calls(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first bad row of all of them, told once; what comes between takes nothing away."""
-    monkeypatch.setattr(_reports, "raise_found", lambda *args, **options: None)  # nobody asks between the calls
+    monkeypatch.setattr(reports, "raise_found", lambda *args, **options: None)  # nobody asks between the calls
     x, t = RNG(11).standard_normal((2, 40, 8))
     bad = {row: x.copy() for row in (30, 5, 12)}
     for row, rows in bad.items():

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import hnscore
-from hnscore import _core, _greedy
+from hnscore import _core
 from hnscore import reference as ref
+from hnscore.selections import greedy
 
 Array = NDArray[Any]
 NEAR = 1e-9
@@ -473,7 +474,7 @@ def test_an_empty_pool(method: str) -> None:
 def test_bounds_of_coverage(labeled: list[int], temperature: float) -> None:
     """The first gains are float32 sums with an error that is claimed."""
     emb, scores = clustered(300, 24), scores_of(300)
-    pool = _greedy.Pool("embeddings", emb, 1)
+    pool = greedy.Pool("embeddings", emb, 1)
     floor = np.zeros(300)
     _core.raise_floor(emb, pool.code, np.array(labeled, np.int64), emb, pool.code, temperature, 1, floor)
     sums, errors = pool.kernel_sums(pool.emb, temperature, scores, floor)
@@ -485,7 +486,7 @@ def test_float32_means_of_herding(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mean off by 8 * 2^-24 / temperature of itself moves the gain of pick t by t + 1 times that, that of the best
     by as much."""
     emb = clustered(300, 24)
-    monkeypatch.setattr(_greedy, "_PLAIN_PAIRS", 0)
+    monkeypatch.setattr(greedy, "_PLAIN_PAIRS", 0)
     picks = pick(emb, "herding", 60)
     assert_near_greedy(picks, emb, "herding", near=2 * 8 * 2.0**-24 / 0.1)
     same = np.tile(emb[:1], (50, 1))
@@ -496,7 +497,7 @@ def test_float32_means_of_herding(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_samples(weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond MOST_POINTS rows the means are over so many drawn ones."""
     emb, scores = clustered(200, 6), scores_of(200)
-    monkeypatch.setattr(_greedy, "MOST_POINTS", 50)
+    monkeypatch.setattr(greedy, "MOST_POINTS", 50)
     drawn = np.sort(np.random.default_rng(4).choice(200, 50, replace=False, shuffle=False))
     k = np.exp((ref.cosines(emb) - 1) / 0.1)[drawn]
     u = scores[drawn] if weighted else np.ones(50)

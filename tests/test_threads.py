@@ -213,7 +213,7 @@ def test_default_threads_follow_omp_num_threads(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(("n", "step"), [(0, 1), (1, 1), (1000, 7), (1000, 10**6)])
 def test_a_scorers_copy_is_made_in_parts(n: int, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a signal is seen between them."""
-    from hnscore import _texts
+    from hnscore.scores import texts as _texts
 
     rows = np.asfortranarray(np.arange(n * 3, dtype=np.float32).reshape(n, 3))
     monkeypatch.setattr(_texts, "_COPIED_BYTES", step * 12)

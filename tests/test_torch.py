@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import hnscore
-from hnscore._rule import Rule
+from hnscore.scores.rule import Rule
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMG = torch.randn(40, 24, generator=GENERATOR)
@@ -109,7 +109,7 @@ def test_exported_programs_hold_the_operator() -> None:
 @pytest.mark.parametrize("weight", ["hinge", "count"])
 @pytest.mark.parametrize("reference", [None, R, OWN])
 def test_operator_contract(weight: str, reference: torch.Tensor | None) -> None:
-    from hnscore import _torch  # noqa: F401  registers the operator
+    from hnscore.scores import operators  # noqa: F401  registers the operator
 
     values = Rule(weight=weight, reference=reference)._asdict()
     operator = torch.ops.hnscore.score.default
@@ -117,7 +117,7 @@ def test_operator_contract(weight: str, reference: torch.Tensor | None) -> None:
 
 
 def test_reference_operator_contract() -> None:
-    from hnscore import _torch  # noqa: F401  registers the operator
+    from hnscore.scores import operators  # noqa: F401  registers the operator
 
     owner = torch.arange(len(TXT)) % len(IMG)
     torch.library.opcheck(

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hnscore
-from hnscore._arrays import choice, is_tensor
-from hnscore.adapters._zero_rows import pick_around_zero_rows, zero_rows
+from hnscore.adapters.zero_rows import pick_around_zero_rows, zero_rows
+from hnscore.arguments.arrays import choice, is_tensor
 
 _PER_ROW = ("density", "regions")
 _WITHOUT_SCORES = ("auto", "coverage", "herding")

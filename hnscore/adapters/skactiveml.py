@@ -16,8 +16,8 @@ from skactiveml.base import SingleAnnotatorPoolQueryStrategy
 from skactiveml.utils import MISSING_LABEL, labeled_indices
 
 import hnscore
-from hnscore._arrays import choice
-from hnscore.adapters._zero_rows import pick_around_zero_rows
+from hnscore.adapters.zero_rows import pick_around_zero_rows
+from hnscore.arguments.arrays import choice
 
 _METHODS = ("coverage", "herding", "core_set")
 

@@ -11,17 +11,17 @@ import numpy as np
 
 import hnscore
 from hnscore import _core, demo
-from hnscore._arrays import embeddings
-from hnscore._pool import choose
-from hnscore._rule import Rule
-from hnscore._texts import TextSide
+from hnscore.arguments.arrays import embeddings
 from hnscore.bench import regimes
 from hnscore.bench.measure import PAUSE, Result, best, compare, ratio
 from hnscore.bench.methods import PEER, Method, Run, affordable
 from hnscore.bench.regimes import Regime, Round
 from hnscore.bench.report import Group, Row, elsewhere, milliseconds, say
 from hnscore.bench.workloads import MARGIN
-from hnscore.scorer import _CHUNKS
+from hnscore.engine.cpu import choose
+from hnscore.scores.rule import Rule
+from hnscore.scores.scorer import _CHUNKS
+from hnscore.scores.texts import TextSide
 
 Options = dict[str, Any]
 

@@ -11,8 +11,8 @@ try:
 except ImportError as error:
     raise ImportError("hnscore.nn needs torch, which cannot be imported; pip install 'hnscore[torch]'") from error
 
-from .encoder import GaussianPairs, ProbabilisticEncoder
-from .fit import FitResult, fit
-from .loss import ProbabilisticLoss
+from hnscore.nn.encoder import GaussianPairs, ProbabilisticEncoder
+from hnscore.nn.fit import FitResult, fit
+from hnscore.nn.loss import ProbabilisticLoss
 
 __all__ = ["FitResult", "GaussianPairs", "ProbabilisticEncoder", "ProbabilisticLoss", "fit"]

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .._arrays import not_negative, positive, real
-from .._checks import one_text_per_image
-from .encoder import GaussianPairs
+from hnscore.arguments.arrays import not_negative, positive, real
+from hnscore.arguments.checks import one_text_per_image
+from hnscore.nn.encoder import GaussianPairs
 
 
 class ProbabilisticLoss(torch.nn.Module):

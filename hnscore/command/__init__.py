@@ -1,0 +1,1 @@
+"""The command line, and scores of files that fit no memory."""

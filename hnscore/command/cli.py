@@ -1,0 +1,232 @@
+"""The command ``hnscore``: parses, calls the library function of the same name, turns exceptions into one line."""
+
+import argparse
+import contextlib
+import io
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
+
+
+class _Ended(BaseException):
+    """By a signal that asks the process to end."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+_SCORE_HELP = """\
+Scores of every row of a .npy file of pool embeddings against a .npy file of text embeddings. Files of any size: the
+pool is read in chunks. Ctrl-C stops within a second; the same command again continues where it stopped.
+The values of --weight, --aggregate and the other rules are explained by: python -c "help('hnscore.score')"
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0, 2 on an error, 130 when interrupted, 128 + n when ended by signal n."""
+    _open_closed_streams()
+    args = _parse(argv)
+    warnings.showwarning = _show_warning
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup, for one, has it ignored
+            signal.signal(number, _end)
+    try:
+        from hnscore import _core
+
+        # What mapped files do when they are cut short under the reader: without it the process dies without a word.
+        _core.exit_on_bus_error("hnscore: error: a file was cut short while it was read; run the same command again\n")
+        status = int(args.command(args) or 0)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # as of `| head`, which is no error
+        _forget_stdout()
+        return 0
+    except (KeyboardInterrupt, _Ended) as error:
+        note = f"; run the same command again to finish {args.output}" if args.name == "score" else ""
+        status, message = INTERRUPTED, f"\nhnscore: interrupted{note}"
+        if isinstance(error, _Ended):
+            status, message = 128 + error.number, f"\nhnscore: {signal.Signals(error.number).name}{note}"
+    except (OSError, TypeError, ValueError, MemoryError, ImportError, OverflowError) as error:
+        status, message = 2, f"hnscore: error: {_one_line(error)}"
+        if isinstance(error, MemoryError):
+            status, message = 2, "hnscore: error: there is not enough memory; pass fewer --n-threads, or free some"
+        if isinstance(error, OSError) and error.filename is None:
+            _forget_stdout()  # whose error it may have been
+    # Only now: a progress bar ends its line when the failed call's variables go, which the exception held.
+    print(message, file=sys.stderr)
+    return status
+
+
+def _end(number: int, _: object) -> None:
+    raise _Ended(number)
+
+
+class _Lenient(io.TextIOWrapper):
+    """A stream of messages: that nobody reads them, or that a disk is full, does not end the work."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            return super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            super().flush()
+
+
+def _open_closed_streams() -> None:
+    """No file that is opened later may be taken for a standard stream that was closed."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for the life of the process
+    elif type(sys.stderr) is io.TextIOWrapper and sys.stderr is sys.__stderr__:
+        raw = open(sys.stderr.fileno(), "wb", 0, closefd=False)  # noqa: SIM115
+        sys.stderr = _Lenient(raw, errors="replace", write_through=True)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
+def _forget_stdout() -> None:
+    """What it holds cannot be written: Python shall not try again when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; what is wrong with those of a command is said with the usage of that command."""
+    parser, commands = _parser()
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        commands[args.name].error(f"unrecognized arguments: {' '.join(unknown)}")
+    return args
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    from hnscore import __version__, bench
+    from hnscore.command import selection
+
+    parser = argparse.ArgumentParser(prog="hnscore", description="Hard-negative scores of unpaired images and texts.")
+    parser.add_argument("--version", action="version", version=f"hnscore {__version__}")
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="score the packaged emoji set and draw what was found")
+    demo.add_argument("-o", "--output", default="hnscore_demo.svg", metavar="SVG", help="default: %(default)s")
+    demo.add_argument("--export", metavar="DIR", help="also write the set as .npy files for `hnscore score`")
+    demo.add_argument("--selection", metavar="SVG", help="also draw what each method of selection chooses")
+    demo.add_argument("--n-threads", type=int)
+    demo.set_defaults(command=_demo)
+
+    score = commands.add_parser(
+        "score",
+        help="score .npy files of any size, resumable",
+        description=_SCORE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    files = score.add_argument_group("files")
+    files.add_argument("--images", required=True, metavar="NPY", help="the pool, (n_img, dim)")
+    files.add_argument("--texts", required=True, metavar="NPY", help="the annotated texts, (n_txt, dim)")
+    files.add_argument("-o", "--output", required=True, metavar="NPY", help="the scores to write, (n_img,)")
+    files.add_argument(
+        "--owner", metavar="NPY", help="each text's own image (n_txt,), as a row of --paired or --images"
+    )
+    files.add_argument("--paired", metavar="NPY", help="the images that are paired already, where --images lacks them")
+    files.add_argument("--dtype", choices=["bfloat16"], help="read two-byte files without a number type as bfloat16")
+    files.add_argument("--overwrite", action="store_true", help="replace what --output holds, or other settings left")
+    rule = score.add_argument_group("rule")
+    rule.add_argument(
+        "--reference",
+        default="pool_max",
+        metavar="RULE|NPY",
+        help="pool_max (default), paired, or a file: similarities (n_txt,) or own images (n_txt, dim)",
+    )
+    rule.add_argument("--margin", type=float, default=0.2, help="similarity difference (default: %(default)s)")
+    rule.add_argument("--weight", metavar="W", default="hinge", help="count, hinge (default), squared_hinge, ...")
+    rule.add_argument("--aggregate", metavar="A", default="sum", help="sum (default), mean, max, topk")
+    rule.add_argument("--k", type=int, help="for --aggregate topk")
+    rule.add_argument("--temperature", type=float, help="for --weight exp")
+    rule.add_argument("--top-k-images", type=int, metavar="K", help="only each text's K best images count")
+    rule.add_argument("--skip-top-images", type=int, metavar="K", help="each text's K best images do not count")
+    rule.add_argument("--max-similarity", type=_number_or_path, metavar="S|NPY", help="a number, or a file (n_txt,)")
+    rule.add_argument("--img-groups", metavar="NPY", help="labels (n_img,); equal labels never count")
+    rule.add_argument("--txt-groups", metavar="NPY", help="labels (n_txt,)")
+    rule.add_argument("--minibatch", type=int, metavar="N", help="score against N texts drawn at random")
+    rule.add_argument("--random-state", type=int, metavar="SEED", help="for --minibatch")
+    rule.add_argument("--similarity", default="cosine", help="cosine (default) or dot")
+    work = score.add_argument_group("work")
+    work.add_argument("--precision", default="exact", help="exact (default), fp32, bf16")
+    work.add_argument("--method", default="auto", help="auto (default), dense, cascade")
+    work.add_argument("--n-threads", type=int, help="default: every core")
+    work.add_argument("--chunk-rows", type=int, help="pool rows per chunk (default: as many as take 0.4 s)")
+    work.add_argument("--no-progress", action="store_true", help="no progress bar")
+    score.set_defaults(command=_score)
+
+    selection.add_to(commands)
+
+    benchmark = commands.add_parser("bench", help="time hnscore beside what people use today, on this machine")
+    bench.add_arguments(benchmark)
+    benchmark.set_defaults(command=bench.run)
+
+    info = commands.add_parser("info", help="version, build, instruction sets, threads")
+    info.set_defaults(command=_info)
+    return parser, commands.choices
+
+
+def _demo(args: argparse.Namespace) -> None:
+    from hnscore import demo
+
+    demo.run(args.output, n_threads=args.n_threads, export=args.export, selection=args.selection)
+
+
+def _score(args: argparse.Namespace) -> None:
+    from hnscore.command.score_file import score_file
+    from hnscore.command.selection import say_up_to_date
+
+    if args.output == "-":
+        raise ValueError("output must be a .npy file for score, which is resumable, got -; choose a file name")
+    options = vars(args).copy()
+    for name in ("name", "command"):
+        del options[name]
+    path = args.output
+    done = score_file(
+        options.pop("images"),
+        options.pop("texts"),
+        options.pop("output"),
+        options.pop("margin"),
+        show_progress_bar=not options.pop("no_progress"),
+        **options,
+    )
+    if not done:
+        say_up_to_date(path)
+
+
+def _info(_: argparse.Namespace) -> None:
+    import hnscore
+
+    hnscore.show_config()
+
+
+def _number_or_path(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"hnscore: warning: {' '.join(str(message).split())}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""`density` and `knn_graph`: where points lie among points."""

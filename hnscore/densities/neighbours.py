@@ -1,0 +1,124 @@
+"""The nearest neighbours of each point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hnscore.arguments.arrays import choice, integer, like
+from hnscore.arguments.options import SIMILARITIES
+from hnscore.densities.points import Points, checked_method, neighbours
+from hnscore.engine import gpu
+from hnscore.engine.compiled import breaks_graph
+from hnscore.engine.memory.device import precisions
+from hnscore.engine.progress import rows_bar
+
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import Unpack
+
+    from hnscore.arguments.options import ArrayLike, NeighbourOptions
+
+_MOST_POINTS = 2**31 - 1  # of one set; the limit of k where there are none
+
+
+@overload
+def knn_graph(
+    emb: torch.Tensor, k: int, *, as_csr: Literal[False] = False, **options: Unpack[NeighbourOptions]
+) -> tuple[torch.Tensor, torch.Tensor]: ...
+@overload
+def knn_graph(
+    emb: ArrayLike, k: int, *, as_csr: Literal[False] = False, **options: Unpack[NeighbourOptions]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]: ...
+@overload
+def knn_graph(emb: ArrayLike, k: int, *, as_csr: Literal[True], **options: Unpack[NeighbourOptions]) -> Any: ...
+@breaks_graph
+def knn_graph(
+    emb: Any,
+    k: int,
+    *,
+    against: Any = None,
+    exclude_self: bool = True,
+    similarity: str = "cosine",
+    as_csr: bool = False,
+    precision: str = "exact",
+    method: str = "auto",
+    n_threads: int | None = None,
+    show_progress_bar: bool = False,
+) -> Any:
+    """The k most similar other points of each point.
+
+    With the rows normalised this equals::
+
+        s = emb @ emb.T
+        np.fill_diagonal(s, -np.inf)
+        indices = np.argsort(-s, axis=1, kind="stable")[:, :k]
+        similarities = np.take_along_axis(s, indices, axis=1)
+
+    Parameters
+    ----------
+    emb, against, exclude_self, similarity, precision, method, n_threads, show_progress_bar
+        As in `density`.
+    k : int
+        Up to the number of points compared with.
+    as_csr : bool
+        Return a matrix in place of two arrays; needs SciPy, and points in CPU memory.
+
+    Returns
+    -------
+    similarities : float64 array (n, k)
+        Descending; the kind of array that `emb` is. With ``precision="exact"`` they are the similarities that `score`
+        compares, to the last bit: as its `max_similarity` or `reference` they are met exactly.
+    indices : int64 array (n, k)
+        Rows of `against`, or of `emb`; ties to the lowest. The neighbours are exact.
+
+    Or, with `as_csr`, a `scipy.sparse.csr_array` (n, m) of the similarities, with sorted indices.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `density`.
+    ImportError
+        For `as_csr` without SciPy.
+
+    Notes
+    -----
+    Memory beyond inputs and outputs: 16 MiB of packed points and at most 64 MiB of running neighbours.
+
+    Examples
+    --------
+    >>> import numpy as np, hnscore
+    >>> points = np.array([[1, 0], [0.9, 0.1], [0.8, 0.3], [-1, 0.1]], np.float32)
+    >>> hnscore.knn_graph(points, k=1)[1].ravel()
+    array([1, 0, 1, 2])
+    """
+    choice("similarity", similarity, SIMILARITIES)
+    choice("precision", precision, precisions(emb))
+    checked_method(method, "knn", precision)
+    points = Points(emb, against, exclude_self, similarity, n_threads)
+    points.enough()
+    most = points.compared if points.n or not points.own else _MOST_POINTS
+    k = integer("k", k, 1, most, "points compared with")
+    if points.space is not None:
+        if as_csr:
+            raise ValueError("as_csr must be False for points on a GPU, got True; use the two arrays")
+        return gpu.knn_graph(points, k, precision)
+    similarities = np.empty((points.n, k))
+    indices = np.empty((points.n, k), np.int64)
+    first = 0
+    for values, rows in neighbours(points, k, precision, method, rows_bar(show_progress_bar, "knn", points.n)):
+        part = slice(first, first + len(values))
+        similarities[part], indices[part] = values, rows
+        first = part.stop
+    if not as_csr:
+        return like(emb, similarities), like(emb, indices)
+    try:
+        from scipy import sparse
+    except ImportError as error:
+        raise ImportError("as_csr=True needs SciPy; pip install scipy, or use the two arrays") from error
+    starts = np.arange(points.n + 1) * k
+    graph = sparse.csr_array((similarities.ravel(), indices.ravel(), starts), shape=(points.n, len(points.other)))
+    graph.sort_indices()
+    return graph

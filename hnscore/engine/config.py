@@ -1,0 +1,51 @@
+"""What this build is and what it found on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hnscore import _core
+from hnscore.arguments.arrays import choice
+
+
+def _gpus() -> list[str]:
+    """The models that the NVIDIA driver lists, whether or not this build can use them."""
+    models = []
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        for line in path.read_text(errors="replace").splitlines():
+            if line.startswith("Model:"):
+                models.append(line.removeprefix("Model:").strip())
+    return models
+
+
+def show_config(mode: str = "stdout") -> dict[str, Any] | None:
+    """Show version, build, backends, instruction sets, threads and GPUs.
+
+    Parameters
+    ----------
+    mode : {"stdout", "dicts"}
+        Print, or return a dictionary.
+
+    Returns
+    -------
+    dict or None
+        With ``mode="dicts"``: plain dictionaries, lists, strings and numbers.
+
+    Raises
+    ------
+    ValueError
+        For another mode.
+    """
+    choice("mode", mode, ("stdout", "dicts"))
+    config = _core.config() | {"threads": _core.default_threads(), "gpus": _gpus()}
+    if mode == "dicts":
+        return config
+    for name, value in config.items():
+        shown = value
+        if isinstance(value, (list, tuple)):
+            shown = ", ".join(map(str, value)) or "none"
+        if isinstance(value, dict):
+            shown = "; ".join(f"{key}: {text}" for key, text in value.items()) or "none"
+        print(f"{name.replace('_', ' ') + ':':<20} {shown}")
+    return None

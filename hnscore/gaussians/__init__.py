@@ -1,0 +1,1 @@
+"""`informativeness` and `fuse`: images and texts as Gaussians."""

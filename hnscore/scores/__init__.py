@@ -1,0 +1,1 @@
+"""`score` and `Scorer`: how hard a negative each image is."""

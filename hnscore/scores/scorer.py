@@ -1,0 +1,193 @@
+"""Scores for a pool that comes in chunks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hnscore.arguments.arrays import (
+    both_groups,
+    embeddings,
+    is_tensor,
+    like,
+    owner_beside,
+    refuse_pool_wide,
+    same_dim,
+    same_library,
+)
+from hnscore.engine.memory.device import on_device
+from hnscore.engine.progress import rows_bar
+from hnscore.scores.gpu_scorer import ScorerTexts
+from hnscore.scores.rule import Rule
+from hnscore.scores.score import given_reference, owned_reference, paired_rows
+from hnscore.scores.texts import TextSide
+
+if TYPE_CHECKING:
+    import torch
+
+    from hnscore.arguments.options import Aggregate, ArrayLike, Method, Precision, RandomState, Similarity, Weight
+
+_CHUNKS = 16  # of the first one's size, for which the method is chosen
+
+
+class Scorer:
+    """`score` for a pool that comes in chunks: the texts are checked, drawn and packed once.
+
+    Any number of chunks of any size, from any number of threads, get the same bits as one call of `score` by the same
+    method; ``method="auto"`` chooses it at the first chunk, as for a pool of sixteen such chunks. Rules that need the
+    whole pool (``reference="pool_max"``, ``reference="paired"``, `top_k_images`, `skip_top_images`) are refused.
+
+    Parameters
+    ----------
+    txt_emb, margin, reference, ...
+        As in `score`; reference must be an array, or come from `owner` and `paired_emb`. A minibatch is drawn here, the
+        same as `score` draws.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `score` does.
+
+    Notes
+    -----
+    Memory: the packed texts as in `score`, and a copy of txt_emb, so that later changes to the caller's array cannot
+    change scores. A Scorer can be pickled: the copy travels and is packed again on arrival.
+
+    With texts on a GPU, chunks may be there or in CPU memory. Those in CPU memory, memory-mapped files included, are
+    copied through pinned buffers of 3 * 64 MiB while the images before them are scored: a pool may be larger than the
+    memory of the GPU. That call waits for its scores, which are in CPU memory.
+
+    Examples
+    --------
+    >>> import numpy as np, hnscore
+    >>> img, txt = np.eye(3, 2, dtype=np.float32) + 1, np.eye(2, dtype=np.float32)
+    >>> scorer = hnscore.Scorer(txt, 0.2, reference=np.array([0.9, 0.9]))
+    >>> scorer.score(img[:2]).round(3), scorer.score(img[2:]).round(3)
+    (array([0.194, 0.194], dtype=float32), array([0.014], dtype=float32))
+    """
+
+    def __init__(
+        self,
+        txt_emb: ArrayLike,
+        margin: float = 0.2,
+        *,
+        reference: ArrayLike | None = None,
+        weight: Weight = "hinge",
+        aggregate: Aggregate = "sum",
+        k: int | None = None,
+        top_k_images: int | None = None,
+        skip_top_images: int | None = None,
+        max_similarity: float | ArrayLike | None = None,
+        txt_groups: ArrayLike | None = None,
+        owner: ArrayLike | None = None,
+        paired_emb: ArrayLike | None = None,
+        minibatch: int | None = None,
+        similarity: Similarity = "cosine",
+        temperature: float | None = None,
+        precision: Precision = "exact",
+        method: Method = "auto",
+        random_state: RandomState = None,
+        n_threads: int | None = None,
+        show_progress_bar: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        rule = Rule.of(locals() | {"img_groups": None})
+        refuse_pool_wide(reference, top_k_images, skip_top_images, owner, paired_emb)
+        owner_beside(reference, owner, paired_emb)
+        self._texts: TextSide | ScorerTexts
+        if on_device(txt_emb):
+            self._texts = ScorerTexts(txt_emb, rule)
+        else:
+            txt, code = embeddings("txt_emb", txt_emb)
+            self._texts = TextSide(txt, code, rule, keep=True)
+            if reference is None:
+                paired = paired_rows(paired_emb, self._texts)
+                own, _ = owned_reference(self._texts, owner, *paired, len(txt), "paired_emb")
+            else:
+                own = given_reference(reference, self._texts, len(txt))
+            self._texts.set_reference(own)
+        self._of_tensors = is_tensor(txt_emb)
+        self._judged = False
+        self._show_progress_bar = show_progress_bar
+        self._verbose = verbose
+
+    @overload
+    def score(self, img_chunk: torch.Tensor, *, img_groups: ArrayLike | None = None) -> torch.Tensor: ...
+    @overload
+    def score(self, img_chunk: ArrayLike, *, img_groups: ArrayLike | None = None) -> NDArray[Any]: ...
+    def score(self, img_chunk: Any, *, img_groups: Any = None) -> Any:
+        """Scores of some images of the pool.
+
+        Parameters
+        ----------
+        img_chunk : array (n, dim)
+            As img_emb in `score`; a torch tensor where txt_emb was one, unless txt_emb was on a GPU and this is not.
+        img_groups : array (n,) of integers or strings, optional
+            Labels of these images; needed where txt_groups was given.
+
+        Returns
+        -------
+        scores : array (n,)
+            As `score` returns.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `score` does.
+        """
+        texts = self._texts
+        if isinstance(texts, ScorerTexts):
+            scores, self._judged = texts.score(
+                img_chunk, img_groups, self._show_progress_bar, self._verbose, self._judged
+            )
+            return scores
+        return self._score(img_chunk, img_groups, {})
+
+    def _score(self, img_chunk: Any, img_groups: Any, filters: dict[str, Any]) -> Any:
+        """On the CPU; `filters`: rules of the core that look at these images."""
+        texts = self._texts
+        assert isinstance(texts, TextSide)
+        img, code = embeddings("img_chunk", img_chunk)
+        same_library(img_chunk, self._of_tensors, "img_chunk")
+        same_dim(img, texts.txt, "img_chunk")
+        both_groups(img_groups, texts.labels)
+        groups = texts.image_groups(img_groups, len(img))
+        if not len(img):
+            return like(img_chunk, np.zeros(0, texts.dtype))
+        texts.prepare(img, code, _CHUNKS * len(img))
+        if not self._judged:
+            self._judged = texts.warn_if_wide(img, code, stacklevel=4)
+            texts.log(len(img), self._verbose)
+        if groups is not None:
+            filters = filters | {"row_groups": groups}
+        bar = rows_bar(self._show_progress_bar, "score", len(img))
+        return like(img_chunk, texts.reduce(img, code, bar, "img_chunk", **filters))
+
+    def _choose_for(self, some: Any, n_img: int) -> str:
+        """Settles the method for `n_img` images of which these are some; the method."""
+        assert isinstance(self._texts, TextSide)
+        img, code = embeddings("img_emb", some)
+        self._texts.prepare(img, code, n_img)
+        return self._texts.method
+
+    @property
+    def _drawn(self) -> NDArray[np.int64] | None:
+        """The rows of the texts in the minibatch."""
+        assert isinstance(self._texts, TextSide)
+        return self._texts.rows
+
+    def _warn_if_none(self, some: Any) -> None:
+        """Warns that no pair of any chunk counts; `some` images of the pool say what would."""
+        assert isinstance(self._texts, TextSide)
+        img, code = embeddings("img_emb", some)
+        self._texts.warn_if_none(img, code, np.zeros(1), stacklevel=3)
+
+    def __repr__(self) -> str:
+        t = self._texts
+        return (
+            f"Scorer({t.n_used} texts, dim {t.txt.shape[1]}, margin={t.margin:g}, weight={t.weight!r}, "
+            f"aggregate={t.aggregate!r}, similarity={t.similarity!r}, precision={t.precision!r}, "
+            f"method={t.method!r})"
+        )

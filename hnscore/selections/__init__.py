@@ -1,0 +1,1 @@
+"""`select`, `core_set` and `allocate`: which rows to take next."""
