@@ -178,6 +178,8 @@ def a_gpu(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
         gpu = Gpu(FakeCuda(eager=0 if name == "at random" else None))
     elif name == "tensors":
         monkeypatch.setattr(libraries, "TorchSpace", PretendedSpace)
+        monkeypatch.setattr(libraries, "host_tensor", lambda x: x.as_subclass(torch.Tensor))
+        monkeypatch.setattr(libraries, "device_tensor", lambda x, example: x.as_subclass(PretendedTensor))
         gpu = Tensors(FakeCuda(at_once=True))
     elif name == "emulated":
         from emulated import emulated_module

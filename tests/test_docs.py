@@ -17,8 +17,8 @@ PAGE = (DOCS / "selection.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^(?:<!-- needs: (?P<needs>[^\n]+) -->\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 # Modules with examples.
 EXAMPLES = (
-    "densities.density", "densities.neighbours", "selections.select", "selections.allocate", "gaussians.informativeness",
-    "scores.score", "scores.scorer", "nn.encoder", "nn.fit",
+    "densities.density", "densities.neighbours", "selections.select", "selections.allocate",
+    "gaussians.informativeness", "scores.score", "scores.scorer", "nn.encoder", "nn.fit",
 )  # fmt: skip
 SVG_TEXT = "{http://www.w3.org/2000/svg}text"
 

@@ -552,10 +552,6 @@ def test_owners_are_looked_at(gpu: Gpu) -> None:
     ],
 )
 def test_densities(gpu: Gpu, rules: dict[str, Any], exclude_self: bool, against: NDArray[Any] | None) -> None:
-    if rules.get("kind") == "mean" and not gpu.tensors:
-        with pytest.raises(ValueError, match="kind must be one of 'knn', 'ball', 'kernel' for points on a GPU"):
-            hnscore.density(gpu.put(IMG), **rules)
-        return
     want = ref.density(IMG, against=against, exclude_self=exclude_self, **rules)
     other = None if against is None else gpu.put(against)
     got = gpu.get(hnscore.density(gpu.put(IMG), against=other, exclude_self=exclude_self, **rules))
@@ -585,17 +581,48 @@ def test_neighbours(gpu: Gpu) -> None:
     np.testing.assert_array_equal(gpu.get(other), hnscore.knn_graph(IMG, 2, against=TXT)[1])
 
 
-def test_what_a_gpu_has_not(gpu: Gpu) -> None:
-    points = gpu.put(IMG)
-    with pytest.raises(ValueError, match=r"kind must be one of .* for points on a GPU, got 'gaussian'"):
-        hnscore.density(points, "gaussian", variance=np.ones(40))
-    with pytest.raises(ValueError, match="weights must be None for points on a GPU"):
-        hnscore.density(points, weights=np.ones(40))
-    with pytest.raises(ValueError, match="as_csr must be False"):
-        hnscore.knn_graph(points, 3, as_csr=True)
-    for function in (hnscore.core_set, lambda x, n: hnscore.select(x, n)):
-        with pytest.raises(ValueError, match="must be in CPU memory, got device cuda:0"):
-            function(points, 3)
+GAUSSIANS = tuple(RNG.uniform(0.5, 1.5, (40, 12)).astype(np.float32) for _ in range(4))
+SCORES, LABELS_OF_REGIONS = RNG.uniform(0, 1, 40), np.arange(40) % 3
+# What a GPU has no kernels for, of arrays that are put there.
+ON_COPIES: dict[str, Any] = {
+    "gaussian": lambda put: hnscore.density(put(IMG), "gaussian", variance=put(np.linspace(0.1, 2, 40))),
+    "gaussian against": lambda put: hnscore.density(
+        put(IMG), "gaussian", against=put(TXT), variance=(put(np.ones(40)), put(np.full(17, 2.0)))
+    ),
+    "weights": lambda put: hnscore.density(put(IMG), k=3, weights=put(np.linspace(0.1, 2, 40))),
+    "select": lambda put: hnscore.select(put(SCORES), 7, embeddings=put(IMG), labeled=put(np.arange(3))),
+    "select by scores": lambda put: hnscore.select(put(SCORES), 7),
+    "core_set": lambda put: hnscore.core_set(put(IMG), 5),
+    "allocate": lambda put: hnscore.allocate(put(SCORES), put(SCORES[::-1].copy()), put(LABELS_OF_REGIONS), 9),
+    "informativeness": lambda put: hnscore.informativeness(*map(put, GAUSSIANS)),
+    "fuse": lambda put: hnscore.fuse(*map(put, GAUSSIANS)),
+}
+
+
+@pytest.mark.parametrize("name", ON_COPIES)
+def test_what_is_computed_on_copies(gpu: Gpu, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The same as on the CPU, and where the arrays are."""
+    with caplog.at_level("INFO", "hnscore"):
+        got = ON_COPIES[name](gpu.put)
+    want = ON_COPIES[name](lambda x: x)
+    assert "computed on the CPU, from copies of arrays on cuda:0" in caplog.text
+    assert isinstance(got, tuple) == isinstance(want, tuple)
+    for a, b in zip(*((x if isinstance(x, tuple) else (x,)) for x in (got, want)), strict=True):
+        np.testing.assert_array_equal(gpu.get(a), b)
+
+
+def test_a_graph_of_points_on_a_gpu(gpu: Gpu) -> None:
+    pytest.importorskip("scipy")
+    got, want = (hnscore.knn_graph(x, 3, as_csr=True) for x in (gpu.put(IMG), IMG))
+    np.testing.assert_array_equal(got.toarray(), want.toarray())
+
+
+def test_copies_say_what_is_wrong(gpu: Gpu) -> None:
+    with pytest.raises(ValueError, match="kind"):
+        hnscore.density(gpu.put(IMG), "gauss")
+    with pytest.raises(ValueError, match="budget"):
+        hnscore.core_set(gpu.put(IMG), -1)
+    assert tuple(hnscore.core_set(gpu.put(IMG), 0).shape) == (0,)
 
 
 # ---- Errors ----------------------------------------------------------------------------------------------------------

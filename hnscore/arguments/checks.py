@@ -56,15 +56,6 @@ def similarity_level(name: str, value: Any, similarity: str) -> float:
     return number
 
 
-def refuse_on_gpu(kind: str, known: Iterable[str], weights: Any) -> None:
-    if kind not in known:
-        raise ValueError(
-            f"kind must be one of {', '.join(map(repr, known))} for points on a GPU, got {kind!r}; move them to the CPU"
-        )
-    if weights is not None:
-        raise ValueError("weights must be None for points on a GPU, got an array; move all of them to the CPU")
-
-
 # ---- Selection -------------------------------------------------------------------------------------------------------
 
 

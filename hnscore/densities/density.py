@@ -19,13 +19,14 @@ from hnscore.arguments.arrays import (
     positive,
     within,
 )
-from hnscore.arguments.checks import refuse_on_gpu, similarity_level
+from hnscore.arguments.checks import similarity_level
 from hnscore.arguments.options import DENSITY_KINDS, SIMILARITIES
 from hnscore.densities.points import Points, checked_method, neighbours
 from hnscore.engine import gpu
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.cpu import check_rows, choose
-from hnscore.engine.memory.device import precisions
+from hnscore.engine.memory.copies import given_back
+from hnscore.engine.memory.device import on_device, precisions
 from hnscore.engine.progress import rows_bar
 from hnscore.engine.sums import kernel_gains, reduced_blocks, triangle_sums
 
@@ -134,8 +135,9 @@ def density(
     them. Memory beyond inputs and outputs: 16 MiB of packed points, at most 64 MiB of neighbours, ``40 * n`` bytes and
     a fixed workspace.
 
-    On a GPU there are "knn", "ball", "kernel" and, for torch tensors, "mean", without weights; a kernel's terms below
-    e^-87 count as 0. Nothing waits, as in `score`.
+    On a GPU "knn", "ball", "kernel" and, for torch tensors, "mean" are computed there, and nothing waits, as in
+    `score`; a kernel's terms below e^-87 count as 0. The other kinds, and weights, are computed on the CPU from copies,
+    which waits; the result is on the GPU.
 
     Examples
     --------
@@ -144,6 +146,7 @@ def density(
     >>> hnscore.density(points, k=2).round(2)
     array([ 0.97,  0.98,  0.95, -0.94], dtype=float32)
     """
+    arguments = dict(locals())
     choice("kind", kind, DENSITY_KINDS)
     choice("similarity", similarity, SIMILARITIES)
     choice("precision", precision, precisions(emb))
@@ -157,9 +160,9 @@ def density(
     only_with("variance", variance is not None, "kind='gaussian'", kind == "gaussian")
     if kind == "kernel" and similarity != "cosine":
         raise ValueError(f"similarity must be 'cosine' for kind='kernel', got {similarity!r}; leave it out")
+    if on_device(emb, against) and (kind not in gpu.kinds(emb) or weights is not None):
+        return given_back(density, arguments)
     points = Points(emb, against, exclude_self, similarity, n_threads)
-    if points.space is not None:
-        refuse_on_gpu(kind, gpu.kinds(emb), weights)
     if weights is not None:
         weights = _unit_weights(point_values("weights", weights, len(points.other), least=0.0))
         if kind in ("ball", "kernel"):  # as the core has them

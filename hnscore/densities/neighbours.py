@@ -12,7 +12,8 @@ from hnscore.arguments.options import SIMILARITIES
 from hnscore.densities.points import Points, checked_method, neighbours
 from hnscore.engine import gpu
 from hnscore.engine.compiled import breaks_graph
-from hnscore.engine.memory.device import precisions
+from hnscore.engine.memory.copies import from_copies
+from hnscore.engine.memory.device import on_device, precisions
 from hnscore.engine.progress import rows_bar
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def knn_graph(
     k : int
         Up to the number of points compared with.
     as_csr : bool
-        Return a matrix in place of two arrays; needs SciPy, and points in CPU memory.
+        Return a matrix in place of two arrays; needs SciPy, and is in CPU memory.
 
     Returns
     -------
@@ -94,16 +95,17 @@ def knn_graph(
     >>> hnscore.knn_graph(points, k=1)[1].ravel()
     array([1, 0, 1, 2])
     """
+    arguments = dict(locals())
     choice("similarity", similarity, SIMILARITIES)
     choice("precision", precision, precisions(emb))
     checked_method(method, "knn", precision)
+    if as_csr and on_device(emb, against):
+        return from_copies(knn_graph, arguments)
     points = Points(emb, against, exclude_self, similarity, n_threads)
     points.enough()
     most = points.compared if points.n or not points.own else _MOST_POINTS
     k = integer("k", k, 1, most, "points compared with")
     if points.space is not None:
-        if as_csr:
-            raise ValueError("as_csr must be False for points on a GPU, got True; use the two arrays")
         return gpu.knn_graph(points, k, precision)
     similarities = np.empty((points.n, k))
     indices = np.empty((points.n, k), np.int64)

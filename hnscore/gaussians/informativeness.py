@@ -22,6 +22,7 @@ from hnscore.arguments.arrays import (
     threads,
 )
 from hnscore.arguments.checks import GAUSSIANS, gaussians, refuse_far_apart, refuse_negative, refuse_two_points, weight
+from hnscore.engine.memory.copies import computed_on_cpu
 from hnscore.engine.progress import rows_bar
 
 Float = NDArray[np.float64]
@@ -53,6 +54,7 @@ class Informativeness(NamedTuple):
     """The probability, 0 to 1, that image and text match."""
 
 
+@computed_on_cpu
 def informativeness(
     img_mean: Any,
     img_var: Any,
@@ -127,6 +129,8 @@ def informativeness(
 
     Notes
     -----
+    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them: it waits for the GPU.
+
     A part that is the same for all pairs, but for rounding, tells them apart in nothing and counts as 0; so does
     everything for a single pair. `inter` and the mismatch say nearly the same, once in units of distance
     and once saturating: they are standardised, added, and standardised again, so that both uncertainties have
@@ -197,6 +201,7 @@ def _standardised(x: Float, unit: float = 0.0) -> Float:
     return x / spread if spread > _CONSTANT else np.zeros_like(x)
 
 
+@computed_on_cpu
 def fuse(img_mean: Any, img_var: Any, txt_mean: Any, txt_var: Any) -> tuple[Any, Any]:
     """Fuse the two Gaussians of each pair into one: their product, the more certain side weighing more.
 
@@ -225,6 +230,8 @@ def fuse(img_mean: Any, img_var: Any, txt_mean: Any, txt_var: Any) -> tuple[Any,
 
     Notes
     -----
+    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them: it waits for the GPU.
+
     Memory beyond inputs and outputs: about 20 MiB.
 
     References

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hnscore.arguments.arrays import integer, like, point_values, real
 from hnscore.arguments.checks import region_labels
+from hnscore.engine.memory.copies import computed_on_cpu
 
 # exp(-regularization * z) has long been 0 or infinite for every z of a float64 pool, so that more changes nothing.
 STRONGEST = 1e200
@@ -20,6 +21,7 @@ _FIXED_POINT = 500
 Floats = NDArray[np.float64]
 
 
+@computed_on_cpu
 def allocate(informativeness: Any, density: Any, regions: Any, budget: int, *, regularization: float = 1.0) -> Any:
     """Share a budget among the regions of the pool: to the informative, and less to the crowded.
 
@@ -64,6 +66,8 @@ def allocate(informativeness: Any, density: Any, regions: Any, budget: int, *, r
 
     Notes
     -----
+    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them: it waits for the GPU.
+
     Sums are exact and rounded once, and shares are compared exactly: the order of the rows does not matter. More
     information in a row, the smallest staying what it is, never makes the share of its region smaller. More
     regularization makes the unrounded share of the densest region smaller, but rounding can give it one more.

@@ -24,6 +24,7 @@ from hnscore.arguments.options import SELECTION_METHODS
 from hnscore.densities.density import density as density_of
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.interrupts import interruptible
+from hnscore.engine.memory.copies import computed_on_cpu
 from hnscore.engine.progress import rows_bar
 from hnscore.selections import greedy
 from hnscore.selections.allocate import STRONGEST, allocate
@@ -54,6 +55,7 @@ def select(
     scores: ArrayLike | None, budget: int, *, embeddings: ArrayLike | None = None, **options: Unpack[SelectOptions]
 ) -> NDArray[np.int64]: ...
 @breaks_graph
+@computed_on_cpu
 def select(
     scores: Any,
     budget: int,
@@ -143,6 +145,8 @@ def select(
 
     Notes
     -----
+    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them: it waits for the GPU.
+
     "repulsive" is the greedy maximum of ``sum(scores of S) / max(abs(scores)) - regularization * sum(k over the pairs
     of S)``; greedy is no guarantee: a set can be better. Of "coverage" it has 1 - 1/e of the best possible.
 
@@ -254,6 +258,7 @@ def core_set(emb: torch.Tensor, budget: int, **options: Unpack[CoreSetOptions]) 
 @overload
 def core_set(emb: ArrayLike, budget: int, **options: Unpack[CoreSetOptions]) -> NDArray[np.int64]: ...
 @breaks_graph
+@computed_on_cpu
 def core_set(
     emb: Any, budget: int, *, labeled: Any = None, n_threads: int | None = None, show_progress_bar: bool = False
 ) -> Any:
@@ -293,6 +298,8 @@ def core_set(
 
     Notes
     -----
+    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them: it waits for the GPU.
+
     Decided in float64, equal rows having equal distances. The largest distance that is left is at most twice what any
     choice of so many rows could leave (in terms of angles). A row's distance is brought up to date only where its last
     one, an upper bound, leaves it in the race. Memory beyond inputs and outputs: 40 bytes a row, and ``8 * dim`` bytes

@@ -1,10 +1,12 @@
 """Where a call on a GPU runs, by the library of its arrays: with whose memory, and on which stream.
 
-Torch tensors are read directly, the arrays of other libraries through DLPack. Nothing here waits for a device.
+Torch tensors are read directly, the arrays of other libraries through DLPack. Nothing here waits for a device but
+`to_host`.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
 import sys
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import dense, is_tensor, refuse_device
+from hnscore.arguments.arrays import dense, is_tensor, refuse_device, refuse_dtype
 from hnscore.engine.memory import device as _device
 from hnscore.engine.memory.device import DLPACK_CUDA, ITEM_BYTES, LEGACY_STREAM, DeviceArray, Space, location
 
@@ -208,6 +210,40 @@ def space_on(gpu: Any, device: int, example: Any = None, *, tensors: bool | None
         refuse_gpu(gpu, device, properties)
     _device.used.add(device)
     return TorchSpace(gpu, device) if tensors or is_tensor(example) else DlpackSpace(gpu, device, example)
+
+
+def to_host(name: str, x: Any) -> Any:
+    """A copy in CPU memory: a tensor of a tensor, else a NumPy array. This waits."""
+    if is_tensor(x):
+        return host_tensor(x)
+    space = space_of(**{name: x})
+    array = space.from_dlpack(x)
+    if array.code is None:
+        refuse_dtype(name, array.dtype)
+    host = space.download(space.copy(array))
+    space.end()
+    if array.dtype == "bfloat16":  # which JAX alone has, and brings for NumPy
+        host = host.view(importlib.import_module("ml_dtypes").bfloat16)
+    return host
+
+
+def host_tensor(x: Any) -> Any:
+    return x.detach().cpu()
+
+
+def to_device(result: Any, example: Any) -> Any:
+    """A copy of a result where `example` is, as the same kind of array."""
+    if is_tensor(example):
+        return device_tensor(result, example)
+    space = space_of(example=example)
+    out, host = space.empty(result.shape, result.dtype.name), np.ascontiguousarray(result)
+    if host.size:
+        space.gpu.copy_to_device(space.device, space.stream, out.pointer, host.ctypes.data, host.nbytes)
+    return space.give(out)
+
+
+def device_tensor(result: Any, example: Any) -> Any:
+    return result.to(example.device)
 
 
 _OLDEST = (7, 5)
