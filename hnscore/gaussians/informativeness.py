@@ -129,7 +129,7 @@ def informativeness(
 
     Notes
     -----
-    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them: it waits for the GPU.
+    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them; this waits.
 
     A part that is the same for all pairs, but for rounding, tells them apart in nothing and counts as 0; so does
     everything for a single pair. `inter` and the mismatch say nearly the same, once in units of distance
@@ -230,7 +230,7 @@ def fuse(img_mean: Any, img_var: Any, txt_mean: Any, txt_var: Any) -> tuple[Any,
 
     Notes
     -----
-    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them: it waits for the GPU.
+    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them; this waits.
 
     Memory beyond inputs and outputs: about 20 MiB.
 

@@ -66,7 +66,7 @@ def allocate(informativeness: Any, density: Any, regions: Any, budget: int, *, r
 
     Notes
     -----
-    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them: it waits for the GPU.
+    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them; this waits.
 
     Sums are exact and rounded once, and shares are compared exactly: the order of the rows does not matter. More
     information in a row, the smallest staying what it is, never makes the share of its region smaller. More

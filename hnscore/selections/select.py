@@ -145,7 +145,7 @@ def select(
 
     Notes
     -----
-    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them: it waits for the GPU.
+    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them; this waits.
 
     "repulsive" is the greedy maximum of ``sum(scores of S) / max(abs(scores)) - regularization * sum(k over the pairs
     of S)``; greedy is no guarantee: a set can be better. Of "coverage" it has 1 - 1/e of the best possible.
@@ -298,7 +298,7 @@ def core_set(
 
     Notes
     -----
-    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them: it waits for the GPU.
+    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them; this waits.
 
     Decided in float64, equal rows having equal distances. The largest distance that is left is at most twice what any
     choice of so many rows could leave (in terms of angles). A row's distance is brought up to date only where its last
