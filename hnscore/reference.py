@@ -133,7 +133,6 @@ WEIGHTS: dict[str, Callable[[Float, Float, float], Float]] = {
     "count": lambda gap, s, temperature: np.ones_like(gap),
     "hinge": lambda gap, s, temperature: gap,
     "squared_hinge": lambda gap, s, temperature: gap * gap,
-    "cubed_hinge": lambda gap, s, temperature: gap * gap * gap,
     "similarity": lambda gap, s, temperature: s,
     "exp": lambda gap, s, temperature: np.exp(gap / temperature),
 }
