@@ -17,6 +17,8 @@ from tolerances import EXP, SMALLEST, U, norm_products
 import hnscore
 from hnscore import _core
 from hnscore import reference as ref
+from hnscore.arguments.options import DENSITY_KINDS
+from hnscore.densities.kinds import KINDS
 from hnscore.engine import cpu
 
 TEMPERATURE = 0.1
@@ -491,3 +493,8 @@ def test_neighbours_by_default(n: int) -> None:
     np.testing.assert_array_equal(hnscore.density(x), hnscore.density(x, k=min(20, n - 1)))
     with pytest.raises(ValueError, match="k must be from 1 to"):
         hnscore.density(x, k=n)
+
+
+def test_the_table_has_every_kind() -> None:
+    assert tuple(KINDS) == DENSITY_KINDS
+    assert {kind.on_gpu for kind in KINDS.values()} == {"yes", "tensors", "no"}

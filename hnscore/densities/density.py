@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hnscore.arguments.arrays import (
-    as_float64,
-    at_least,
     choice,
     integer,
+    is_tensor,
     like,
     only_with,
     point_values,
-    positive,
-    within,
 )
-from hnscore.arguments.checks import similarity_level
 from hnscore.arguments.options import DENSITY_KINDS, SIMILARITIES
-from hnscore.densities.points import Points, checked_method, neighbours
+from hnscore.densities.kinds import KINDS, Call, check_method, has_gpu_kernels, unit_weights
+from hnscore.densities.points import Points
 from hnscore.engine import gpu
 from hnscore.engine.compiled import breaks_graph
-from hnscore.engine.cpu import check_rows, choose
 from hnscore.engine.memory.copies import given_back
 from hnscore.engine.memory.device import on_device, precisions
 from hnscore.engine.progress import rows_bar
-from hnscore.engine.sums import kernel_gains, reduced_blocks, triangle_sums
 
 if TYPE_CHECKING:
     import torch
     from typing_extensions import Unpack
 
     from hnscore.arguments.options import ArrayLike, DensityKind, DensityOptions
-
-_NEIGHBOURS = 20
-_LEAST_TEMPERATURE = 1e-5  # where a kernel is known to 2 %
-_VARIANCES = (1e-18, 1e18)  # what float32 exponents can take
-_CHUNK_VALUES = 2**20  # of points read as float64 at a time
 
 
 @overload
@@ -150,231 +139,39 @@ def density(
     choice("kind", kind, DENSITY_KINDS)
     choice("similarity", similarity, SIMILARITIES)
     choice("precision", precision, precisions(emb))
-    checked_method(method, kind, precision)
+    check_method(method, kind, precision)
+    chosen = KINDS[kind]
     if k is not None:
         k = integer("k", k, 1, None, "points compared with")
-    if kind != "knn":
-        only_with("k", k is not None, "kind='knn'", False)
-    only_with("min_similarity", min_similarity is not None, "kind='ball'", kind == "ball")
-    only_with("temperature", temperature is not None, "kind='kernel'", kind == "kernel")
-    only_with("variance", variance is not None, "kind='gaussian'", kind == "gaussian")
-    if kind == "kernel" and similarity != "cosine":
-        raise ValueError(f"similarity must be 'cosine' for kind='kernel', got {similarity!r}; leave it out")
-    if on_device(emb, against) and (kind not in gpu.kinds(emb) or weights is not None):
+    for name, other in KINDS.items():
+        if other.keyword and (other.needs_value or other is not chosen):
+            given = arguments[other.keyword] is not None
+            only_with(other.keyword, given, f"kind={name!r}", other is chosen)
+    if chosen.cosine_only and similarity != "cosine":
+        raise ValueError(f"similarity must be 'cosine' for kind={kind!r}, got {similarity!r}; leave it out")
+    if on_device(emb, against) and not has_gpu_kernels(chosen, is_tensor(emb), weights):
         return given_back(density, arguments)
     points = Points(emb, against, exclude_self, similarity, n_threads)
     if weights is not None:
-        weights = _unit_weights(point_values("weights", weights, len(points.other), least=0.0))
-        if kind in ("ball", "kernel"):  # as the core has them
+        weights = unit_weights(point_values("weights", weights, len(points.other), least=0.0))
+        if chosen.float32_weights:
             weights = weights.astype(np.float32).astype(np.float64)
-    if kind == "ball":
-        min_similarity = similarity_level("min_similarity", min_similarity, similarity)
-    elif kind == "kernel":
-        temperature = at_least("temperature", temperature, _LEAST_TEMPERATURE, "below which float32 tells no kernel")
-    elif kind == "gaussian":
-        variance = _variances(variance, points)
+    value = None
+    if chosen.keyword != "k":
+        value = chosen.check(arguments.get(chosen.keyword), points)
     points.enough()
-    compared = max(points.compared, 1)
-    k = min(_NEIGHBOURS, compared) if k is None else k
+    if chosen.keyword == "k":
+        value = chosen.check(k, points) if points.n else 1
     if points.space is not None:
-        if kind == "knn":
-            k = integer("k", k, 1, compared, "points compared with")
-        return gpu.density(points, kind, k, min_similarity, temperature, precision, method, emb, against)
+        return gpu.density(points, kind, value, precision, method, emb, against)
+    dtype = np.int64 if chosen.counts and weights is None else np.float32
     if not points.n:
-        return like(emb, np.zeros(0, np.int64 if kind == "ball" and weights is None else np.float32))
-    if kind == "knn":
-        k = integer("k", k, 1, points.compared, "points compared with")
+        return like(emb, np.zeros(0, dtype))
     total = points.total(weights)
     bar = rows_bar(show_progress_bar, kind, points.n)
-    if kind == "knn":
-        result = _knn(points, k, weights, precision, method, bar)
-    elif kind == "ball":
-        assert min_similarity is not None
-        result = _ball(points, min_similarity, weights, precision, method, bar)
-        if weights is not None:
-            result = np.minimum(result / total, 1.0)  # but for rounding it never is more
-    elif kind == "kernel":
-        assert temperature is not None
-        result = _kernel(points, temperature, weights, precision, bar) / total
-    elif kind == "mean":
-        result = _mean(points, weights) / total
-    else:
-        result = _gaussian(points, variance, weights, precision, bar) - np.log(total)
+    call = Call(points, value, weights, precision, method, bar)
+    result = chosen.mean(chosen.sums(call), total, call)
     if bar is not None:
         bar(1.0)
     with np.errstate(over="ignore"):  # beyond float32, of dot products alone, a density is infinite
-        return like(emb, result.astype(np.int64 if kind == "ball" and weights is None else np.float32))
-
-
-def _unit_weights(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """With the largest 1: only their ratios matter, and no sum leaves the range of its type."""
-    largest = weights.max(initial=0.0)
-    return weights / largest if largest > 0 else weights
-
-
-def _knn(
-    points: Points, k: int, weights: NDArray[np.float64] | None, precision: str, method: str, bar: Any
-) -> NDArray[np.float64]:
-    means = []
-    for values, rows in neighbours(points, k, precision, method, bar):
-        if weights is None:
-            means.append(values.mean(axis=1))
-            continue
-        w = weights[rows]
-        total = w.sum(axis=1)
-        positive("weights", float(total.min()), "the sum of the weights of a point's neighbours")
-        means.append((values * w).sum(axis=1) / total)
-    return np.concatenate(means)
-
-
-def _ball(
-    points: Points, least: float, weights: NDArray[np.float64] | None, precision: str, method: str, bar: Any
-) -> NDArray[np.float64]:
-    p = points
-    tau = float(np.nextafter(least, -np.inf))  # s >= least where s > tau
-    plan = None
-    if method != "dense" and precision == "exact":
-        plan = choose(
-            p.emb, p.code, p.other, p.other_code, p.similarity, p.threads, method, recipe="count",
-            tau=np.full(len(p.other), tau), expected_rows=p.n,
-        )  # fmt: skip
-        if not plan.cascade:
-            plan = None
-    if plan is None and p.own:
-        counts = triangle_sums(
-            p.emb, p.code, "count", p.similarity, precision, p.threads, tau=tau, weights=weights, progress=bar
-        )
-        if not p.exclude_self:
-            counts += (p.own_similarity() >= least) * (1 if weights is None else weights)
-        return counts
-    owners = p.owners()
-
-    def options(start: int, stop: int) -> dict[str, Any]:
-        given: dict[str, Any] = {"tau": np.full(stop - start, tau)}
-        if weights is not None:
-            given["col_weights"] = weights[start:stop]
-        if owners is not None:
-            given["row_owners"], given["col_owners"] = owners, owners[start:stop]
-        return given
-
-    counts = np.zeros(p.n)
-    for block in reduced_blocks(
-        p.emb, p.code, p.other, p.other_code, "count", p.similarity, precision, p.threads, options, bar, p.names, plan
-    ):
-        counts += block
-    return counts
-
-
-def _kernel(
-    points: Points, temperature: float, weights: NDArray[np.float64] | None, precision: str, bar: Any
-) -> NDArray[np.float64]:
-    p = points
-    if not p.own:
-        return kernel_gains(
-            p.emb, p.code, p.other, p.other_code, temperature, p.threads, precision=precision, weights=weights,
-            progress=bar, names=p.names,
-        )  # fmt: skip
-    sums = triangle_sums(
-        p.emb, p.code, "kernel", "cosine", precision, p.threads, temperature=temperature, weights=weights, progress=bar
-    )
-    if not p.exclude_self:
-        sums += 1 if weights is None else weights
-    return sums
-
-
-def _mean(points: Points, weights: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """sum_j w_j s_ij = x_i . sum_j w_j x_j: no pair is looked at. Sums in one order, whatever the threads."""
-    p = points
-    check_rows("emb", p.emb, p.code, p.similarity, p.threads)
-    if not p.own:
-        check_rows("against", p.other, p.other_code, p.similarity, p.threads)
-    step = max(1, _CHUNK_VALUES // p.emb.shape[1])
-
-    def chunks(array: NDArray[Any], code: int) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-        for first in range(0, len(array), step):
-            x = as_float64(array[first : first + step], code)
-            if p.similarity == "cosine":
-                x /= np.sqrt((x * x).sum(axis=1, keepdims=True))
-            yield slice(first, first + len(x)), x
-
-    centre = np.zeros(p.emb.shape[1])
-    for part, x in chunks(p.other, p.other_code):
-        centre += x.sum(axis=0) if weights is None else (x * weights[part, None]).sum(axis=0)
-    sums = np.empty(p.n)
-    for part, x in chunks(p.emb, p.code):
-        sums[part] = (x * centre).sum(axis=1)
-        if p.exclude_self:
-            own = (x * x).sum(axis=1)
-            sums[part] -= own if weights is None else own * weights[part]
-    return sums
-
-
-def _variances(variance: Any, points: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    def values(name: str, x: Any, n: int) -> NDArray[np.float64]:
-        v = point_values(name, x, n, above=0.0)
-        for extreme in (v.min(initial=1.0), v.max(initial=1.0)):
-            within(name, float(extreme), *_VARIANCES)
-        return v
-
-    if points.own:
-        own = values("variance", variance, points.n)
-        return own, own
-    if not (isinstance(variance, (tuple, list)) and len(variance) == 2):
-        raise TypeError(
-            f"variance must be a pair of arrays with against, of emb and of against, got {type(variance).__name__}; "
-            "pass (emb_variance, against_variance)"
-        )
-    return values("variance[0]", variance[0], points.n), values("variance[1]", variance[1], len(points.other))
-
-
-def _mean_point(points: Points) -> NDArray[np.float64]:
-    """The mean of all points: distances do not move when it is subtracted, and float32 holds more of what is left."""
-    p = points
-    sides = [(p.emb, p.code)] if p.own else [(p.emb, p.code), (p.other, p.other_code)]
-    n = sum(len(array) for array, _ in sides)
-    step = max(1, _CHUNK_VALUES // p.emb.shape[1])
-    centre = np.zeros(p.emb.shape[1])
-    with np.errstate(over="ignore", invalid="ignore"):
-        for array, code in sides:
-            for first in range(0, len(array), step):
-                centre += (as_float64(array[first : first + step], code) / n).sum(axis=0)
-    return centre if np.isfinite(centre).all() else np.zeros_like(centre)  # bad rows are named where they are packed
-
-
-def _gaussian(
-    points: Points,
-    variance: tuple[NDArray[np.float64], NDArray[np.float64]],
-    weights: NDArray[np.float64] | None,
-    precision: str,
-    bar: Any,
-) -> NDArray[np.float64]:
-    """ln sum_j w_j N(mu_i; mu_j, (v_i + v_j) I), variances in units of a typical sum of two, v_0."""
-    p = points
-    own, other = variance
-    unit = 2 * float(np.exp(np.log(other).mean()))
-    origin = _mean_point(p) if p.similarity == "dot" else None
-    owners = np.arange(p.n, dtype=np.int32) if p.own else None
-    with np.errstate(divide="ignore"):
-        shift = np.zeros(len(other)) if weights is None else np.log(weights)
-    logs = np.full(p.n, -np.inf)
-    if p.own and not p.exclude_self:  # where the distance is 0, and float32 products would not say so
-        logs = shift - p.emb.shape[1] / 2 * np.log(2 * own / unit)
-
-    def options(start: int, stop: int) -> dict[str, Any]:
-        given: dict[str, Any] = {
-            "rate": 0.5 / unit,
-            "row_variance": own / unit,
-            "col_variance": other[start:stop] / unit,
-            "col_shift": shift[start:stop],
-        }
-        if owners is not None:
-            given["row_owners"], given["col_owners"] = owners, owners[start:stop]
-        return given
-
-    for block in reduced_blocks(
-        p.emb, p.code, p.other, p.other_code, "overlap", p.similarity, precision, p.threads, options, bar, p.names,
-        origin=origin,
-    ):  # fmt: skip
-        logs = np.logaddexp(logs, block)
-    constant = p.emb.shape[1] / 2 * float(np.log(2 * np.pi * unit))
-    return np.asarray(logs - constant, np.float64)
+        return like(emb, result.astype(dtype))

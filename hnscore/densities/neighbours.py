@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from hnscore.arguments.arrays import choice, integer, like
 from hnscore.arguments.options import SIMILARITIES
-from hnscore.densities.points import Points, checked_method, neighbours
+from hnscore.densities.kinds import check_method
+from hnscore.densities.points import Points, neighbours
 from hnscore.engine import gpu
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.memory.copies import from_copies
@@ -98,7 +99,7 @@ def knn_graph(
     arguments = dict(locals())
     choice("similarity", similarity, SIMILARITIES)
     choice("precision", precision, precisions(emb))
-    checked_method(method, "knn", precision)
+    check_method(method, "knn", precision)
     if as_csr and on_device(emb, against):
         return from_copies(knn_graph, arguments)
     points = Points(emb, against, exclude_self, similarity, n_threads)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from hnscore import _core
 from hnscore.arguments.arrays import (
-    choice,
     embeddings,
     flag,
     is_tensor,
@@ -21,12 +20,9 @@ from hnscore.arguments.arrays import (
     threads,
 )
 from hnscore.arguments.checks import other_points, same_width
-from hnscore.arguments.options import METHODS
 from hnscore.engine.cpu import best_in_pool
 from hnscore.engine.memory.device import on_device
 from hnscore.engine.memory.libraries import space_of
-
-_CASCADES = ("knn", "ball")
 
 
 class Points:
@@ -78,15 +74,6 @@ class Points:
         if bad:
             refuse_bad_rows("emb", bad)
         return s
-
-
-def checked_method(method: Any, kind: str, precision: str) -> None:
-    choice("method", method, METHODS)
-    if method == "cascade" and (kind not in _CASCADES or precision != "exact"):
-        raise ValueError(
-            f"method='cascade' is for the exact kinds {' and '.join(map(repr, _CASCADES))}, got kind={kind!r} and "
-            f"precision={precision!r}; use method='auto'"
-        )
 
 
 def neighbours(

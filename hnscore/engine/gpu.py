@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import is_tensor
 from hnscore.engine.memory import reports
 from hnscore.engine.memory.device import DeviceArray, Space
 
@@ -21,11 +20,6 @@ _FLOAT32, _FLOAT64 = (_core.DTYPES[name] for name in ("float32", "float64"))
 _LEAST_EXPONENT = 87.0
 _LEAST_COSINE = -1 - 2.0**-20  # below it, whatever the rounding
 _CHUNK_VALUES = 2**24  # of points read as float64 at a time
-
-
-def kinds(emb: Any) -> tuple[str, ...]:
-    """Of densities that there are on a GPU."""
-    return ("knn", "ball", "kernel", "mean") if is_tensor(emb) else ("knn", "ball", "kernel")
 
 
 def reference_similarity(
@@ -120,35 +114,29 @@ def knn_graph(points: Points, k: int, precision: str) -> tuple[Any, Any]:
 def density(
     points: Points,
     kind: str,
-    k: int,
-    min_similarity: float | None,
-    temperature: float | None,
+    value: Any,
     precision: str,
     method: str,
     emb: Any,
     against: Any,
 ) -> Any:
-    """What hnscore.density is of checked arguments."""
+    """What hnscore.density is of checked arguments; `value`: of the keyword that the kind alone has."""
     search = _Search(points, precision)
     space, n = search.space, points.n
     if kind == "knn":
-        means, ranks = space.internal((n,), "float64"), space.full(k, 1 / k)
-        search.top(k, rank_weights=ranks.pointer, sums=means.pointer)
+        means, ranks = space.internal((n,), "float64"), space.full(value, 1 / value)
+        search.top(value, rank_weights=ranks.pointer, sums=means.pointer)
         return search.as_float32(means)
     if kind == "mean":
         return _mean(search, emb, against)
     result = space.empty((n,), "int64" if kind == "ball" else "float32")
     if kind == "ball":
-        assert min_similarity is not None
-        search.reduce("count", method, float(np.nextafter(min_similarity, -np.inf)), result, integer=True)
+        search.reduce("count", method, float(np.nextafter(value, -np.inf)), result, integer=True)
     else:
         # exp((s - 1) / T) = exp((s - tau) / T) / exp((1 - tau) / T)
-        assert temperature is not None
-        tau = max(_LEAST_COSINE, 1 - _LEAST_EXPONENT * temperature)
-        search.reduce(
-            "exp", method, tau, result, temperature=temperature,
-            divisor=points.compared * math.exp((1 - tau) / temperature),
-        )  # fmt: skip
+        tau = max(_LEAST_COSINE, 1 - _LEAST_EXPONENT * value)
+        divisor = points.compared * math.exp((1 - tau) / value)
+        search.reduce("exp", method, tau, result, temperature=value, divisor=divisor)
     reports.finish(space)
     return space.give(result)
 
