@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 import hnscore
 from hnscore.adapters.zero_rows import pick_around_zero_rows, zero_rows
-from hnscore.arguments.arrays import choice, is_tensor
+from hnscore.arguments.arrays import is_tensor
+from hnscore.arguments.numbers import choice
 
 _PER_ROW = ("density", "regions")
 _WITHOUT_SCORES = ("auto", "coverage", "herding")

@@ -17,7 +17,7 @@ from skactiveml.utils import MISSING_LABEL, labeled_indices
 
 import hnscore
 from hnscore.adapters.zero_rows import pick_around_zero_rows
-from hnscore.arguments.arrays import choice
+from hnscore.arguments.numbers import choice
 
 _METHODS = ("coverage", "herding", "core_set")
 

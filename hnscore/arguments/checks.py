@@ -9,7 +9,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import BFLOAT16, Shaped, convert, embeddings, is_tensor, labels, real, widened
+from hnscore.arguments.arrays import BFLOAT16, Shaped, convert, embeddings, is_tensor, widened
+from hnscore.arguments.numbers import real
+from hnscore.arguments.values import labels
 
 # ---- Values and labels of the rows of a pool -------------------------------------------------------------------------
 

@@ -19,8 +19,12 @@ from numpy.typing import NDArray
 
 import hnscore
 from hnscore import _core
-from hnscore.arguments import arrays
+from hnscore.arguments.arrays import embeddings
+from hnscore.arguments.numbers import choice
+from hnscore.arguments.numbers import threads as threads_of
 from hnscore.arguments.options import SIMILARITIES
+from hnscore.arguments.rules import all_bad_rows
+from hnscore.arguments.values import owners as owners_of
 from hnscore.command.files import Array, StrPath, numbers_of, open_array
 from hnscore.command.output import Output, differences, replace, to_disk
 from hnscore.engine import cpu
@@ -166,7 +170,7 @@ def score_file(
             return False
         rule["random_state"] = random_state if minibatch is None or random_state is not None else scores.state["seed"]
         whole_pool = reference == "paired" or top_k_images is not None or skip_top_images is not None or not len(img)
-        arrays.choice("similarity", similarity, SIMILARITIES)
+        choice("similarity", similarity, SIMILARITIES)
         scores.check_rows(images, numbers, similarity, n_threads, show_progress_bar)
         if whole_pool:
             result = hnscore.score(
@@ -203,7 +207,7 @@ def _score_chunks(
     size = (len(img), *txt.shape, chunk_rows, shown)
     owners: Array | None = None
     if rule["owner"] is not None and rule["paired_emb"] is None:  # own images are rows of the pool
-        owners = arrays.owners(rule["owner"], len(txt), len(img), "images")
+        owners = owners_of(rule["owner"], len(txt), len(img), "images")
         own = hnscore.reference_similarity(numbers(img[owners]), txt, similarity=rule["similarity"])
         ref = own if isinstance(ref, str) else ref
         rule = rule | {"owner": None}
@@ -240,11 +244,11 @@ def best_matches(
     img_emb: Array, txt_emb: Array, similarity: str, precision: str, n_threads: int | None, method: str = "auto"
 ) -> NDArray[np.float64]:
     """The similarity of each text to its best image, (n_txt,): the maximum over chunks is that of the pool."""
-    arrays.choice("similarity", similarity, SIMILARITIES)
-    arrays.choice("precision", precision, _core.PRECISIONS)
-    img, img_code = arrays.embeddings("img_emb", img_emb)
-    txt, txt_code = arrays.embeddings("txt_emb", txt_emb)
-    threads = arrays.threads(n_threads)
+    choice("similarity", similarity, SIMILARITIES)
+    choice("precision", precision, _core.PRECISIONS)
+    img, img_code = embeddings("img_emb", img_emb)
+    txt, txt_code = embeddings("txt_emb", txt_emb)
+    threads = threads_of(n_threads)
     return cpu.kth_best(txt, txt_code, img, img_code, 1, similarity, precision, threads, method=method)[0]
 
 
@@ -395,16 +399,16 @@ class _Scores(Output):
         if self.state["checked"] == self._identities["images"]:
             return
         step = self._read_rows.block
-        threads = arrays.threads(n_threads)
+        threads = threads_of(n_threads)
         found: list[tuple[int, int]] = []
         for start, stop in _passes("check", 0, len(self.pool), step, shown):
-            array, code = arrays.embeddings("images", numbers(self.pool[start:stop]))
+            array, code = embeddings("images", numbers(self.pool[start:stop]))
             bad = _core.check_rows(array, code, similarity, threads, _NAMED_ROWS + 1)
             found += [(start + row, kind) for row, kind in bad]
             if len(found) > _NAMED_ROWS:
                 break
         if found:
-            raise ValueError(arrays.all_bad_rows("images", found, str(path), _NAMED_ROWS))
+            raise ValueError(all_bad_rows("images", found, str(path), _NAMED_ROWS))
         self.state["checked"] = self._identities["images"]
         self.save()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import hnscore
 from hnscore import _core
-from hnscore.arguments.arrays import point_values
+from hnscore.arguments.values import point_values
 from hnscore.command.files import Array, numbers_of, open_array
 from hnscore.command.output import Output
 

@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import (
-    choice,
-    integer,
-    is_tensor,
-    like,
-    only_with,
-    point_values,
-)
+from hnscore.arguments.arrays import is_tensor, like
+from hnscore.arguments.numbers import choice, integer, only_with
 from hnscore.arguments.options import DENSITY_KINDS, SIMILARITIES
+from hnscore.arguments.values import point_values
 from hnscore.densities.kinds import KINDS, Call, check_method, has_gpu_kernels, unit_weights
 from hnscore.densities.points import Points
 from hnscore.engine import gpu

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import as_float64, at_least, choice, integer, point_values, positive, within
+from hnscore.arguments.arrays import as_float64
 from hnscore.arguments.checks import similarity_level
+from hnscore.arguments.numbers import at_least, choice, integer, positive, within
 from hnscore.arguments.options import METHODS
+from hnscore.arguments.values import point_values
 from hnscore.densities.points import Points, neighbours
 from hnscore.engine.cpu import check_rows, choose
 from hnscore.engine.sums import kernel_gains, reduced_blocks, triangle_sums

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import choice, integer, like
+from hnscore.arguments.arrays import like
+from hnscore.arguments.numbers import choice, integer
 from hnscore.arguments.options import SIMILARITIES
 from hnscore.densities.kinds import check_method
 from hnscore.densities.points import Points, neighbours

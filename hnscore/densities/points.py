@@ -9,17 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import (
-    embeddings,
-    flag,
-    is_tensor,
-    not_empty,
-    positive,
-    refuse_bad_rows,
-    same_library,
-    threads,
-)
+from hnscore.arguments.arrays import embeddings, is_tensor, same_library
 from hnscore.arguments.checks import other_points, same_width
+from hnscore.arguments.numbers import flag, positive, threads
+from hnscore.arguments.rules import not_empty, refuse_bad_rows
 from hnscore.engine.cpu import best_in_pool
 from hnscore.engine.memory.device import on_device
 from hnscore.engine.memory.libraries import space_of

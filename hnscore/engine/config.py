@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hnscore import _core
-from hnscore.arguments.arrays import choice
+from hnscore.arguments.numbers import choice
 
 
 def _gpus() -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import refuse_bad_rows
+from hnscore.arguments.rules import refuse_bad_rows
 
 # Pool rows are packed in blocks of this size: much longer than what packing a block and starting a pass cost, much
 # smaller than a pool. The blocks are the same for any number of threads, and their results merge exactly.

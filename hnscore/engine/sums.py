@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import refuse_bad_rows
+from hnscore.arguments.rules import refuse_bad_rows
 from hnscore.engine.cpu import pack, pool_blocks
 
 Progress = Callable[[float], object] | None

@@ -9,19 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import (
-    as_float64,
-    choice,
-    integer,
-    is_float64,
-    like,
-    positive,
-    random_generator,
-    real,
-    refuse_bad_rows,
-    threads,
-)
+from hnscore.arguments.arrays import as_float64, is_float64, like
 from hnscore.arguments.checks import GAUSSIANS, gaussians, refuse_far_apart, refuse_negative, refuse_two_points, weight
+from hnscore.arguments.numbers import choice, integer, positive, random_generator, real, threads
+from hnscore.arguments.rules import refuse_bad_rows
 from hnscore.engine.memory.copies import computed_on_cpu
 from hnscore.engine.progress import rows_bar
 

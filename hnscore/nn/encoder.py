@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from hnscore.arguments.arrays import integer, positive, random_generator, share
 from hnscore.arguments.checks import feature_dim, features, float32_features
+from hnscore.arguments.numbers import integer, positive, random_generator, share
 
 CHUNK = 4096  # rows of NumPy arrays that are embedded at a time: some MiB of activations
 

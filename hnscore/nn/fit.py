@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from hnscore.arguments import arrays
-from hnscore.arguments.arrays import choice, integer, not_negative, of_type, positive, random_generator, share, threads
+from hnscore.arguments import values
 from hnscore.arguments.checks import enough_images, features, finite_loss, float32_features, one_text_per_image
+from hnscore.arguments.numbers import choice, integer, not_negative, of_type, positive, random_generator, share, threads
 from hnscore.nn.encoder import CHUNK, ProbabilisticEncoder, evaluating, seeded
 from hnscore.nn.loss import ProbabilisticLoss, distances
 
@@ -233,7 +233,7 @@ class _Pairs(NamedTuple):
         n = len(img_rows)
         one_text_per_image("img", n, "txt", len(txt_rows))
         given = {
-            name: arrays.labels(name, x, n) for name, x in (("groups", groups), ("labels", classes)) if x is not None
+            name: values.labels(name, x, n) for name, x in (("groups", groups), ("labels", classes)) if x is not None
         }
         img_rows = float32_features("img", img_rows, img_code)
         txt_rows = float32_features("txt", txt_rows, txt_code)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hnscore.arguments.arrays import not_negative, positive, real
 from hnscore.arguments.checks import one_text_per_image
+from hnscore.arguments.numbers import not_negative, positive, real
 from hnscore.nn.encoder import GaussianPairs
 
 

@@ -12,21 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import (
-    convert,
-    embeddings,
+from hnscore.arguments.arrays import convert, embeddings, is_tensor, is_unsigned, same_library
+from hnscore.arguments.numbers import threads
+from hnscore.arguments.rules import not_empty, same_dim
+from hnscore.arguments.values import (
     group_labels,
-    is_tensor,
-    is_unsigned,
-    not_empty,
     one_integer_per_row,
     one_value_per_text,
     own_images,
     owners,
-    same_dim,
     same_kind_of_labels,
-    same_library,
-    threads,
     values,
     values_or_rows,
 )

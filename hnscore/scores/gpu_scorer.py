@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from hnscore.arguments.arrays import both_groups, embeddings, is_tensor, like, same_dim, same_library, threads
+from hnscore.arguments.arrays import embeddings, is_tensor, like, same_library
+from hnscore.arguments.numbers import threads
+from hnscore.arguments.rules import both_groups, same_dim
 from hnscore.engine.memory import device, reports
 from hnscore.engine.memory.device import Kept, Space, location
 from hnscore.engine.memory.libraries import space_of, space_on

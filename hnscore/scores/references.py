@@ -9,23 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import (
-    choice,
-    embeddings,
-    integer,
-    is_tensor,
-    like,
-    not_empty,
-    only_with,
-    other_images,
-    owners,
-    paired_lengths,
-    refuse_bad_rows,
-    same_dim,
-    same_library,
-    threads,
-)
+from hnscore.arguments.arrays import embeddings, is_tensor, like, same_library
+from hnscore.arguments.numbers import choice, integer, only_with, threads
 from hnscore.arguments.options import REFERENCE_KINDS, SIMILARITIES
+from hnscore.arguments.rules import not_empty, other_images, paired_lengths, refuse_bad_rows, same_dim
+from hnscore.arguments.values import owners
 from hnscore.engine import gpu
 from hnscore.engine.cpu import kth_best, pack
 from hnscore.engine.memory.device import on_device

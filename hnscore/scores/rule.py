@@ -8,18 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import (
-    both_groups,
-    choice,
-    integer,
-    owner_beside,
-    paired_lengths,
-    random_generator,
-    real,
-    skipped_images,
-    weighting,
-)
+from hnscore.arguments.numbers import choice, integer, random_generator, real
 from hnscore.arguments.options import METHODS, SIMILARITIES
+from hnscore.arguments.rules import both_groups, owner_beside, paired_lengths, skipped_images, weighting
 
 
 class Rule(NamedTuple):

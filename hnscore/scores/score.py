@@ -9,16 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import (
-    embeddings,
-    is_tensor,
-    like,
-    own_images,
-    owners,
-    refuse_bad_rows,
-    same_dim,
-    same_library,
-)
+from hnscore.arguments.arrays import embeddings, is_tensor, like, same_library
+from hnscore.arguments.rules import refuse_bad_rows, same_dim
+from hnscore.arguments.values import own_images, owners
 from hnscore.engine.cpu import kth_best
 from hnscore.engine.memory.device import on_device
 from hnscore.engine.progress import rows_bar

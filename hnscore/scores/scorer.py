@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import (
-    both_groups,
-    embeddings,
-    is_tensor,
-    like,
-    owner_beside,
-    refuse_pool_wide,
-    same_dim,
-    same_library,
-)
+from hnscore.arguments.arrays import embeddings, is_tensor, like, same_library
+from hnscore.arguments.rules import both_groups, owner_beside, refuse_pool_wide, same_dim
 from hnscore.engine.memory.device import on_device
 from hnscore.engine.progress import rows_bar
 from hnscore.scores.gpu_scorer import ScorerTexts

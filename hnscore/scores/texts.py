@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import group_labels, not_empty, refuse_bad_rows, same_kind_of_labels, threads, values
+from hnscore.arguments.numbers import threads
+from hnscore.arguments.rules import not_empty, refuse_bad_rows
+from hnscore.arguments.values import group_labels, same_kind_of_labels, values
 from hnscore.engine.cpu import check_rows, choose, describe, pack
 from hnscore.engine.interrupts import interruptible
 from hnscore.scores.rule import Rule, Settings

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import integer, like, point_values, real
+from hnscore.arguments.arrays import like
 from hnscore.arguments.checks import region_labels
+from hnscore.arguments.numbers import integer, real
+from hnscore.arguments.values import point_values
 from hnscore.engine.memory.copies import computed_on_cpu
 
 # exp(-regularization * z) has long been 0 or infinite for every z of a float64 pool, so that more changes nothing.

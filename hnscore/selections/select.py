@@ -7,20 +7,11 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import (
-    choice,
-    convert,
-    integer,
-    like,
-    not_negative,
-    point_values,
-    positive,
-    random_generator,
-    real,
-    threads,
-)
+from hnscore.arguments.arrays import convert, like
 from hnscore.arguments.checks import given_for, region_labels, row_numbers, same_rows
+from hnscore.arguments.numbers import choice, integer, not_negative, positive, random_generator, real, threads
 from hnscore.arguments.options import SELECTION_METHODS
+from hnscore.arguments.values import point_values
 from hnscore.densities.density import density as density_of
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.interrupts import interruptible

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from hnscore.arguments.arrays import bad_rows, bad_value
+from hnscore.arguments.rules import bad_rows
+from hnscore.arguments.values import bad_value
 from hnscore.engine.memory.device import Space
 
 # The sides that are told apart, by their numbers in the backend.
