@@ -209,8 +209,8 @@ HNSCORE_DEVICE void barrier_wait(uint64_t* barrier, int parity, const Wait& wait
         if (done) return;
         const uint32_t waited = milliseconds() - began;
         if (waited < limit) continue;
-        if (wait.hangs)
-            wait.hangs[(block() * 12 + thread() / 32) % 4096] = HangWord::pack(wait, parity, block(), thread() / 32);
+        const int warp = thread() / 32;
+        if (wait.hangs) wait.hangs[hang_place(block(), warp)] = HangWord::pack(wait, parity, block(), warp);
         __threadfence_system();
         if (waited > limit + limit / 4) __trap();
     }

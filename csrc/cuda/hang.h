@@ -13,8 +13,6 @@
 
 namespace hnscore::gpu {
 
-constexpr int kHangs = 4096;  // words, one a warp; more warps than are resident on any GPU share some
-
 inline const char* awaited_name(Awaited what) {
     switch (what) {
         case Awaited::operands:

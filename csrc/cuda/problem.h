@@ -15,6 +15,7 @@
 #include "cuda/gpu.h"
 #include "cuda/input.h"
 #include "cuda/tuning.h"
+#include "cuda/wait.h"
 
 namespace hnscore::gpu {
 
@@ -22,7 +23,7 @@ namespace hnscore::gpu {
 constexpr int64_t kChunkColumns = 8192;
 
 // Warps of a block, at most.
-constexpr int kMostWarps = 12;
+constexpr int kMostWarps = kWarpsOfBlock;
 
 // Stands for the threshold of a column that never counts: times any m it is beyond every acc.
 constexpr float kNever = 0x1p100f;

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "cuda/wait.h"
 #include "emulator/state.h"
 
 namespace hnscore::gpu::emulator {
@@ -267,9 +268,9 @@ class Machine {
             const Thread& thread = *threads_[static_cast<size_t>(i)];
             std::string line = "block " + std::to_string(thread.block->index) + ": ";
             if (!thread.done && thread.hangs && where_noted != thread.hangs)
-                std::memset(where_noted = thread.hangs, 0, 4096 * sizeof(uint64_t));
+                std::memset(where_noted = thread.hangs, 0, kHangs * sizeof(uint64_t));
             if (!thread.done && thread.hangs)
-                thread.hangs[(thread.block->index * 12 + thread.index / 32) % 4096] = thread.hang;
+                thread.hangs[hang_place(static_cast<int>(thread.block->index), thread.index / 32)] = thread.hang;
             if (thread.done) {
                 line += "ended";
             } else {
