@@ -398,6 +398,25 @@ def test_slabs_of_columns(gpu: Gpu, small_slabs: None) -> None:
     np.testing.assert_array_equal(counts, ref.score_matrix(s, 0.0, reference=tau, weight="count", top_k_images=2))
 
 
+@pytest.mark.parametrize("method", ["dense", "cascade"])
+def test_slabs_of_columns_that_are_read_in_place(gpu: Gpu, small_slabs: None, method: str) -> None:
+    """Under cosine each has a norm of its own: thresholds next to similarities, in every slab."""
+    m = CHUNK + 300
+    rng = RNG(14)
+    x, t = rng.standard_normal((5, 4)).astype(np.float32), rng.standard_normal((m, 4)).astype(np.float32)
+    t *= 2.0 ** rng.integers(-3, 4, (m, 1)).astype(np.float32)
+    s = ref.similarity_matrix(x, t)
+    tau = np.where(np.arange(m) % 2, s[1], np.nextafter(s[1], -np.inf))
+    for weight in ("count", "squared_hinge"):
+        rules: dict[str, Any] = {"reference": tau, "weight": weight}
+        want = ref.score_matrix(s, 0.0, **rules)
+        got = score(gpu, x, t, method=method, **rules)
+        if weight == "count":
+            np.testing.assert_array_equal(got, want)
+        else:
+            np.testing.assert_allclose(got, want, rtol=2.0**-18)
+
+
 def test_a_bad_row_of_another_slab_spoils_all_scores(gpu: Gpu, small_slabs: None) -> None:
     x, t = mixed(5, CHUNK + 300)
     t[CHUNK + 7, 1] = np.nan
