@@ -107,7 +107,7 @@ py::tuple reduce(const py::array& array, int code, const PyColumns& columns, con
     job.weight = static_cast<hnscore::Recipe>(index_of(hnscore::kRecipeNames, weight, "weight"));
     job.temperature = temperature;
     job.k = k;
-    const bool top = job.recipe == hnscore::top_gap || job.recipe == hnscore::top_similarity;
+    const bool top = hnscore::is_top(job.recipe);
     if (top) job.rank_weights = side(rank_weights, k, "rank_weights");
     hnscore::Rules& r = job.rules;
     r.tau = side(tau, m, "tau");

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import torch
-from devices import NAMES, Cpu, device
+from devices import Cpu, device
 from peers import Run, call
 from timing import problem, thresholds, unit_rows
 
@@ -80,7 +80,8 @@ def trial(t: Trial, on: Cpu, n_img: int, n_txt: int, rounds: int) -> list[Row]:
 
     choices = ({}, *t.choices)
     try:
-        wrong = [named(c) for c in t.choices if not torch.equal(tuned(c)(), tuned({})())]
+        right = tuned({})()
+        wrong = [named(c) for c in t.choices if not torch.equal(tuned(c)(), right)]
         seconds = compared({named(c): tuned(c) for c in choices}, on, rounds)
     finally:
         gpu.set_tuning(**default)
@@ -111,7 +112,7 @@ def shares(on: Cpu, n_img: int, n_txt: int, rounds: int) -> list[Row]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=NAMES[::2], default="cuda")
+    parser.add_argument("--device", choices=("cuda", "emulated"), default="cuda")
     parser.add_argument("--n-img", type=int, default=135_168, help="default: %(default)s, 8 waves of an H100")
     parser.add_argument("--n-txt", type=int, default=65_536)
     parser.add_argument("--rounds", type=int, default=7)
@@ -125,8 +126,9 @@ def main() -> int:
             print(f"{len(work) - number} trials are left out, because the time was used up")
             break
         print(f"{time.monotonic() - began:.0f} s: trial {number + 1} of {len(work)}", flush=True)
-        rows += run()
-        print(table(rows[-4:], markdown=False), flush=True)
+        found = run()
+        print(table(found, markdown=False), flush=True)
+        rows += found
     print(table(rows, markdown=False))
     wrong = [row["question"] for row in rows if row["decision"] == "WRONG"]
     for question in wrong:

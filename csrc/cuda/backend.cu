@@ -185,26 +185,6 @@ float rounding_of_sums(Operand operand, int64_t depth) {
     return static_cast<float>(units * kUnit);
 }
 
-// Where warps note what they wait for in vain; null in a build whose kernels wait for ever.
-uint64_t* hangs_of([[maybe_unused]] int device) {
-#if defined(HNSCORE_HANG_SECONDS) || defined(HNSCORE_EMULATE)
-    static std::mutex guard;
-    const std::lock_guard<std::mutex> lock(guard);
-    std::atomic<uint64_t*>& words = hang_words[checked_index(device)];
-    if (words == nullptr) {
-        auto* fresh = static_cast<uint64_t*>(mapped_memory(device, kHangs * sizeof(uint64_t)));
-        std::fill_n(fresh, kHangs, 0);
-        words = fresh;
-    }
-    return words;
-#else
-    return nullptr;
-#endif
-}
-
-std::mutex tuning_guard;
-Tuning tuning_now;
-
 // What one launch needs beside the rules.
 struct Plan {
     Engine engine;
@@ -244,7 +224,7 @@ struct Plan {
         p.row_blocks = divide_up(p.n_rows, engine.shape.rows);
         const int64_t blocks = std::min<int64_t>(item_count(p), clusters) * engine.shape.cluster;
         p.wide = call.wide(blocks * kMostWarps);
-        p.hangs = hangs_of(call.device().index);
+        p.hangs = hang_words(call.device().index);
         engine.start(pass, recipe,
                      {blocks, engine.shape.threads, engine.shared_bytes, engine.shape.cluster, call.stream()}, p);
     }
@@ -288,6 +268,32 @@ void set_columns(Problem& p, const Input& input, const PackedRows& packed, int64
     p.chunks = divide_up(count, kChunkColumns);
 }
 
+// Columns of so many bytes that are packed at a time: whole chunks, so that items are as in one launch.
+int64_t column_slab(const Context& context, int64_t columns, int64_t bytes_a_column) {
+    const int64_t fit = context.slab_bytes / 2 / std::max<int64_t>(bytes_a_column, 1);
+    return fit >= columns ? columns : std::min(columns, std::max<int64_t>(fit / kChunkColumns, 1) * kChunkColumns);
+}
+
+// Of either side: rows are packed as the columns are that they meet.
+Packer packer_of(const Device& d, const Rows& side, const PackedColumns& columns, size_t operand) {
+    return {d, side, columns.rounded[operand], columns.cosine, !is_rounded(columns.precision)};
+}
+
+// Columns [first, first + count) of an operand. Where all of them are not kept, they are packed anew.
+PackedRows columns_at(Call& call, const PackedColumns& columns, size_t operand, int64_t first, int64_t count) {
+    PackedRows packed = columns.operands[operand];
+    packed.facts += first;
+    const Packer packer = packer_of(call.device(), columns.input.rows, columns, operand);
+    if (packer.direct)
+        packed.values = static_cast<const char*>(packed.values) + first * packed.pitch;
+    else if (columns.slab < columns.input.rows.count)
+        packed = packer.pack(call, columns.input, first, count, packed, nullptr);
+    return packed;
+}
+
+std::mutex tuning_guard;
+Tuning tuning_now;
+
 }  // namespace
 
 std::string arch_of(const Device& d) {
@@ -311,32 +317,6 @@ void set_tuning(const Tuning& t) {
     tuning_now = t;
 }
 
-namespace {
-
-// Columns of so many bytes that are packed at a time: whole chunks, so that items are as in one launch.
-int64_t column_slab(const Context& context, int64_t columns, int64_t bytes_a_column) {
-    const int64_t fit = context.slab_bytes / 2 / std::max<int64_t>(bytes_a_column, 1);
-    return fit >= columns ? columns : std::min(columns, std::max<int64_t>(fit / kChunkColumns, 1) * kChunkColumns);
-}
-
-Packer column_packer(const Device& d, const PackedColumns& columns, size_t operand) {
-    return {d, columns.input.rows, columns.rounded[operand], columns.cosine, !is_rounded(columns.precision)};
-}
-
-// Columns [first, first + count) of an operand. Where all of them are not kept, they are packed anew.
-PackedRows columns_at(Call& call, const PackedColumns& columns, size_t operand, int64_t first, int64_t count) {
-    PackedRows packed = columns.operands[operand];
-    packed.facts += first;
-    const Packer packer = column_packer(call.device(), columns, operand);
-    if (packer.direct)
-        packed.values = static_cast<const char*>(packed.values) + first * packed.pitch;
-    else if (columns.slab < columns.input.rows.count)
-        packed = packer.pack(call, columns.input, first, count, packed, nullptr);
-    return packed;
-}
-
-}  // namespace
-
 PackedColumns::PackedColumns(const Context& context, const Input& in, bool is_cosine, GpuPrecision how, Method way,
                              bool keep)
     : input(in), cosine(is_cosine), precision(how), method(way), bytes(0) {
@@ -357,7 +337,7 @@ PackedColumns::PackedColumns(const Context& context, const Input& in, bool is_co
     std::vector<Packer> packers;
     int64_t packed_bytes = 0;
     for (size_t i = 0; i < rounded.size(); ++i) {
-        packers.push_back(column_packer(here.device, *this, i));
+        packers.push_back(packer_of(here.device, input.rows, *this, i));
         packed_bytes += packers[i].direct ? 0 : packers[i].pitch;
     }
     const int64_t count = input.rows.count;
@@ -420,9 +400,10 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
 
     double* tau = job.reference ? call.array<double>(m) : nullptr;
     struct Prepared {
+        Way way;
         Plan plan;
         Packer packer;
-        PackedRows room;
+        PackedRows room, packed;  // for a slab of rows, and the slab that is in it
         ColumnFacts* facts;
         float* limit;
     };
@@ -439,7 +420,6 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         rules.kth_value = way.pass == Pass::screen ? p.kth_value : nullptr;
         rules.keep_m = keeps_lists;
         rules.decided = keeps_lists || by_values || way.pass == Pass::screen;
-        // (m_i tau_j)^2, 16 of them in a sum
         rules.most = way.pass == Pass::sum ? most_tau(job.recipe) : HUGE_VAL;
         rules.max_similarity = p.max_similarity;
         rules.facts = call.array<ColumnFacts>(padded);
@@ -448,13 +428,15 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         rules.bad = bad;
         rules.report = report_words(call.device().index) + kReferenceSide;
         launch(call.threads(padded, kPackThreads), columns_kernel, rules);
-        const Operand rounded = !by_values                          ? rounding_of(columns.precision)
-                                : packed.operand == Operand::single ? Operand::single
-                                                                    : Operand::half;
-        const Packer packer(call.device(), rows.rows, rounded, columns.cosine, by_values);
+        const Packer packer = packer_of(call.device(), rows.rows, columns, way.operand);
         bytes_a_row += packer.bytes_a_row();
-        prepared.push_back(
-            {Plan(call.device(), packed.operand, rows.rows.view.dim, p.tuning), packer, {}, rules.facts, rules.limit});
+        prepared.push_back({way,
+                            Plan(call.device(), packed.operand, rows.rows.view.dim, p.tuning),
+                            packer,
+                            {},
+                            {},
+                            rules.facts,
+                            rules.limit});
     }
     const Plan& plan = prepared.front().plan;
     int64_t slab = plan.slab(context.slab_bytes, bytes_a_row, n);
@@ -472,15 +454,13 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         const int64_t count = std::min(slab, n - first);
         if (keeps_lists)
             launch(call.threads(parts * count * job.k, kFinishThreads), clear_top_kernel, p.top, parts * count * job.k);
-        std::vector<PackedRows> packed;
-        for (const Prepared& q : prepared) packed.push_back(q.packer.pack(call, rows, first, count, q.room, nullptr));
-        const RowFacts* facts = packed.back().facts;
+        for (Prepared& q : prepared) q.packed = q.packer.pack(call, rows, first, count, q.room, nullptr);
+        const RowFacts* facts = prepared.back().packed.facts;
         for (int64_t from = 0; from < m; from += columns.slab) {
             const int64_t width = std::min(columns.slab, m - from);
-            for (size_t w = 0; w < ways.size(); ++w) {
-                const Prepared& q = prepared[w];
-                const size_t operand = ways[w].operand;
-                set_rows(p, rows, packed[w], first, count, by_values);
+            for (const Prepared& q : prepared) {
+                const size_t operand = q.way.operand;
+                set_rows(p, rows, q.packed, first, count, by_values);
                 set_columns(p, columns.input, columns_at(call, columns, operand, from, width), from, width,
                             q.facts + from, columns.largest_error[operand], by_values);
                 p.col_limit = q.limit ? q.limit + from : nullptr;
@@ -496,9 +476,9 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
                         launch({1, kSampleThreads, kSampleBytes, 1, call.stream()}, sample_kernel, p, choice,
                                job.choice);
                     }
-                    p.if_many = ways[w].if_many;
+                    p.if_many = q.way.if_many;
                 }
-                q.plan.run(call, ways[w].pass, job.recipe, p);
+                q.plan.run(call, q.way.pass, job.recipe, p);
             }
         }
         if (keeps_lists) {

@@ -178,7 +178,7 @@ function(hnscore_cuda_library name archs)
 endfunction()
 
 hnscore_cuda_library(hnscore_cuda_simt "${simt_archs}" csrc/cuda/archs/simt.cu csrc/cuda/backend.cu
-                     csrc/cuda/reports.cu csrc/cuda/runtime.cu csrc/cuda/host_memory.cu)
+                     csrc/cuda/hang.cu csrc/cuda/reports.cu csrc/cuda/runtime.cu csrc/cuda/host_memory.cu)
 hnscore_cuda_library(hnscore_cuda_mma "${mma_archs}" csrc/cuda/archs/mma_half.cu csrc/cuda/archs/mma_bf16.cu)
 hnscore_cuda_library(hnscore_cuda_wgmma "${wgmma_archs}" csrc/cuda/archs/wgmma_half.cu csrc/cuda/archs/wgmma_bf16.cu)
 target_compile_definitions(hnscore_cuda_simt PRIVATE HNSCORE_CUDA_ARCHS="${HNSCORE_CUDA_ARCHS_BUILT}")

@@ -193,7 +193,7 @@ HNSCORE_DEVICE uint32_t milliseconds() {
     asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(nanoseconds));
     return static_cast<uint32_t>(nanoseconds >> 20);  // of 1.05 ms
 }
-// Notes what it waits for once its time is up, leaves the others as long to do so too, and traps.
+// Notes what it waits for once its time is up, leaves the others a quarter of that to do so too, and traps.
 HNSCORE_DEVICE void barrier_wait(uint64_t* barrier, int parity, const Wait& wait) {
     constexpr uint32_t limit = HNSCORE_HANG_SECONDS * 950;
     const uint32_t address = shared_address(barrier), began = milliseconds();

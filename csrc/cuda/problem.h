@@ -22,9 +22,6 @@ namespace hnscore::gpu {
 // Columns are added up in chunks of this many, whatever the grid: the same bits for any split of the work.
 constexpr int64_t kChunkColumns = 8192;
 
-// Warps of a block, at most.
-constexpr int kMostWarps = kWarpsOfBlock;
-
 // Stands for the threshold of a column that never counts: times any m it is beyond every acc.
 constexpr float kNever = 0x1p100f;
 

@@ -9,8 +9,8 @@ namespace hnscore::gpu {
 
 // Where warps of a device note what they wait for: a word each, of warps with the same place the last one's. More words
 // than there are warps on any GPU at a time.
-constexpr int kHangs = 4096, kWarpsOfBlock = 12;
-HNSCORE_BOTH int hang_place(int block, int warp) { return (block * kWarpsOfBlock + warp) % kHangs; }
+constexpr int kHangs = 4096, kMostWarps = 12;  // words; warps of a block
+HNSCORE_BOTH int hang_place(int block, int warp) { return (block * kMostWarps + warp) % kHangs; }
 
 enum class Awaited : int { operands, free_stage, free_rows, leader, follower };
 

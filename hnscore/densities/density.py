@@ -151,12 +151,8 @@ def density(
         weights = unit_weights(point_values("weights", weights, len(points.other), least=0.0))
         if chosen.float32_weights:
             weights = weights.astype(np.float32).astype(np.float64)
-    value = None
-    if chosen.keyword != "k":
-        value = chosen.check(arguments.get(chosen.keyword), points)
     points.enough()
-    if chosen.keyword == "k":
-        value = chosen.check(k, points) if points.n else 1
+    value = chosen.check(arguments.get(chosen.keyword), points)
     if points.space is not None:
         return gpu.density(points, kind, value, precision, method, emb, against)
     dtype = np.int64 if chosen.counts and weights is None else np.float32

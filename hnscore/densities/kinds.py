@@ -65,8 +65,11 @@ def unit_weights(weights: Floats) -> Floats:
 
 
 def _neighbours(k: Any, points: Points) -> int:
-    compared = max(points.compared, 1)
-    return min(_NEIGHBOURS, compared) if k is None else integer("k", k, 1, compared, "points compared with")
+    if not points.n:  # nobody has neighbours
+        return 1
+    if k is None:
+        return min(_NEIGHBOURS, points.compared)
+    return integer("k", k, 1, points.compared, "points compared with")
 
 
 def _knn(c: Call) -> Floats:

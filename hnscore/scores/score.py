@@ -215,33 +215,30 @@ def _score(img_emb: Any, txt_emb: Any, rule: Rule) -> Any:
     n_img, n_txt = len(img), len(txt)
     top_k_images, skip_top_images = rule.of_pool(n_img, n_txt)
     texts = TextSide(txt, txt_code, rule, n_img)
-    reference, owner, paired_emb, img_groups = rule.reference, rule.owner, rule.paired_emb, rule.img_groups
-    similarity, precision, method, show_progress_bar = (
-        rule.similarity, rule.precision, rule.method, rule.show_progress_bar
-    )  # fmt: skip
-    ids = texts.image_groups(img_groups, n_img)
-    own = None if isinstance(reference, str) else given_reference(reference, texts, n_txt)
+    similarity, precision, method = rule.similarity, rule.precision, rule.method  # texts.method may be dense already
+    ids = texts.image_groups(rule.img_groups, n_img)
+    own = given_reference(rule.reference, texts, n_txt) if rule.has_given_reference else None
     filters: dict[str, Any] = {}
     txt_owners = None
-    if owner is not None:
+    if rule.owner is not None:
         paired, name = (img, img_code), "img_emb"
-        if paired_emb is not None:
-            paired, name = paired_rows(paired_emb, texts), "paired_emb"
-        similar, rows = owned_reference(texts, owner, *paired, n_txt, name)
+        if rule.paired_emb is not None:
+            paired, name = paired_rows(rule.paired_emb, texts), "paired_emb"
+        similar, rows = owned_reference(texts, rule.owner, *paired, n_txt, name)
         own = similar if own is None else own
-        if paired_emb is None:
+        if rule.paired_emb is None:
             txt_owners = rows
     if not n_img:
         return like(img_emb, np.zeros(0, texts.dtype))
 
     pool = (texts.txt, texts.txt_code, img, img_code)
-    pool_is_reference = own is None and reference == "pool_max"
-    if own is None and reference == "pool_max" and n_img == 1:  # every text's best match is the one image there is
+    pool_is_reference = own is None and rule.reference == "pool_max"
+    if pool_is_reference and n_img == 1:  # every text's best match is the one image there is
         own, bad, _ = _core.pair_similarity(img, img_code, np.zeros(len(texts.txt), np.int64), *pool[:2], similarity, 1)
         if bad:
             refuse_bad_rows("img_emb", bad)
-    elif own is None and reference == "pool_max":
-        bar = rows_bar(show_progress_bar, "reference", n_img)
+    elif pool_is_reference:
+        bar = rows_bar(rule.show_progress_bar, "reference", n_img)
         own, _ = kth_best(*pool, 1, similarity, precision, texts.threads, bar, method=method)
     elif own is None:
         own = _pair_similarity(texts, img, img_code, "img_emb")
@@ -254,7 +251,7 @@ def _score(img_emb: Any, txt_emb: Any, rule: Rule) -> Any:
     for end, rank in ("kth", top_k_images), ("skip", skip_top_images):
         if rank is None or rank >= n_img:
             continue
-        bar = rows_bar(show_progress_bar, "top images", n_img)
+        bar = rows_bar(rule.show_progress_bar, "top images", n_img)
         value, row = kth_best(
             *pool, rank, similarity, precision, texts.threads, bar, method=method,
             max_similarity=texts.max_similarity, txt_groups=texts.options.get("col_groups"), img_groups=ids,
@@ -269,7 +266,7 @@ def _score(img_emb: Any, txt_emb: Any, rule: Rule) -> Any:
     if top_k_images is None:
         texts.warn_if_wide(img, img_code, stacklevel=4)
     texts.log(n_img, rule.verbose, pool_is_reference)
-    scores = texts.reduce(img, img_code, rows_bar(show_progress_bar, "score", n_img), **filters)
+    scores = texts.reduce(img, img_code, rows_bar(rule.show_progress_bar, "score", n_img), **filters)
     if top_k_images is None and skip_top_images is None:
         texts.warn_if_none(img, img_code, scores, stacklevel=4)
     return like(img_emb, scores)

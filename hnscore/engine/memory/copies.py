@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 from hnscore.engine.memory.device import location
@@ -19,30 +20,23 @@ def computed_on_cpu(function: Function) -> Function:
 
     @functools.wraps(function)
     def call(*args: Any, **keywords: Any) -> Any:
-        example = _on_gpu((*args, *keywords.values()))
-        if example is None:
+        if _on_gpu((*args, *keywords.values())) is None:
             return function(*args, **keywords)
-        names = function.__code__.co_varnames
-        _say(function, example)
-        copies = {name: _copied(name, x) for name, x in (*zip(names, args, strict=False), *keywords.items())}
-        return _given_back(function(**copies), example)
+        return given_back(function, inspect.signature(function).bind(*args, **keywords).arguments)
 
     return cast(Function, call)
 
 
-def from_copies(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+def from_copies(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     """The result, in CPU memory, of `function` on copies of its arguments, at least one of which is on a GPU."""
-    _say(function, _on_gpu(tuple(arguments.values())))
+    place = location(_on_gpu(arguments.values()))
+    _LOG.info("%s: computed on the CPU, from copies of arrays on cuda:%d", function.__name__, place)
     return function(**{name: _copied(name, x) for name, x in arguments.items()})
 
 
-def given_back(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+def given_back(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     """The same with the result where the first of these arguments is."""
-    return _given_back(from_copies(function, arguments), _on_gpu(tuple(arguments.values())))
-
-
-def _say(function: Callable[..., Any], example: Any) -> None:
-    _LOG.info("%s: computed on the CPU, from copies of arrays on cuda:%d", function.__name__, location(example))
+    return _given_back(from_copies(function, arguments), _on_gpu(arguments.values()))
 
 
 def _arrays(x: Any) -> Iterator[Any]:
@@ -54,7 +48,7 @@ def _arrays(x: Any) -> Iterator[Any]:
         yield x
 
 
-def _on_gpu(arguments: tuple[Any, ...]) -> Any:
+def _on_gpu(arguments: Iterable[Any]) -> Any:
     """The first array that is on a GPU; None where there is none."""
     return next((x for part in arguments for x in _arrays(part) if location(x) is not None), None)
 
