@@ -398,6 +398,21 @@ def test_slabs_of_columns(gpu: Gpu, small_slabs: None) -> None:
     np.testing.assert_array_equal(counts, ref.score_matrix(s, 0.0, reference=tau, weight="count", top_k_images=2))
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("weight", ["count", "hinge", "squared_hinge", "similarity"])
+def test_rows_that_need_no_rounding(gpu: Gpu, precision: str, weight: str) -> None:
+    """Of each operand the kernels of sums, and the screen that ranks need: small integers have float64 scores."""
+    x, t = (RNG(15).integers(-4, 5, (n, 72)).astype(np.float32) for n in (300, 90))
+    s = ref.similarity_matrix(x, t, "dot")
+    tau = np.quantile(s, 0.9, axis=0).round() + 0.5
+    for ranks in ({}, {"top_k_images": 20}, {"top_k_images": 40, "skip_top_images": 3}):
+        rules: dict[str, Any] = {"reference": tau, "weight": weight, **ranks}
+        want = ref.score_matrix(s, 0.0, **rules)
+        assert (want != 0).sum() > 100
+        got = score(gpu, x, t, similarity="dot", precision=precision, **rules)
+        np.testing.assert_array_equal(got, want, err_msg=str(ranks))
+
+
 @pytest.mark.parametrize("method", ["dense", "cascade"])
 def test_slabs_of_columns_that_are_read_in_place(gpu: Gpu, small_slabs: None, method: str) -> None:
     """Under cosine each has a norm of its own: thresholds next to similarities, in every slab."""
