@@ -3,6 +3,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
+#include <bit>
 #include <sstream>
 
 #include "cuda/backend.h"
@@ -81,9 +83,9 @@ void check_dims(const gpu::Input& a, const gpu::Input& b) {
     if (a.rows.view.dim != b.rows.view.dim) throw std::invalid_argument("rows and columns differ in dim");
 }
 
-gpu::Filters filters(Address max_similarity, bool of_rows, Address row_groups, Address col_groups,
-                     bool negative_groups_differ, Address row_owners, Address col_owners, Address kth_value,
-                     Address kth_row, Address skip_value, Address skip_row) {
+gpu::Rules rules(Address max_similarity, bool of_rows, Address row_groups, Address col_groups,
+                 bool negative_groups_differ, Address row_owners, Address col_owners, Address kth_value,
+                 Address kth_row, Address skip_value, Address skip_row) {
     return {at<const double>(max_similarity), of_rows,
             at<const int64_t>(row_groups),    at<const int64_t>(col_groups),
             negative_groups_differ,           at<const int64_t>(row_owners),
@@ -93,9 +95,7 @@ gpu::Filters filters(Address max_similarity, bool of_rows, Address row_groups, A
 }
 
 void reduce(const CallContext& context, const gpu::Input& input, const gpu::PackedColumns& columns,
-            const std::string& recipe, Address out, Address reference, double margin, Address max_similarity,
-            Address row_groups, Address col_groups, bool negative_groups_differ, Address row_owners, Address col_owners,
-            Address kth_value, Address kth_row, Address skip_value, Address skip_row, const std::string& weight,
+            const std::string& recipe, Address out, Address tau, const gpu::Rules& beside, const std::string& weight,
             double temperature, int64_t k, double divisor, int64_t cap, bool integer, Address choice) {
     check_dims(input, columns.input);
     gpu::ReduceJob job{};
@@ -103,10 +103,8 @@ void reduce(const CallContext& context, const gpu::Input& input, const gpu::Pack
     job.weight = static_cast<Recipe>(index_of(hnscore::kRecipeNames, weight, "weight"));
     job.temperature = temperature;
     job.k = k;
-    job.reference = at<const double>(reference);
-    job.margin = margin;
-    job.filters = filters(max_similarity, false, row_groups, col_groups, negative_groups_differ, row_owners, col_owners,
-                          kth_value, kth_row, skip_value, skip_row);
+    job.tau = at<const double>(tau);
+    job.rules = beside;
     job.divisor = divisor;
     job.cap = cap;
     job.integer = integer;
@@ -116,20 +114,24 @@ void reduce(const CallContext& context, const gpu::Input& input, const gpu::Pack
 }
 
 void top(const CallContext& context, const gpu::Input& input, const gpu::Input& pool, const std::string& similarity,
-         const std::string& precision, int64_t k, Address max_similarity, Address row_groups, Address col_groups,
-         bool negative_groups_differ, Address row_owners, Address values, Address indices, Address kth_value,
-         Address kth_row, Address rank_weights, Address sums) {
+         const std::string& precision, int64_t k, const gpu::Rules& beside, Address values, Address indices,
+         Address kth_value, Address kth_row, Address rank_weights, Address sums) {
     check_dims(input, pool);
-    const gpu::TopJob job{
-        k,
-        filters(max_similarity, true, row_groups, col_groups, negative_groups_differ, row_owners, 0, 0, 0, 0, 0),
-        at<double>(values),
-        at<int64_t>(indices),
-        at<double>(kth_value),
-        at<int64_t>(kth_row),
-        at<const double>(rank_weights),
-        at<double>(sums)};
+    const gpu::TopJob job{k,
+                          beside,
+                          at<double>(values),
+                          at<int64_t>(indices),
+                          at<double>(kth_value),
+                          at<int64_t>(kth_row),
+                          at<const double>(rank_weights),
+                          at<double>(sums)};
     gpu::top(context.get(), input, pool, is_cosine(similarity), precision_of(precision), job);
+}
+
+void thresholds(const CallContext& context, Address reference, int64_t count,
+                const std::array<double, hnscore::kMargins>& margins, Address tau) {
+    gpu::thresholds(context.get(), at<const double>(reference), count, std::bit_cast<hnscore::Margins>(margins),
+                    at<double>(tau));
 }
 
 std::vector<std::tuple<int, int64_t, int>> bad_rows(int device) {
@@ -300,16 +302,19 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
             gpu::pair_similarity(context.get(), a, b, is_cosine(similarity), at<double>(out));
         },
         py::arg("context"), py::arg("a"), py::arg("b"), py::arg("similarity"), py::arg("out"));
+    py::class_<gpu::Rules>(m, "Rules", py::module_local())
+        .def(py::init(&rules), py::kw_only(), py::arg("max_similarity") = 0, py::arg("max_similarity_of_rows") = false,
+             py::arg("row_groups") = 0, py::arg("col_groups") = 0, py::arg("negative_groups_differ") = false,
+             py::arg("row_owners") = 0, py::arg("col_owners") = 0, py::arg("kth_value") = 0, py::arg("kth_row") = 0,
+             py::arg("skip_value") = 0, py::arg("skip_row") = 0);
+    m.def("thresholds", &thresholds, py::arg("context"), py::arg("reference"), py::arg("count"), py::arg("margins"),
+          py::arg("tau"));
     m.def("reduce", &reduce, py::arg("context"), py::arg("rows"), py::arg("columns"), py::arg("recipe"), py::arg("out"),
-          py::kw_only(), py::arg("reference") = 0, py::arg("margin") = 0.0, py::arg("max_similarity") = 0,
-          py::arg("row_groups") = 0, py::arg("col_groups") = 0, py::arg("negative_groups_differ") = false,
-          py::arg("row_owners") = 0, py::arg("col_owners") = 0, py::arg("kth_value") = 0, py::arg("kth_row") = 0,
-          py::arg("skip_value") = 0, py::arg("skip_row") = 0, py::arg("weight") = "similarity",
+          py::kw_only(), py::arg("tau") = 0, py::arg("rules") = gpu::Rules{}, py::arg("weight") = "similarity",
           py::arg("temperature") = 1.0, py::arg("k") = 1, py::arg("divisor") = 1.0, py::arg("cap") = 0,
           py::arg("integer") = false, py::arg("choice") = 0);
     m.def("top", &top, py::arg("context"), py::arg("rows"), py::arg("pool"), py::arg("similarity"),
-          py::arg("precision"), py::arg("k"), py::kw_only(), py::arg("max_similarity") = 0, py::arg("row_groups") = 0,
-          py::arg("col_groups") = 0, py::arg("negative_groups_differ") = false, py::arg("row_owners") = 0,
-          py::arg("values") = 0, py::arg("indices") = 0, py::arg("kth_value") = 0, py::arg("kth_row") = 0,
-          py::arg("rank_weights") = 0, py::arg("sums") = 0);
+          py::arg("precision"), py::arg("k"), py::kw_only(), py::arg("rules") = gpu::Rules{}, py::arg("values") = 0,
+          py::arg("indices") = 0, py::arg("kth_value") = 0, py::arg("kth_row") = 0, py::arg("rank_weights") = 0,
+          py::arg("sums") = 0);
 }

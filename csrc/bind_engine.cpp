@@ -2,11 +2,14 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <limits>
 
 #include "bind.h"
 #include "cpu/dispatch.h"
 #include "cpu/plan.h"
+#include "stages/threshold.h"
 
 namespace py = pybind11;
 using hnscore::Side;
@@ -87,16 +90,53 @@ std::unique_ptr<PyColumns> make_columns(const py::array& array, int code, const 
     return std::make_unique<PyColumns>(PyColumns{array, origin, std::move(columns)});
 }
 
+// Arrays of Python's, kept for the call.
+struct PyRules {
+    Side<double> max_similarity;
+    bool max_similarity_of_rows = false;
+    Side<int32_t> row_groups, col_groups;
+    bool negative_groups_differ = false;
+    Side<int32_t> row_owners, col_owners;
+    Side<double> kth_value;
+    Side<int64_t> kth_row;
+    Side<double> skip_value;
+    Side<int64_t> skip_row;
+
+    hnscore::RulesOf<int32_t> of(int64_t n, int64_t m) const {
+        hnscore::RulesOf<int32_t> r{side(max_similarity, max_similarity_of_rows ? n : m, "max_similarity"),
+                                    max_similarity_of_rows,
+                                    side(row_groups, n, "row_groups"),
+                                    side(col_groups, m, "col_groups"),
+                                    negative_groups_differ,
+                                    side(row_owners, n, "row_owners"),
+                                    side(col_owners, m, "col_owners"),
+                                    side(kth_value, m, "kth_value"),
+                                    side(kth_row, m, "kth_row"),
+                                    side(skip_value, m, "skip_value"),
+                                    side(skip_row, m, "skip_row")};
+        if (!r.row_group != !r.col_group || !r.row_owner != !r.col_owner || !r.kth_value != !r.kth_row ||
+            !r.skip_value != !r.skip_row)
+            throw std::invalid_argument("groups, owners, kth and skip values come in pairs");
+        return r;
+    }
+};
+
+// What a term is made of beside the similarity: cpu/engine.h.
+struct PyTerms {
+    Side<double> row_weights, col_weights, col_shift, row_variance, col_variance;
+    double rate = 0;
+
+    hnscore::Terms of(int64_t n, int64_t m) const {
+        return {side(row_weights, n, "row_weights"),   side(col_weights, m, "col_weights"),
+                side(col_shift, m, "col_shift"),       side(row_variance, n, "row_variance"),
+                side(col_variance, m, "col_variance"), rate};
+    }
+};
+
 py::tuple reduce(const py::array& array, int code, const PyColumns& columns, const std::string& recipe, int n_threads,
-                 const Side<double>& tau, const Side<double>& max_similarity, bool max_similarity_of_rows,
-                 const Side<int32_t>& row_groups, const Side<int32_t>& col_groups, const Side<int32_t>& row_owners,
-                 const Side<int32_t>& col_owners, const Side<double>& kth_value, const Side<int64_t>& kth_row,
-                 const Side<double>& skip_value, const Side<int64_t>& skip_row, const std::string& weight,
+                 const Side<double>& tau, const PyRules& rules, const PyTerms& terms, const std::string& weight,
                  double temperature, int64_t k, const Side<double>& floor, const Side<double>& rank_weights,
-                 const std::optional<int64_t>& triangle, const Side<double>& row_weights,
-                 const Side<double>& col_weights, const Side<double>& col_shift, const Side<double>& row_variance,
-                 const Side<double>& col_variance, double rate, const py::object& progress,
-                 const py::object& survivors) {
+                 const std::optional<int64_t>& triangle, const py::object& progress, const py::object& survivors) {
     const View rows = view_of(array, code);
     const int64_t n = rows.rows, m = columns.columns.rows;
     if (rows.dim != columns.columns.dim) throw std::invalid_argument("rows and columns differ in dim");
@@ -110,28 +150,12 @@ py::tuple reduce(const py::array& array, int code, const PyColumns& columns, con
     const bool top = hnscore::is_top(job.recipe);
     if (top) job.rank_weights = side(rank_weights, k, "rank_weights");
     hnscore::Rules& r = job.rules;
+    static_cast<hnscore::RulesOf<int32_t>&>(r) = rules.of(n, m);
     r.tau = side(tau, m, "tau");
-    r.max_similarity = side(max_similarity, max_similarity_of_rows ? n : m, "max_similarity");
-    r.max_similarity_of_rows = max_similarity_of_rows;
-    r.row_group = side(row_groups, n, "row_groups");
-    r.col_group = side(col_groups, m, "col_groups");
-    r.row_owner = side(row_owners, n, "row_owners");
-    r.col_owner = side(col_owners, m, "col_owners");
-    r.kth_value = side(kth_value, m, "kth_value");
-    r.kth_row = side(kth_row, m, "kth_row");
-    r.skip_value = side(skip_value, m, "skip_value");
-    r.skip_row = side(skip_row, m, "skip_row");
     r.floor = side(floor, n, "floor");
-    job.row_weight = side(row_weights, n, "row_weights");
-    job.col_weight = side(col_weights, m, "col_weights");
-    job.col_shift = side(col_shift, m, "col_shift");
-    job.row_variance = side(row_variance, n, "row_variance");
-    job.col_variance = side(col_variance, m, "col_variance");
-    job.rate = rate;
-    if (!r.row_group != !r.col_group || !r.row_owner != !r.col_owner || !r.kth_value != !r.kth_row ||
-        !r.skip_value != !r.skip_row || !job.row_variance != !job.col_variance)
-        throw std::invalid_argument("groups, owners, kth and skip values, and variances come in pairs");
-    if (!job.row_variance != (job.recipe != hnscore::overlap))
+    job.terms = terms.of(n, m);
+    if (!job.terms.row_variance != !job.terms.col_variance) throw std::invalid_argument("variances come in pairs");
+    if (!job.terms.row_variance != (job.recipe != hnscore::overlap))
         throw std::invalid_argument("variances come with the recipe overlap");
     if (job.recipe == hnscore::overlap && columns.columns.plan) throw std::invalid_argument("overlaps are dense");
     py::object col_values = py::none();
@@ -190,6 +214,14 @@ std::vector<std::pair<int64_t, int>> check_rows(const py::array& array, int code
     });
 }
 
+py::array_t<double> thresholds(const py::array_t<double, py::array::c_style>& reference,
+                               const std::array<double, hnscore::kMargins>& margins) {
+    py::array_t<double> tau(reference.size());
+    std::transform(reference.data(), reference.data() + reference.size(), tau.mutable_data(),
+                   [m = std::bit_cast<hnscore::Margins>(margins)](double r) { return hnscore::threshold_of(r, m); });
+    return tau;
+}
+
 double exact_dot(const py::array_t<double, py::array::c_style>& a, const py::array_t<double, py::array::c_style>& b) {
     if (a.size() != b.size()) throw std::invalid_argument("a and b differ in length");
     const hnscore::Target& t = hnscore::current_target();
@@ -242,17 +274,45 @@ void register_engine(py::module_& m) {
         .def_property_readonly("target", [](const PyColumns& c) { return c.columns.format.target->name; })
         .def_property_readonly("bad_rows", [](const PyColumns& c) { return c.columns.bad; });
 
+    py::class_<PyRules>(m, "Rules")
+        .def(
+            py::init([](const Side<double>& max_similarity, bool max_similarity_of_rows,
+                        const Side<int32_t>& row_groups, const Side<int32_t>& col_groups, bool negative_groups_differ,
+                        const Side<int32_t>& row_owners, const Side<int32_t>& col_owners, const Side<double>& kth_value,
+                        const Side<int64_t>& kth_row, const Side<double>& skip_value, const Side<int64_t>& skip_row) {
+                return PyRules{max_similarity,
+                               max_similarity_of_rows,
+                               row_groups,
+                               col_groups,
+                               negative_groups_differ,
+                               row_owners,
+                               col_owners,
+                               kth_value,
+                               kth_row,
+                               skip_value,
+                               skip_row};
+            }),
+            py::kw_only(), py::arg("max_similarity") = py::none(), py::arg("max_similarity_of_rows") = false,
+            py::arg("row_groups") = py::none(), py::arg("col_groups") = py::none(),
+            py::arg("negative_groups_differ") = false, py::arg("row_owners") = py::none(),
+            py::arg("col_owners") = py::none(), py::arg("kth_value") = py::none(), py::arg("kth_row") = py::none(),
+            py::arg("skip_value") = py::none(), py::arg("skip_row") = py::none());
+    py::class_<PyTerms>(m, "Terms")
+        .def(
+            py::init([](const Side<double>& row_weights, const Side<double>& col_weights, const Side<double>& col_shift,
+                        const Side<double>& row_variance, const Side<double>& col_variance, double rate) {
+                return PyTerms{row_weights, col_weights, col_shift, row_variance, col_variance, rate};
+            }),
+            py::kw_only(), py::arg("row_weights") = py::none(), py::arg("col_weights") = py::none(),
+            py::arg("col_shift") = py::none(), py::arg("row_variance") = py::none(),
+            py::arg("col_variance") = py::none(), py::arg("rate") = 0.0);
     m.def("reduce", &reduce, py::arg("array"), py::arg("code"), py::arg("columns"), py::arg("recipe"),
-          py::arg("n_threads"), py::kw_only(), py::arg("tau") = py::none(), py::arg("max_similarity") = py::none(),
-          py::arg("max_similarity_of_rows") = false, py::arg("row_groups") = py::none(),
-          py::arg("col_groups") = py::none(), py::arg("row_owners") = py::none(), py::arg("col_owners") = py::none(),
-          py::arg("kth_value") = py::none(), py::arg("kth_row") = py::none(), py::arg("skip_value") = py::none(),
-          py::arg("skip_row") = py::none(), py::arg("weight") = "similarity", py::arg("temperature") = 1.0,
+          py::arg("n_threads"), py::kw_only(), py::arg("tau") = py::none(), py::arg("rules") = PyRules{},
+          py::arg("terms") = PyTerms{}, py::arg("weight") = "similarity", py::arg("temperature") = 1.0,
           py::arg("k") = 1, py::arg("floor") = py::none(), py::arg("rank_weights") = py::none(),
-          py::arg("triangle") = py::none(), py::arg("row_weights") = py::none(), py::arg("col_weights") = py::none(),
-          py::arg("col_shift") = py::none(), py::arg("row_variance") = py::none(), py::arg("col_variance") = py::none(),
-          py::arg("rate") = 0.0, py::arg("progress") = py::none(), py::arg("survivors") = py::none());
+          py::arg("triangle") = py::none(), py::arg("progress") = py::none(), py::arg("survivors") = py::none());
     m.def("pair_similarity", &pair_similarity, py::arg("a"), py::arg("a_code"), py::arg("a_rows"), py::arg("b"),
           py::arg("b_code"), py::arg("similarity"), py::arg("n_threads"));
+    m.def("thresholds", &thresholds, py::arg("reference"), py::arg("margins"));
     m.def("exact_dot", &exact_dot, py::arg("a"), py::arg("b"));
 }

@@ -14,10 +14,10 @@ from hnscore.densities.density import density
 from hnscore.densities.neighbours import knn_graph
 from hnscore.engine.config import show_config
 from hnscore.gaussians.informativeness import Informativeness, fuse, informativeness
+from hnscore.scores.margin import MarginWarning
 from hnscore.scores.references import reference_similarity
 from hnscore.scores.score import score
 from hnscore.scores.scorer import Scorer
-from hnscore.scores.texts import MarginWarning
 from hnscore.selections.allocate import allocate
 from hnscore.selections.select import core_set, select
 

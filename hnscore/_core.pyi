@@ -108,6 +108,44 @@ class Columns:
     @property
     def bad_rows(self) -> BadRows: ...
 
+class Rules:
+    """Which pairs count beside the threshold: `s <= max_similarity[col or row]`, the group ids differ, the owner ids
+    differ, and (s, row) is not below (kth_value[col], kth_row[col]) and is below (skip_value[col], skip_row[col]),
+    where of equal s the lower row is above. `negative_groups_differ`: of equal groups below 0 each is another.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_similarity: NDArray[np.float64] | None = None,
+        max_similarity_of_rows: bool = False,
+        row_groups: NDArray[np.int32] | None = None,
+        col_groups: NDArray[np.int32] | None = None,
+        negative_groups_differ: bool = False,
+        row_owners: NDArray[np.int32] | None = None,
+        col_owners: NDArray[np.int32] | None = None,
+        kth_value: NDArray[np.float64] | None = None,
+        kth_row: NDArray[np.int64] | None = None,
+        skip_value: NDArray[np.float64] | None = None,
+        skip_row: NDArray[np.int64] | None = None,
+    ) -> None: ...
+
+class Terms:
+    """What a term is made of beside the similarity. `col_weights` multiply the terms of a sum; `row_weights` those of a
+    column in a triangle. `col_shift` is added to a term of "kernel" and "overlap"; the rest is of "overlap".
+    """
+
+    def __init__(
+        self,
+        *,
+        row_weights: NDArray[np.float64] | None = None,
+        col_weights: NDArray[np.float64] | None = None,
+        col_shift: NDArray[np.float64] | None = None,
+        row_variance: NDArray[np.float64] | None = None,
+        col_variance: NDArray[np.float64] | None = None,
+        rate: float = 0.0,
+    ) -> None: ...
+
 def reduce(
     array: NDArray[Any],
     code: int,
@@ -116,28 +154,14 @@ def reduce(
     n_threads: int,
     *,
     tau: NDArray[np.float64] | None = None,
-    max_similarity: NDArray[np.float64] | None = None,
-    max_similarity_of_rows: bool = False,
-    row_groups: NDArray[np.int32] | None = None,
-    col_groups: NDArray[np.int32] | None = None,
-    row_owners: NDArray[np.int32] | None = None,
-    col_owners: NDArray[np.int32] | None = None,
-    kth_value: NDArray[np.float64] | None = None,
-    kth_row: NDArray[np.int64] | None = None,
-    skip_value: NDArray[np.float64] | None = None,
-    skip_row: NDArray[np.int64] | None = None,
+    rules: Rules = ...,
+    terms: Terms = ...,
     weight: str = "similarity",
     temperature: float = 1.0,
     k: int = 1,
     floor: NDArray[np.float64] | None = None,
     rank_weights: NDArray[np.float64] | None = None,
     triangle: int | None = None,
-    row_weights: NDArray[np.float64] | None = None,
-    col_weights: NDArray[np.float64] | None = None,
-    col_shift: NDArray[np.float64] | None = None,
-    row_variance: NDArray[np.float64] | None = None,
-    col_variance: NDArray[np.float64] | None = None,
-    rate: float = 0.0,
     progress: Progress = None,
     survivors: Callable[[int, int, int], object] | None = None,
 ) -> tuple[NDArray[np.float64], Any, BadRows]:
@@ -146,11 +170,9 @@ def reduce(
     Sum recipes (the weight names) return the (n,) sums. Top recipes ("top_gap", "top_similarity") return the
     k largest keys (n, k), descending, ties to the lowest column, padded with -inf, and their columns, padded
     with -1; with `rank_weights` (k,) they return (n,) `sum_r rank_weights[r] * weight(entry r)` instead.
-    A pair counts where `s > tau[col]`, `s <= max_similarity[col or row]`, the group ids differ, the owner ids
-    differ, and (s, row) is not below (kth_value[col], kth_row[col]) and is below (skip_value[col], skip_row[col]),
-    where of equal s the lower row is above. `floor[row]`: only entries above it.
-    `col_weights` multiply the terms of a sum. "kernel" is `exp((s - 1) / temperature) + col_shift`; "overlap" the
-    logarithm of the sum of the exponentials of `col_shift - dim / 2 ln v - rate d^2 / v`, `v` the sum of the two
+    A pair counts where `s > tau[col]` and the rules leave it. `floor[row]`: only entries above it.
+    "kernel" is `exp((s - 1) / temperature) + col_shift`; "overlap" the logarithm of the sum of the exponentials of
+    `col_shift - dim / 2 ln v - rate d^2 / v`, `v` the sum of the two
     variances, `d` the distance of the two rows.
     `triangle`: the columns are the rows from that one on; of each two points one pair counts, whose term is also added
     to the sum of its column, weighted by `row_weights`; those sums (m,) come second. For "count" and "kernel".
@@ -167,6 +189,9 @@ def pair_similarity(
     n_threads: int,
 ) -> tuple[NDArray[np.float64], BadRows, BadRows]:
     """Exact similarity of row a_rows[j] of `a` (row j where None) with row j of `b`: (len(b),) float64."""
+
+def thresholds(reference: NDArray[np.float64], margins: Sequence[float]) -> NDArray[np.float64]:
+    """tau_j = reference_j less the margins: csrc/stages/threshold.h."""
 
 def greedy(
     array: NDArray[Any],

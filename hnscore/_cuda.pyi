@@ -1,6 +1,6 @@
 # The second extension: hnscore on NVIDIA GPUs. Pointers are device addresses as ints, 0 for none; nothing waits for the
 # device unless it says so.
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypedDict
 
 ARCHS: tuple[str, ...]
@@ -132,9 +132,30 @@ class Columns:
 # out[j] float64: similarity of row j of a with row j of b.
 def pair_similarity(context: Context, a: Rows, b: Rows, similarity: str, out: int) -> None: ...
 
+# As _core.Rules; float64, and int64 for labels, owners and rows.
+class Rules:
+    def __init__(
+        self,
+        *,
+        max_similarity: int = 0,
+        max_similarity_of_rows: bool = False,
+        row_groups: int = 0,
+        col_groups: int = 0,
+        negative_groups_differ: bool = False,
+        row_owners: int = 0,
+        col_owners: int = 0,
+        kth_value: int = 0,
+        kth_row: int = 0,
+        skip_value: int = 0,
+        skip_row: int = 0,
+    ) -> None: ...
+
+# tau[j], float64, of `count` references; NaN where one is not finite, which is reported.
+def thresholds(context: Context, reference: int, count: int, margins: Sequence[float], tau: int) -> None: ...
+
 # out[i]: what the weights of row i add up to, over divisor and at most cap (0: no cap); float32, or int64 where
-# `integer`. Where a row or a column is bad: NaN, or -1; a column is bad also where its reference is not finite or its
-# max_similarity NaN. Recipes as in _core; tau_j = reference[j] - margin, all float64.
+# `integer`. Where a row or a column is bad: NaN, or -1; a column is bad also where its threshold or its
+# max_similarity is NaN. Recipes as in _core.
 def reduce(
     context: Context,
     rows: Rows,
@@ -142,18 +163,8 @@ def reduce(
     recipe: str,
     out: int,
     *,
-    reference: int = 0,
-    margin: float = 0.0,
-    max_similarity: int = 0,  # float64 by column
-    row_groups: int = 0,  # int64, as all labels and owners
-    col_groups: int = 0,
-    negative_groups_differ: bool = False,
-    row_owners: int = 0,
-    col_owners: int = 0,
-    kth_value: int = 0,
-    kth_row: int = 0,
-    skip_value: int = 0,
-    skip_row: int = 0,
+    tau: int = 0,  # float64; NaN: its reference is bad
+    rules: Rules = ...,
     weight: str = "similarity",  # of an entry of a top recipe
     temperature: float = 1.0,
     k: int = 1,
@@ -173,11 +184,7 @@ def top(
     precision: str,
     k: int,
     *,
-    max_similarity: int = 0,  # float64 by row
-    row_groups: int = 0,
-    col_groups: int = 0,
-    negative_groups_differ: bool = False,
-    row_owners: int = 0,  # pool row that does not count for this row
+    rules: Rules = ...,  # owners of rows alone: the pool row that does not count for this row
     values: int = 0,  # float64 (n, k)
     indices: int = 0,  # int64 (n, k)
     kth_value: int = 0,  # float64 (n,)

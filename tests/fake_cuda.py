@@ -7,7 +7,7 @@ work that should have waited for other work, and memory that went back too early
 import ctypes
 import random
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -195,6 +195,23 @@ class Columns:
         return np.where(np.isnan(packed), packed, self.rows.values()) if self.precision == "exact" else packed
 
 
+class Rules(NamedTuple):
+    max_similarity: int = 0
+    max_similarity_of_rows: bool = False
+    row_groups: int = 0
+    col_groups: int = 0
+    negative_groups_differ: bool = False
+    row_owners: int = 0
+    col_owners: int = 0
+    kth_value: int = 0
+    kth_row: int = 0
+    skip_value: int = 0
+    skip_row: int = 0
+
+
+NO_RULES = Rules()
+
+
 class Context:
     gpu: "FakeCuda"
 
@@ -269,7 +286,7 @@ class FakeCuda:
     SIDES, REFERENCE_SIDE = 12, 11
     EMULATED = True
     GpuError, GpuMemoryError = GpuError, GpuMemoryError
-    Rows, External = Rows, External
+    Rows, External, Rules = Rows, External, Rules
 
     def __init__(self, n_devices: int = 2, eager: int | None = None, at_once: bool = False) -> None:
         self.devices = [Device() for _ in range(n_devices)]
@@ -420,6 +437,16 @@ class FakeCuda:
         assert a.count == b.count
         self.queue(context, run)
 
+    def thresholds(self, context: Any, reference: int, count: int, margins: Sequence[float], tau: int) -> None:
+        def run() -> None:
+            r = at(reference, (count,), np.float64)
+            good = np.isfinite(r)
+            if not good.all():
+                self.words[context.device][self.REFERENCE_SIDE] = int(good.argmin()), _core.BAD_NONFINITE
+            at(tau, (count,), np.float64)[:] = np.where(good, _core.thresholds(np.where(good, r, 0), margins), np.nan)
+
+        self.queue(context, run)
+
     def reduce(
         self,
         context: Any,
@@ -428,18 +455,8 @@ class FakeCuda:
         recipe: str,
         out: int,
         *,
-        reference: int = 0,
-        margin: float = 0.0,
-        max_similarity: int = 0,
-        row_groups: int = 0,
-        col_groups: int = 0,
-        negative_groups_differ: bool = False,
-        row_owners: int = 0,
-        col_owners: int = 0,
-        kth_value: int = 0,
-        kth_row: int = 0,
-        skip_value: int = 0,
-        skip_row: int = 0,
+        tau: int = 0,
+        rules: Rules = NO_RULES,
         weight: str = "similarity",
         temperature: float = 1.0,
         k: int = 1,
@@ -459,29 +476,27 @@ class FakeCuda:
             bad = rows.bad(columns.similarity == "cosine")
             self.report(context.device, rows, bad)
             x, t = _clean(rows.values(), bad >= 0), columns.values()
-            r, limits = side(reference, m, np.float64), side(max_similarity, m, np.float64)
-            wrong = (
-                bool(np.isnan(t).any()) or not np.isfinite(r).all() or (limits is not None and np.isnan(limits).any())
-            )
-            if not np.isfinite(r).all():
-                self.words[context.device][self.REFERENCE_SIDE] = int(np.isfinite(r).argmin()), _core.BAD_NONFINITE
+            assert not rules.max_similarity_of_rows
+            tau_j, limits = side(tau, m, np.float64), side(rules.max_similarity, m, np.float64)
+            wrong = any(x is not None and np.isnan(x).any() for x in (t, tau_j, limits))
             scores = at(out, (n,), np.int64 if integer else np.float32)
             if wrong:
                 scores[:] = -1 if integer else np.nan
                 return
             s = _similarities(x, t, columns.similarity)
-            gap = s - (r - margin)
+            gap = s - tau_j
             counts = gap > 0
             if limits is not None:
                 counts &= s <= limits
-            groups = (side(row_groups, n, np.int64), side(col_groups, m, np.int64)) if row_groups else None
-            owners = (side(row_owners, n, np.int64), side(col_owners, m, np.int64)) if row_owners else None
-            counts &= _counting(s, groups, negative_groups_differ, owners)
-            if kth_value:
-                value, row = side(kth_value, m, np.float64), side(kth_row, m, np.int64)
+            r = rules
+            groups = (side(r.row_groups, n, np.int64), side(r.col_groups, m, np.int64)) if r.row_groups else None
+            owners = (side(r.row_owners, n, np.int64), side(r.col_owners, m, np.int64)) if r.row_owners else None
+            counts &= _counting(s, groups, r.negative_groups_differ, owners)
+            if r.kth_value:
+                value, row = side(r.kth_value, m, np.float64), side(r.kth_row, m, np.int64)
                 counts &= (s > value) | ((s == value) & (np.arange(n)[:, None] <= row))
-            if skip_value:
-                value, row = side(skip_value, m, np.float64), side(skip_row, m, np.int64)
+            if r.skip_value:
+                value, row = side(r.skip_value, m, np.float64), side(r.skip_row, m, np.int64)
                 counts &= (s < value) | ((s == value) & (np.arange(n)[:, None] > row))
             with np.errstate(all="ignore"):
                 w = np.where(counts, ref.WEIGHTS[weight](gap, s, temperature), 0.0)
@@ -502,11 +517,7 @@ class FakeCuda:
         precision: str,
         k: int,
         *,
-        max_similarity: int = 0,
-        row_groups: int = 0,
-        col_groups: int = 0,
-        negative_groups_differ: bool = False,
-        row_owners: int = 0,
+        rules: Rules = NO_RULES,
         values: int = 0,
         indices: int = 0,
         kth_value: int = 0,
@@ -516,6 +527,8 @@ class FakeCuda:
     ) -> None:
         n, m = rows.count, pool.count
         assert 1 <= k <= m
+        assert rules.max_similarity_of_rows
+        assert (rules.col_owners, rules.kth_value, rules.skip_value) == (0, 0, 0)
 
         def run() -> None:
             bad, bad_pool = rows.bad(similarity == "cosine"), pool.bad(similarity == "cosine")
@@ -523,11 +536,12 @@ class FakeCuda:
             self.report(context.device, pool, bad_pool)
             s = _similarities(_clean(rows.values(), bad >= 0), _clean(pool.values(), bad_pool >= 0), similarity)
             counts = np.broadcast_to(bad_pool < 0, s.shape).copy()
-            if max_similarity:
-                counts &= s <= at(max_similarity, (n,), np.float64)[:, None]
-            groups = (at(row_groups, (n,), np.int64), at(col_groups, (m,), np.int64)) if row_groups else None
-            owners = (at(row_owners, (n,), np.int64), np.arange(m)) if row_owners else None
-            counts &= _counting(s, groups, negative_groups_differ, owners)
+            r = rules
+            if r.max_similarity:
+                counts &= s <= at(r.max_similarity, (n,), np.float64)[:, None]
+            groups = (at(r.row_groups, (n,), np.int64), at(r.col_groups, (m,), np.int64)) if r.row_groups else None
+            owners = (at(r.row_owners, (n,), np.int64), np.arange(m)) if r.row_owners else None
+            counts &= _counting(s, groups, r.negative_groups_differ, owners)
             s[~counts] = -np.inf
             order = np.argsort(-s, axis=1, kind="stable")[:, :k]
             best = np.take_along_axis(s, order, axis=1)

@@ -12,7 +12,7 @@ import pytest
 
 import hnscore
 from hnscore import _core
-from hnscore.engine import cpu
+from hnscore.engine import pool
 
 RNG = np.random.default_rng(0)
 IMG = RNG.standard_normal((300, 24)).astype(np.float32)
@@ -68,9 +68,9 @@ def test_blocks_of_the_pool_do_not_show(monkeypatch: pytest.MonkeyPatch, rules: 
     whole = hnscore.score(img, TXT, 0.9, weight="count", **rules)
     kinds: list[dict[str, Any]] = [{"kind": "hardest"}, {"kind": "topk", "k": k}]
     references = [hnscore.reference_similarity(img, TXT, **kind) for kind in kinds]
-    monkeypatch.setattr(cpu, "_BLOCK_BYTES", 0)
-    monkeypatch.setattr(cpu, "_LEAST_BLOCK", 9)
-    monkeypatch.setattr(cpu, "_STATE_BYTES", 0)
+    monkeypatch.setattr(pool, "_BLOCK_BYTES", 0)
+    monkeypatch.setattr(pool, "_LEAST_BLOCK", 9)
+    monkeypatch.setattr(pool, "_STATE_BYTES", 0)
     np.testing.assert_array_equal(hnscore.score(img, TXT, 0.9, weight="count", **rules), whole)
     for kind, reference in zip(kinds, references, strict=True):
         np.testing.assert_array_equal(hnscore.reference_similarity(img, TXT, **kind), reference)

@@ -20,9 +20,10 @@ from tolerances import SMALLEST, U, assert_score
 import hnscore
 from hnscore import _core
 from hnscore import reference as ref
-from hnscore.arguments.arrays import embeddings
 from hnscore.command import score_file
-from hnscore.engine import cpu
+from hnscore.engine import pool
+from hnscore.engine.host import host_rows
+from hnscore.engine.protocol import NO_RULES, Request
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -132,7 +133,7 @@ def test_codes_that_lose_most(target: str, dim: int) -> None:
 @pytest.mark.parametrize("dim", [16, 31])
 def test_codes_that_lose_nothing(target: str, dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of 0 and one magnitude: the bound is the similarity but for its slack, and no threshold may be above it."""
-    monkeypatch.setattr(cpu, "_BLOCK_BYTES", 256 * 2 * dim)  # from the second block on the best so far is a threshold
+    monkeypatch.setattr(pool, "_BLOCK_BYTES", 256 * 2 * dim)  # from the second block on the best so far is a threshold
     rng = np.random.default_rng(dim)
     x, t = (rng.integers(-1, 2, (n, dim)).astype(np.float32) for n in (4000, 60))
     x[~x.any(axis=1), 0] = t[~t.any(axis=1), 0] = 1
@@ -153,8 +154,8 @@ def test_codes_that_lose_nothing(target: str, dim: int, monkeypatch: pytest.Monk
 def _kth_best(
     txt: Embeddings, img: Embeddings, k: int, similarity: str, method: str, n_threads: int = 2
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    rows, columns = embeddings("txt_emb", txt), embeddings("img_emb", img)
-    return cpu.kth_best(*rows, *columns, k, similarity, "exact", n_threads, method=method)
+    request = Request(similarity=similarity, k=k, method=method)
+    return pool.kth_best(host_rows("txt_emb", txt), host_rows("img_emb", img), request, NO_RULES, n_threads)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
@@ -179,7 +180,7 @@ def test_running_thresholds(target: str, k: int, monkeypatch: pytest.MonkeyPatch
     x, t = concentrated(3000, 150, 64, seed=1)
     x[1500:1600] = x[:100]  # ties: the lowest row wins
     dense = _kth_best(t, x, k, "cosine", "dense")
-    monkeypatch.setattr(cpu, "_BLOCK_BYTES", 700 * 2 * 64)
+    monkeypatch.setattr(pool, "_BLOCK_BYTES", 700 * 2 * 64)
     for n_threads in (1, 3):
         for got, want in zip(_kth_best(t, x, k, "cosine", "cascade", n_threads), dense, strict=True):
             np.testing.assert_array_equal(got, want)
@@ -243,7 +244,8 @@ def test_layouts_and_dtypes_of_the_same_values_give_the_same_bits(target: str) -
 
 
 def plan_of(x: Embeddings, t: Embeddings, tau: NDArray[np.float64], n_threads: int = 2, **request: Any) -> _core.Plan:
-    return cpu.choose(*embeddings("x", x), *embeddings("t", t), "cosine", n_threads, "auto", tau=tau, **request)
+    how = {"recipe": request.pop("recipe"), "k": request.pop("k", 1)}
+    return pool.choose(host_rows("x", x), host_rows("t", t), Request(**how), n_threads, tau=tau, **request)
 
 
 def summary(plan: _core.Plan) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from hnscore import _core
 from hnscore import reference as ref
 from hnscore.arguments.options import DENSITY_KINDS
 from hnscore.densities.kinds import KINDS
-from hnscore.engine import cpu
+from hnscore.engine import pool
 
 TEMPERATURE = 0.1
 LEVEL = 0.25
@@ -142,8 +142,8 @@ def test_against_another_set(target: str, kind: str) -> None:
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_several_blocks(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """More points than are packed at once, more row blocks than one, and rows that begin inside a column block."""
-    monkeypatch.setattr(cpu, "_BLOCK_BYTES", 1)
-    monkeypatch.setattr(cpu, "_LEAST_BLOCK", 256)
+    monkeypatch.setattr(pool, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(pool, "_LEAST_BLOCK", 256)
     x = points(550, 24)
     for w in (None, np.random.default_rng(0).uniform(0.1, 1, 550)):
         options = settings(kind, 550) | {"weights": w}
@@ -152,8 +152,8 @@ def test_several_blocks(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_another_set_of_several_blocks(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setattr(cpu, "_BLOCK_BYTES", 1)
-    monkeypatch.setattr(cpu, "_LEAST_BLOCK", 256)
+    monkeypatch.setattr(pool, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(pool, "_LEAST_BLOCK", 256)
     x, t = points(40, 24), points(550, 24, seed=1)
     for w in (None, np.random.default_rng(0).uniform(0.1, 1, 550)):
         options = settings(kind, 40, 550) | {"against": t, "weights": w}
@@ -294,8 +294,8 @@ def test_neighbours_in_another_set() -> None:
 
 
 def test_neighbours_over_several_blocks_and_slices(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    monkeypatch.setattr(cpu, "_BLOCK_BYTES", 1)
-    monkeypatch.setattr(cpu, "_STATE_BYTES", 1)
+    monkeypatch.setattr(pool, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(pool, "_STATE_BYTES", 1)
     x = points(550, 24)
     for got, want in zip(hnscore.knn_graph(x, 9, method=method), ref.knn_graph(x, 9), strict=True):
         np.testing.assert_array_equal(got, want)
@@ -497,4 +497,5 @@ def test_neighbours_by_default(n: int) -> None:
 
 def test_the_table_has_every_kind() -> None:
     assert tuple(KINDS) == DENSITY_KINDS
-    assert {kind.on_gpu for kind in KINDS.values()} == {"yes", "tensors", "no"}
+    assert [name for name, kind in KINDS.items() if kind.on_gpu is None] == ["gaussian"]
+    assert [name for name, kind in KINDS.items() if kind.of_tensors] == ["mean"]

@@ -301,7 +301,7 @@ def test_an_interrupt_leaves_nothing_running(fake: Gpu, monkeypatch: pytest.Monk
         return lambda share: (_ for _ in ()).throw(KeyboardInterrupt()) if share > 0.4 else None
 
     with monkeypatch.context() as patch:
-        patch.setattr("hnscore.scores.gpu_scorer.rows_bar", interrupt)
+        patch.setattr("hnscore.scores.scorer.rows_bar", interrupt)
         with pytest.raises(KeyboardInterrupt):
             scorer.score(IMG)
     assert not any(queue for stream, queue in fake.backend.streams[0].queues.items() if stream), "copies go on"
@@ -862,7 +862,7 @@ def test_compiled_graphs_hold_the_operator() -> None:
     with fake_mode:
         img, txt = torch.empty(40, 12, device="cuda"), torch.empty(17, 12, device="cuda")
         for weight, dtype in (("hinge", torch.float32), ("count", torch.int64)):
-            scores = operators.traced(img, txt, Rule(weight=weight))
+            scores = operators.traced({"img_emb": img, "txt_emb": txt} | Rule(weight=weight)._asdict())
             assert (scores.device.type, scores.shape, scores.dtype) == ("cuda", (40,), dtype)
 
 
@@ -897,7 +897,7 @@ def test_a_call_takes_less_than_100_mb(dtype: str, dim: int, how: tuple[str, str
         context = gpu.Context(0, 0, allocate)
         columns = gpu.Columns(context, sides[1], "cosine", *how, False)
         weight = "hinge" if recipe == "top_gap" else recipe
-        gpu.reduce(context, sides[0], columns, recipe, 256, reference=256, weight=weight, k=16)
+        gpu.reduce(context, sides[0], columns, recipe, 256, tau=256, weight=weight, k=16)
     finally:
         gpu.set_idle(False)
         gpu.set_capability(9, 0, 4)

@@ -196,9 +196,11 @@ def test_types_that_users_see(tmp_path: Path) -> None:
 INSIDE = """
 from hnscore.scores.rule import Rule
 from hnscore.scores.texts import TextSide
-def text_side(txt: "NDArray[Any]", code: int) -> None:
-    TextSide(txt, code, Rule(margin=0.1, weight="count"))
-    TextSide(txt, Rule(margin=0.1), code)
+from hnscore.engine.cpu import Cpu
+from hnscore.engine.host import HostRows
+def text_side(engine: Cpu, txt: HostRows) -> None:
+    TextSide(engine, txt, Rule(margin=0.1, weight="count"))
+    TextSide(engine, Rule(margin=0.1), txt)
     Rule(margin="count", weight=0.1)
 """
 
@@ -207,7 +209,7 @@ def test_types_see_swapped_arguments(tmp_path: Path) -> None:
     """Of a call's way inside hnscore, where lists of arguments of no type once were."""
     api = pytest.importorskip("mypy.api")
     snippet = tmp_path / "snippet.py"
-    snippet.write_text("from typing import Any\nfrom numpy.typing import NDArray" + INSIDE)
+    snippet.write_text(INSIDE)
     out, _, code = api.run(["--strict", "--no-incremental", "--cache-dir", str(tmp_path / "cache"), str(snippet)])
     assert code == 1
     errors = [int(x) for x in re.findall(r"snippet\.py:(\d+): error", out)]

@@ -213,11 +213,11 @@ def test_default_threads_follow_omp_num_threads(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(("n", "step"), [(0, 1), (1, 1), (1000, 7), (1000, 10**6)])
 def test_a_scorers_copy_is_made_in_parts(n: int, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a signal is seen between them."""
-    from hnscore.scores import texts as _texts
+    from hnscore.engine import cpu
 
     rows = np.asfortranarray(np.arange(n * 3, dtype=np.float32).reshape(n, 3))
-    monkeypatch.setattr(_texts, "_COPIED_BYTES", step * 12)
-    copy = _texts.copied(rows)
+    monkeypatch.setattr(cpu, "_COPIED_BYTES", step * 12)
+    copy = cpu.copied(rows)
     np.testing.assert_array_equal(copy, rows)
     assert copy.flags.c_contiguous
     assert not np.shares_memory(copy, rows)

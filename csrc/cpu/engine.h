@@ -3,34 +3,36 @@
 
 #include <vector>
 
+#include "core/rules.h"
 #include "cpu/columns.h"
 #include "stages/recipe.h"
 
 namespace hnscore {
 
-// Which pairs count; null pointers: no such rule. Indices: row i of the call, column j.
-struct Rules {
-    const double* tau = nullptr;             // s > tau_j
-    const double* max_similarity = nullptr;  // s <= max_similarity of the column, or of the row
-    bool max_similarity_of_rows = false;
-    const int32_t *row_group = nullptr, *col_group = nullptr;  // equal: never counts
-    const int32_t *row_owner = nullptr, *col_owner = nullptr;  // equal: never counts
-    const double* kth_value = nullptr;                         // s > kth_value_j, or s = kth_value_j and i <= kth_row_j
-    const int64_t* kth_row = nullptr;
-    const double* skip_value = nullptr;  // s < skip_value_j, or s = skip_value_j and i > skip_row_j
-    const int64_t* skip_row = nullptr;
+// Which pairs count; null pointers: no such rule.
+struct Rules : RulesOf<int32_t> {
+    const double* tau = nullptr;    // s > tau_j
     const double* floor = nullptr;  // top recipes: key > floor_i
     // The upper triangle of a symmetric matrix: row i and column j are points i and first_column + j of one set, a pair
     // counts where i < first_column + j, and its term is added to the sum of the column too.
     bool triangle = false;
     int64_t first_column = 0;
 
-    bool filtered() const { return max_similarity || row_group || row_owner || kth_value || skip_value || triangle; }
+    bool filtered() const { return RulesOf::filtered() || triangle; }
 };
 
 // Pairs that the passes of a cascade left: what was looked at, what the first pass and the second left.
 struct Survivors {
     int64_t pairs = 0, first = 0, second = 0;
+};
+
+// What a term is made of beside the similarity.
+struct Terms {
+    // Weights of the terms of a sum: by column in the values of the rows, by row in those of the columns.
+    const double *row_weight = nullptr, *col_weight = nullptr;
+    const double* col_shift = nullptr;                              // kernel, overlap: added to a term
+    const double *row_variance = nullptr, *col_variance = nullptr;  // overlap: stages/weight.h
+    double rate = 0;
 };
 
 struct Job {
@@ -42,11 +44,7 @@ struct Job {
     int64_t k = 1;               // top recipes
     const double* rank_weights = nullptr;
     Rules rules;
-    // Weights of the terms of a sum: by column in the values of the rows, by row in those of the columns.
-    const double *row_weight = nullptr, *col_weight = nullptr;
-    const double* col_shift = nullptr;                              // kernel, overlap: added to a term
-    const double *row_variance = nullptr, *col_variance = nullptr;  // overlap: stages/weight.h
-    double rate = 0;
+    Terms terms;
     // Outputs: one value a row; or, for a top recipe without rank_weights, k keys and columns a row. A column's values
     // are those of a triangle.
     double* values = nullptr;

@@ -65,7 +65,7 @@ inline bool gap_fits(Recipe recipe, double tau) {
 struct ColumnLimits {
     explicit ColumnLimits(const Job& job)
         : columns(*job.columns),
-          filtered(job.rules.filtered() || job.col_weight),
+          filtered(job.rules.filtered() || job.terms.col_weight),
           tau(padded()),
           tau_low(padded()),
           band(padded()),
@@ -114,9 +114,9 @@ struct ColumnLimits {
             if (rules.col_group) group[j] = rules.col_group[j];
             if (rules.col_owner) owner[j] = rules.col_owner[j];
             if (rules.triangle) order[j] = static_cast<int32_t>(rules.first_column + j);
-            if (job.col_weight) weight[j] = static_cast<float>(job.col_weight[j]);
-            if (job.col_shift) shift[j] = static_cast<float>(job.col_shift[j]);
-            if (job.col_variance) variance[j] = static_cast<float>(job.col_variance[j]);
+            if (job.terms.col_weight) weight[j] = static_cast<float>(job.terms.col_weight[j]);
+            if (job.terms.col_shift) shift[j] = static_cast<float>(job.terms.col_shift[j]);
+            if (job.terms.col_variance) variance[j] = static_cast<float>(job.terms.col_variance[j]);
             if (!columns.format.cosine)
                 square[j] = static_cast<float>(std::pow(columns.norm[static_cast<size_t>(j)], 2));
         }
@@ -136,7 +136,7 @@ struct ScreenLimits {
         : codes(job.columns->codes),
           top(is_top(job.recipe)),
           keys_are_gaps(job.recipe == top_gap),
-          two_sided(job.recipe == count && !job.rules.filtered() && !job.col_weight && !job.col_shift &&
+          two_sided(job.recipe == count && !job.rules.filtered() && !job.terms.col_weight && !job.terms.col_shift &&
                     job.columns->plan->many && job.columns->format.target->screen.by_column),
           tau(codes.padded),
           above(two_sided ? codes.padded : 0),

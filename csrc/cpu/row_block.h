@@ -140,7 +140,7 @@ class RowBlock {
             .col_variance = limits_.variance.data() + at,
             .col_square = limits_.square.data() + at,
             .col_sums = col_sums_.data(),
-            .rate = static_cast<float>(job_.recipe == kernel ? 1 / job_.temperature : job_.rate),
+            .rate = static_cast<float>(job_.recipe == kernel ? 1 / job_.temperature : job_.terms.rate),
             .half_dim = static_cast<float>(columns_.dim) / 2,
             .square_error = format_.precision == Precision::exact ? kSquareError : 0,
             .depth = columns_.depth,
@@ -242,8 +242,8 @@ class RowBlock {
         group_[i] = real && r.row_group ? r.row_group[row] : -1;
         owner_[i] = real && r.row_owner ? r.row_owner[row] : -1;
         order_[i] = real ? (r.triangle ? static_cast<int32_t>(row) : -1) : std::numeric_limits<int32_t>::max();
-        weight_[i] = real && job_.row_weight ? static_cast<float>(job_.row_weight[row]) : 1;
-        variance_[i] = real && job_.row_variance ? static_cast<float>(job_.row_variance[row]) : 1;
+        weight_[i] = real && job_.terms.row_weight ? static_cast<float>(job_.terms.row_weight[row]) : 1;
+        variance_[i] = real && job_.terms.row_variance ? static_cast<float>(job_.terms.row_variance[row]) : 1;
         square_[i] = format_.cosine ? 1 : static_cast<float>(std::pow(std::ldexp(f.norm, f.exponent), 2));
         if (is_top(job_.recipe)) {
             const double floor = real && r.floor ? r.floor[row] * exact_m : -kInfinity;
@@ -294,13 +294,7 @@ class RowBlock {
     // The contract's own words: whether the pair counts.
     bool counts(int64_t i, int64_t j, double s) const {
         const Rules& r = job_.rules;
-        const int64_t row = first_ + i;
-        if (r.row_group && r.row_group[row] == r.col_group[j]) return false;
-        if (r.row_owner && r.row_owner[row] == r.col_owner[j]) return false;
-        if (r.max_similarity && s > r.max_similarity[r.max_similarity_of_rows ? row : j]) return false;
-        if (r.kth_value && !(s > r.kth_value[j] || (s == r.kth_value[j] && row <= r.kth_row[j]))) return false;
-        if (r.skip_value && !(s < r.skip_value[j] || (s == r.skip_value[j] && row > r.skip_row[j]))) return false;
-        return !r.tau || s - r.tau[j] > 0;
+        return (!r.tau || s - r.tau[j] > 0) && r.verdict(first_ + i, j, s, 0) == Verdict::counts;
     }
 
     static void resolve(void* context, int tile, int panel, const uint32_t* pairs, const uint32_t* sure,
@@ -324,16 +318,16 @@ class RowBlock {
         if (counts(i, j, s)) add_decided(i, j, s);
     }
     void add_decided(int64_t i, int64_t j, double s) {
-        const double shift = job_.col_shift ? job_.col_shift[j] : 0;
+        const double shift = job_.terms.col_shift ? job_.terms.col_shift[j] : 0;
         if (job_.recipe == overlap) {
             const int64_t row = first_ + i;
-            const double variance = job_.row_variance[row] + job_.col_variance[j];
+            const double variance = job_.terms.row_variance[row] + job_.terms.col_variance[j];
             const double distance2 = rows_.distance2(row, texts_, j), half_dim = static_cast<double>(columns_.dim) / 2;
-            return merge_log(i, shift - half_dim * std::log(variance) - job_.rate * distance2 / variance, 1);
+            return merge_log(i, shift - half_dim * std::log(variance) - job_.terms.rate * distance2 / variance, 1);
         }
         const double term = weight_of(job_.recipe, s, s - tau_of(j), job_.temperature) + shift;
-        decided_[static_cast<size_t>(i)] += job_.col_weight ? term * job_.col_weight[j] : term;
-        if (col_values_) col_values_[j] += job_.row_weight ? term * job_.row_weight[first_ + i] : term;
+        decided_[static_cast<size_t>(i)] += job_.terms.col_weight ? term * job_.terms.col_weight[j] : term;
+        if (col_values_) col_values_[j] += job_.terms.row_weight ? term * job_.terms.row_weight[first_ + i] : term;
     }
 
     void decide_waiting(int64_t i) {
@@ -396,11 +390,8 @@ class RowBlock {
         if (counts(i, j, s)) add_decided(i, j, s);
     }
     bool clear_of_limits(int64_t i, int64_t j, double s, double error) const {
-        const Rules& r = job_.rules;
-        const auto clear = [&](double limit) { return std::abs(s - limit) > error; };  // false for NaN
-        return clear(tau_of(j)) && (!r.kth_value || clear(r.kth_value[j])) &&
-               (!r.skip_value || clear(r.skip_value[j])) &&
-               (!r.max_similarity || clear(r.max_similarity[r.max_similarity_of_rows ? first_ + i : j]));
+        return std::abs(s - tau_of(j)) > error &&  // false for NaN
+               job_.rules.verdict(first_ + i, j, s, error) != Verdict::open;
     }
 
     void push(int64_t i, int64_t j, double s, double error, bool sure) {

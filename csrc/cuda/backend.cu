@@ -369,7 +369,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
     Problem p{};
     p.tuning = tuning();
     p.cosine = columns.cosine;
-    static_cast<Filters&>(p) = job.filters;
+    static_cast<Rules&>(p) = job.rules;
     p.weight = keeps_lists ? job.weight : job.recipe;
     p.temperature = job.temperature;
     p.k = job.k;
@@ -398,7 +398,6 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
 
     const Scores scores{job.divisor, job.cap, job.integer, job.out, bad};
 
-    double* tau = job.reference ? call.array<double>(m) : nullptr;
     struct Prepared {
         Way way;
         Plan plan;
@@ -415,8 +414,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         rules.rows = packed.facts;
         rules.count = m;
         rules.padded = padded;
-        rules.reference = job.reference;
-        rules.margin = job.margin;
+        rules.tau = job.tau;
         rules.kth_value = way.pass == Pass::screen ? p.kth_value : nullptr;
         rules.keep_m = keeps_lists;
         rules.decided = keeps_lists || by_values || way.pass == Pass::screen;
@@ -424,9 +422,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         rules.max_similarity = p.max_similarity;
         rules.facts = call.array<ColumnFacts>(padded);
         rules.limit = p.max_similarity ? call.array<float>(padded) : nullptr;
-        rules.tau = tau;
         rules.bad = bad;
-        rules.report = report_words(call.device().index) + kReferenceSide;
         launch(call.threads(padded, kPackThreads), columns_kernel, rules);
         const Packer packer = packer_of(call.device(), rows.rows, columns, way.operand);
         bytes_a_row += packer.bytes_a_row();
@@ -464,7 +460,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
                 set_columns(p, columns.input, columns_at(call, columns, operand, from, width), from, width,
                             q.facts + from, columns.largest_error[operand], by_values);
                 p.col_limit = q.limit ? q.limit + from : nullptr;
-                p.tau = tau ? tau + from : nullptr;
+                p.tau = job.tau ? job.tau + from : nullptr;
                 if (!keeps_lists) {
                     p.partial = partial + from / kChunkColumns * count;
                     p.chunks_per_item = q.plan.chunks_per_item(count, p.chunks);
@@ -526,7 +522,7 @@ void top(const Context& context, const Input& rows, const Input& pool, bool cosi
     float* largest_error = call.zeros<float>(1);
     int* no_bad = call.zeros<int>(1);
     p.cosine = cosine;
-    static_cast<Filters&>(p) = job.filters;
+    static_cast<Rules&>(p) = job.rules;
     p.temperature = 1;
     p.k = job.k;
     p.chunks_per_item = chunks_per_item;
@@ -566,6 +562,13 @@ void top(const Context& context, const Input& rows, const Input& pool, bool cosi
         f.scores.bad_columns = no_bad;
         launch(call.threads(count * 32, kFinishThreads), finish_top_kernel, f);
     }
+}
+
+void thresholds(const Context& context, const double* reference, int64_t count, const Margins& margins, double* tau) {
+    const Call call(context);
+    if (count == 0) return;
+    uint64_t* report = report_words(call.device().index) + kReferenceSide;
+    launch(call.threads(count, kPackThreads), threshold_kernel, References{reference, count, margins, tau, report});
 }
 
 void copy_rows(const Context& context, const Input& rows, void* out, DType dtype, bool finite, bool or_infinity) {

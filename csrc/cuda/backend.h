@@ -11,6 +11,7 @@
 #include "cuda/input.h"
 #include "cuda/reports.h"
 #include "cuda/tuning.h"
+#include "stages/threshold.h"
 
 namespace hnscore::gpu {
 
@@ -77,9 +78,8 @@ struct ReduceJob {
     Recipe weight;  // of an entry of a top recipe
     double temperature;
     int64_t k;
-    const double* reference;
-    double margin;
-    Filters filters;
+    const double* tau;
+    Rules rules;
     // Outputs: the sum of a row over divisor, at most cap (0: none), as float or int64_t.
     double divisor;
     int64_t cap;
@@ -92,7 +92,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
 
 struct TopJob {
     int64_t k;
-    Filters filters;
+    Rules rules;
     // Outputs; each may be null.
     double* values;
     int64_t* indices;
@@ -104,6 +104,9 @@ struct TopJob {
 
 void top(const Context& context, const Input& rows, const Input& pool, bool cosine, GpuPrecision precision,
          const TopJob& job);
+
+// tau_j of similarities that are references. One that is not finite is reported, and its threshold is NaN.
+void thresholds(const Context& context, const double* reference, int64_t count, const Margins& margins, double* tau);
 
 // See _cuda.pyi.
 void copy_rows(const Context& context, const Input& rows, void* out, DType dtype, bool finite, bool or_infinity);

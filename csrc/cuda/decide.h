@@ -23,39 +23,13 @@ HNSCORE_DEVICE int lowest_bit(uint32_t bits) {
 
 // Whether labels or owners exclude a pair, real or not.
 HNSCORE_DEVICE bool is_excluded(const Problem& p, int64_t row, int64_t column) {
-    if (row >= p.n_rows || column >= p.n_cols) return true;
-    const int64_t i = p.first_row + row, j = p.first_col + column;
-    if (p.row_owner && p.row_owner[i] == (p.col_owner ? p.col_owner[j] : j)) return true;
-    return p.row_group && p.row_group[i] == p.col_group[j] && !(p.negative_groups_differ && p.row_group[i] < 0);
+    return row >= p.n_rows || column >= p.n_cols || p.excluded(p.first_row + row, p.first_col + column);
 }
 
 // Whether the rules beside the threshold leave a pair, from a similarity known within `error`.
-enum class Verdict { excluded, counts, open };
-
-HNSCORE_DEVICE Verdict filters(const Problem& p, int64_t row, int64_t column, double s, double error) {
-    const int64_t i = p.first_row + row, j = p.first_col + column;
-    if (is_excluded(p, row, column)) return Verdict::excluded;
-    if (p.max_similarity) {
-        const double most = p.max_similarity[p.max_similarity_of_rows ? i : j];
-        if (s - error > most) return Verdict::excluded;
-        if (!(s + error <= most)) return Verdict::open;
-    }
-    if (p.skip_value) {
-        const double most = p.skip_value[j];
-        if (s - error > most) return Verdict::excluded;
-        if (!(s + error < most)) {
-            if (error > 0 || std::isnan(s)) return Verdict::open;
-            if (i <= p.skip_row[j]) return Verdict::excluded;
-        }
-    }
-    if (p.kth_value) {
-        const double least = p.kth_value[j];
-        if (s + error < least) return Verdict::excluded;
-        if (s - error > least) return Verdict::counts;
-        if (error > 0 || std::isnan(s)) return Verdict::open;
-        return i <= p.kth_row[j] ? Verdict::counts : Verdict::excluded;
-    }
-    return Verdict::counts;
+HNSCORE_DEVICE Verdict verdict_of(const Problem& p, int64_t row, int64_t column, double s, double error) {
+    if (row >= p.n_rows || column >= p.n_cols) return Verdict::excluded;
+    return p.verdict(p.first_row + row, p.first_col + column, s, error);
 }
 
 struct Decision {
@@ -78,14 +52,14 @@ HNSCORE_DEVICE_CALL Decision decide(const Problem& p, int64_t row, int64_t colum
                     (static_cast<double>(t.norm) / static_cast<double>(t.m)) +
                 static_cast<double>(p.rows.view.dim) * 0x1p-1074;
     // A group without a pair brings columns that do not exist: it must not look at their rules.
-    const bool sure = !wanted || (std::fabs(s - tau) > error && filters(p, row, column, s, error) != Verdict::open);
+    const bool sure = !wanted || (std::fabs(s - tau) > error && verdict_of(p, row, column, s, error) != Verdict::open);
     const bool open = p.exact && wanted && (is_key || !sure);
     if (ballot(open) != 0) {
         int64_t* wide = p.wide + (static_cast<int64_t>(block()) * kMostWarps + thread() / 32) * WideSum::kLimbs;
         const double dot = exact_dot(p.rows.view, values, p.cols.view, others, wanted, wide);
         if (open) s = p.cosine ? cosine_of(dot, x.norm2, t.norm2) : dot;
     }
-    return {wanted && s - tau > 0 && filters(p, row, column, s, 0) == Verdict::counts, s, s - tau};
+    return {wanted && s - tau > 0 && verdict_of(p, row, column, s, 0) == Verdict::counts, s, s - tau};
 }
 
 // The pairs of a warp's share of a tile that are to be decided.

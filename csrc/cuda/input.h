@@ -1,6 +1,7 @@
 // Embeddings in device memory, as host and device see them.
 #pragma once
 
+#include "core/rules.h"
 #include "core/view.h"
 
 namespace hnscore::gpu {
@@ -12,19 +13,7 @@ struct Rows {
     int64_t count;
 };
 
-// Which pairs count beside the threshold, as cpu/engine.h has it in Rules; null: no such rule. By row and column of the
-// call.
-struct Filters {
-    const double* max_similarity;
-    bool max_similarity_of_rows;
-    const int64_t *row_group, *col_group;
-    bool negative_groups_differ;           // one side is signed, the other is not: equal bits are then no equal labels
-    const int64_t *row_owner, *col_owner;  // columns without are their own
-    const double* kth_value;
-    const int64_t* kth_row;
-    const double* skip_value;
-    const int64_t* skip_row;
-};
+using Rules = RulesOf<int64_t>;
 
 // What rows are packed as.
 enum class Operand : int { half, bf16, single };

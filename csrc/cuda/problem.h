@@ -47,7 +47,7 @@ struct TopEntry {
     int64_t column;
 };
 
-struct Problem : Filters {
+struct Problem : Rules {
     // Rows of this launch and all columns, packed: [row][pitch bytes], `depth` elements of which are in use, 16-byte
     // aligned. Rows and columns beyond n_rows and n_cols need not exist.
     const void *row_values, *col_values;
@@ -90,10 +90,6 @@ struct Problem : Filters {
 
     Tuning tuning;
     uint64_t* hangs;  // where warps note what they wait for in vain; null: nowhere
-
-    HNSCORE_BOTH bool filtered() const { return max_similarity || row_group || row_owner || ranked(); }
-    // Whether pairs count by their rank in a column: ties are met in float64 alone.
-    HNSCORE_BOTH bool ranked() const { return kth_value || skip_value; }
 };
 
 }  // namespace hnscore::gpu

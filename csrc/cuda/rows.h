@@ -5,6 +5,7 @@
 
 #include "core/cosine.h"
 #include "cuda/exact.h"
+#include "stages/threshold.h"
 
 namespace hnscore::gpu {
 
@@ -158,11 +159,26 @@ HNSCORE_KERNEL(kPackThreads) pack_kernel(const HNSCORE_GRID_CONSTANT Packing p) 
     }
 }
 
+struct References {
+    const double* values;
+    int64_t count;
+    Margins margins;
+    double* tau;
+    uint64_t* report;
+};
+
+HNSCORE_KERNEL(kPackThreads) threshold_kernel(const HNSCORE_GRID_CONSTANT References p) {
+    const int64_t j = static_cast<int64_t>(block()) * kPackThreads + thread();
+    if (j >= p.count) return;
+    const bool good = std::isfinite(p.values[j]);
+    p.tau[j] = good ? threshold_of(p.values[j], p.margins) : NAN;
+    if (!good) atomic_min(p.report, bad_row_report(j, kNonFinite));
+}
+
 struct ColumnRules {
     const RowFacts* rows;
     int64_t count, padded;
-    const double* reference;  // tau_j = reference_j - margin; null: every pair counts
-    double margin;
+    const double* tau;  // NaN: a bad reference; null: every pair counts
     const double* kth_value;
     bool keep_m;   // for a top recipe
     bool decided;  // there is a band, and pairs within it are decided
@@ -170,16 +186,14 @@ struct ColumnRules {
     const double* max_similarity;
     ColumnFacts* facts;
     float* limit;  // max_similarity_j m_j
-    double* tau;
-    int* bad;  // set where a column is bad, its reference not finite or its limit NaN; may be null
-    uint64_t* report;
+    int* bad;      // set where a column is bad, its threshold or its limit NaN; may be null
 };
 
 // One threshold in the units of the tiles. A NaN hands every pair of the column on.
 HNSCORE_DEVICE ColumnFacts column_facts(const RowFacts& row, double tau, const ColumnRules& p) {
     if (std::isnan(row.norm)) return {kNever, 0, 0, 0};
     const double m = static_cast<double>(row.m) + static_cast<double>(row.m_low), scaled = tau * m;
-    const bool beyond = p.reference && (std::fabs(scaled) >= 0x1p60 || std::fabs(tau) >= p.most);
+    const bool beyond = p.tau && (std::fabs(scaled) >= 0x1p60 || std::fabs(tau) >= p.most);
     const bool one_by_one = std::isinf(row.norm) || (p.decided && beyond);
     ColumnFacts f;
     f.tau = one_by_one ? NAN : static_cast<float>(std::fmin(std::fmax(scaled, -0x1p100), 0x1p100));
@@ -200,14 +214,9 @@ HNSCORE_KERNEL(kPackThreads) columns_kernel(const HNSCORE_GRID_CONSTANT ColumnRu
     }
     if (p.limit && p.max_similarity[j] < HUGE_VAL)  // NaN where float32 cannot serve: handed on
         p.limit[j] = static_cast<float>(p.max_similarity[j]) * p.rows[j].m;
-    double tau = -HUGE_VAL;
-    if (p.reference) {
-        tau = p.reference[j] - p.margin;
-        if (!std::isfinite(p.reference[j])) atomic_min(p.report, bad_row_report(j, kNonFinite));
-        p.tau[j] = tau;
-    }
-    if (p.bad && (std::isnan(p.rows[j].norm) || (p.reference && !std::isfinite(p.reference[j])) ||
-                  (p.max_similarity && std::isnan(p.max_similarity[j]))))
+    const double tau = p.tau ? p.tau[j] : -HUGE_VAL;
+    if (p.bad &&
+        (std::isnan(p.rows[j].norm) || std::isnan(tau) || (p.max_similarity && std::isnan(p.max_similarity[j]))))
         *p.bad = 1;
     const double least = p.kth_value ? std::fmax(tau, p.kth_value[j]) : tau;
     p.facts[j] = column_facts(p.rows[j], least, p);

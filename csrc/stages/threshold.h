@@ -14,7 +14,18 @@
 
 #include <cstdint>
 
+#include "core/both.h"
+
 namespace hnscore {
+
+// What the threshold of a text takes off its reference.
+struct Margins {
+    double margin;
+};
+constexpr int kMargins = sizeof(Margins) / sizeof(double);
+
+// A pair counts where its similarity is above this.
+HNSCORE_BOTH double threshold_of(double reference, const Margins& m) { return reference - m.margin; }
 
 // Simd supplies the vector operations; kFiltered changes the generated code, hence a template parameter.
 template <class Simd, bool kFiltered>

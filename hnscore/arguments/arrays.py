@@ -221,7 +221,8 @@ def embeddings(name: str, x: Any) -> tuple[NDArray[Any], int]:
         if known is None:
             refuse_dtype(name, array.dtype)
         code = known
-    rows_and_columns(name, array)
+    if array.ndim != 2 or not 0 < array.shape[1] <= _MOST_COLUMNS or array.size > _MOST_VALUES:
+        rows_and_columns(name, array)
     return array, code
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import Shaped
+from hnscore.arguments.arrays import Shaped, is_tensor, same_library
 from hnscore.arguments.numbers import choice, integer, only_with, positive
 from hnscore.arguments.options import AGGREGATES, WEIGHTS
 
@@ -19,6 +19,14 @@ def same_dim(img: Shaped, txt: Shaped, name: str = "img_emb") -> None:
             f"txt_emb has dim {txt.shape[1]}, {name} has dim {img.shape[1]}; expected equal dims: use the same encoder "
             "output size"
         )
+
+
+def same_sides(img_emb: object, txt_emb: object, img: Shaped, txt: Shaped) -> None:
+    """Images and texts of one library and one dim."""
+    if type(img_emb) is not type(txt_emb):
+        same_library(img_emb, is_tensor(txt_emb))
+    if img.shape[1] != txt.shape[1]:
+        same_dim(img, txt)
 
 
 def refuse_pool_wide(reference: Any, top_k_images: Any, skip_top_images: Any, owner: Any, paired_emb: Any) -> None:

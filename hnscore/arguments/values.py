@@ -25,17 +25,15 @@ from hnscore.arguments.arrays import (
 _COSINE_SLACK = {_core.DTYPES["float16"]: 2.0**-9, BFLOAT16: 2.0**-6}  # one of 16 bits may be rounded upwards
 
 
-def reference_values(x: Any, n: int, similarity: str) -> NDArray[np.float64]:
-    """`x` as n similarities, which row numbers and distances are not."""
-    array, code = convert("reference", x)
+def reference_values(array: NDArray[Any], code: int, similarity: str) -> NDArray[np.float64]:
+    """One value a text as similarities, which row numbers and distances are not."""
     if is_integer(code) and len(array):
         raise TypeError(
             f"reference must hold similarities, floats, got dtype {array.dtype}; if these are the rows of the texts' "
             "own images, pass them as owner, or reference=img_emb[rows]"
         )
-    code = one_value_per_text("reference", array, code, n)
-    out = np.empty(n)
-    out[:] = as_float64(array, code)
+    out = np.empty(len(array))
+    out[:] = array if code != BFLOAT16 else as_float64(array, code)
     most = 1 + _COSINE_SLACK.get(code % _SWAPPED, 1e-6) if similarity == "cosine" else sys.float_info.max
     good = np.abs(out) <= most
     if not good.all():
@@ -107,8 +105,9 @@ def point_values(
 def own_images(x: Any, n_txt: int, dim: int, similarity: str) -> tuple[NDArray[Any], int | None]:
     """A reference that is no name: (n_txt,) similarities and None, or (n_txt, dim) embeddings and their dtype code."""
     array, code = convert("reference", x)
-    code = values_or_rows(array, code, n_txt, dim)
-    return (array, code) if len(array.shape) == 2 else (reference_values(x, n_txt, similarity), None)
+    if array.shape != (n_txt,) or code is None:
+        code = values_or_rows(array, code, n_txt, dim)
+    return (array, code) if array.ndim == 2 else (reference_values(array, code, similarity), None)
 
 
 def values_or_rows(reference: Shaped, code: int | None, n_txt: int, dim: int) -> int:

@@ -11,17 +11,16 @@ import numpy as np
 
 import hnscore
 from hnscore import _core, demo
-from hnscore.arguments.arrays import embeddings
 from hnscore.bench import regimes
 from hnscore.bench.measure import PAUSE, Result, best, compare, ratio
 from hnscore.bench.methods import PEER, Method, Run, affordable
 from hnscore.bench.regimes import Regime, Round
 from hnscore.bench.report import Group, Row, elsewhere, milliseconds, say
 from hnscore.bench.workloads import MARGIN
-from hnscore.engine.cpu import choose
-from hnscore.scores.rule import Rule
+from hnscore.engine.cpu import Cpu, Floats, HostTexts
+from hnscore.engine.host import HostRows
+from hnscore.scores.rule import Rule, settings_of
 from hnscore.scores.scorer import _CHUNKS
-from hnscore.scores.texts import TextSide
 
 Options = dict[str, Any]
 
@@ -175,8 +174,8 @@ def _methods(regime: Regime, margin: float, options: Options) -> Iterator[Method
         return lambda: scorer.score(regime.img)
 
     def plan(n_threads: int) -> Run:
-        texts = _texts(regime, margin, options, n_threads)
-        return lambda: _plan(regime, texts)
+        texts, img, tau = _texts(regime, margin, options, n_threads)
+        return lambda: texts.plan(img, 0, tau)
 
     for way in ("dense", "cascade", "auto"):
         yield method(way, call(way))
@@ -189,17 +188,13 @@ def _label(options: Options) -> str:
     return " ".join(map(str, options.values()))
 
 
-def _texts(regime: Regime, margin: float, options: Options, n_threads: int) -> TextSide:
-    txt, code = embeddings("txt_emb", regime.txt)
-    texts = TextSide(txt, code, Rule(margin=margin, n_threads=n_threads, **options))
-    texts.set_reference(regime.similar)
-    return texts
-
-
-def _plan(regime: Regime, texts: TextSide) -> _core.Plan:
-    img, code = embeddings("img_emb", regime.img)
-    request = {"recipe": texts.recipe, "k": texts.options.get("k", 1), "tau": texts.options["tau"]}
-    return choose(img, code, texts.txt, texts.txt_code, "cosine", texts.threads, "auto", **request)
+def _texts(regime: Regime, margin: float, options: Options, n_threads: int) -> tuple[HostTexts, HostRows, Floats]:
+    """Texts before anything is planned, the images, and the thresholds."""
+    engine = Cpu(n_threads)
+    txt, img = engine.embeddings("txt_emb", regime.txt), engine.embeddings("img_emb", regime.img)
+    settings = settings_of(len(regime.txt), Rule(margin=margin, n_threads=n_threads, **options))
+    texts = engine.packed(txt, settings.request, None, False)
+    return texts, img, engine.thresholds(regime.similar, settings.margins)
 
 
 # ---- What is said of it ----------------------------------------------------------------------------------------------
@@ -212,7 +207,7 @@ def _row(
     ways = {way: found[f"{way} {label}"] for way in ("dense", "cascade", "auto")}
     scorer, torch = found.get(f"Scorer {label}"), found.get(PEER)
     row = {"weight": label, "pairs that count": f"{100 * share:.3g} %"}
-    row |= _work(regime, _texts(regime, margin, options, n_threads))
+    row |= _work(*_texts(regime, margin, options, n_threads))
     row["plan and basis, ms"] = milliseconds(found[f"plan {label}"].seconds)
     row |= {f"{way}, ms": milliseconds(result.seconds) for way, result in ways.items()}
     row["Scorer, ms"] = milliseconds(scorer.seconds) if scorer else "—"
@@ -227,25 +222,20 @@ def _row(
     return row | {"counts": "equal"}
 
 
-def _work(regime: Regime, texts: TextSide) -> Row:
+def _work(texts: HostTexts, img: HostRows, tau: Floats) -> Row:
     """What auto chose, what its passes left, and the multiply-adds of it."""
-    plan = _plan(regime, texts)
+    plan = texts.plan(img, 0, tau)
     if not plan.cascade:
         return {"auto": f"dense, {plan.reason}", "first pass leaves": "—", "last pass leaves": "—", "arithmetic": "1"}
-    img, code = embeddings("img_emb", regime.img)
-    columns = _core.Columns(texts.txt, texts.txt_code, "cosine", "exact", texts.threads, plan=plan)
+    txt, threads = texts.txt, texts.engine.threads
+    columns = _core.Columns(txt.array, txt.code, "cosine", "exact", threads, plan=plan)
     told: list[tuple[int, int, int]] = []
     _core.reduce(
-        img,
-        code,
-        columns,
-        texts.recipe,
-        texts.threads,
+        img.array, img.code, columns, texts.request.recipe, threads, tau=tau, survivors=lambda *left: told.append(left),
         **texts.options,
-        survivors=lambda *numbers: told.append(numbers),
-    )
+    )  # fmt: skip
     ((pairs, after_first, after_last),) = told
-    n_img, n_txt, dim = regime.shape
+    (n_img, dim), n_txt = img.shape, txt.shape[0]
     first, last = after_first / pairs, after_last / pairs
     work = plan.dims + last * dim
     if plan.refines:

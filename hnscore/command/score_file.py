@@ -27,7 +27,9 @@ from hnscore.arguments.rules import all_bad_rows
 from hnscore.arguments.values import owners as owners_of
 from hnscore.command.files import Array, StrPath, numbers_of, open_array
 from hnscore.command.output import Output, differences, replace, to_disk
-from hnscore.engine import cpu
+from hnscore.engine import pool
+from hnscore.engine.host import host_rows
+from hnscore.engine.protocol import NO_RULES, Request
 
 # Ctrl-C is noticed between chunks at the latest and is promised within a second.
 _CHUNK_SECONDS = 0.4
@@ -205,7 +207,7 @@ def _score_chunks(
     """The scores by a Scorer, in one pass over the pool, or in two where it is the reference."""
     img, method = scores.pool, rule.get("method", "auto")
     size = (len(img), *txt.shape, chunk_rows, shown)
-    owners: Array | None = None
+    owners: NDArray[np.int64] | None = None
     if rule["owner"] is not None and rule["paired_emb"] is None:  # own images are rows of the pool
         owners = owners_of(rule["owner"], len(txt), len(img), "images")
         own = hnscore.reference_similarity(numbers(img[owners]), txt, similarity=rule["similarity"])
@@ -224,16 +226,10 @@ def _score_chunks(
     scorer = hnscore.Scorer(txt, margin, reference=ref, **(rule | {"method": scores.state["method"] or method}))
     some = img if numbers is np.asarray else img[:: max(1, len(img) // _SAMPLED_ROWS)]  # numbers() may copy
     scores.state["method"] = scorer._choose_for(numbers(some), len(img))
-    if owners is not None and scorer._drawn is not None:
-        owners = owners[scorer._drawn]
     none = True
     for start, stop in _chunks("scores", scores.rows, *size):
         labels = None if img_labels is None else img_labels[start:stop]
-        rules: dict[str, Any] = {}
-        if owners is not None:
-            rows = np.arange(start, stop, dtype=np.int32)
-            rules = {"row_owners": rows, "col_owners": owners.astype(np.int32)}
-        result = scorer._score(numbers(img[start:stop]), labels, rules)
+        result = scorer._score(numbers(img[start:stop]), labels, start, owners)
         none = none and not result.any()
         scores.write_rows(start, result)
     if none and not scores.began_at:
@@ -246,10 +242,9 @@ def best_matches(
     """The similarity of each text to its best image, (n_txt,): the maximum over chunks is that of the pool."""
     choice("similarity", similarity, SIMILARITIES)
     choice("precision", precision, _core.PRECISIONS)
-    img, img_code = embeddings("img_emb", img_emb)
-    txt, txt_code = embeddings("txt_emb", txt_emb)
-    threads = threads_of(n_threads)
-    return cpu.kth_best(txt, txt_code, img, img_code, 1, similarity, precision, threads, method=method)[0]
+    request = Request(similarity=similarity, precision=precision, method=method)
+    txt, img = host_rows("txt_emb", txt_emb), host_rows("img_emb", img_emb)
+    return pool.kth_best(txt, img, request, NO_RULES, threads_of(n_threads))[0]
 
 
 class _Digests:

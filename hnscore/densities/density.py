@@ -11,13 +11,13 @@ from hnscore.arguments.arrays import is_tensor, like
 from hnscore.arguments.numbers import choice, integer, only_with
 from hnscore.arguments.options import DENSITY_KINDS, SIMILARITIES
 from hnscore.arguments.values import point_values
-from hnscore.densities.kinds import KINDS, Call, check_method, has_gpu_kernels, unit_weights
-from hnscore.densities.points import Points
-from hnscore.engine import gpu
+from hnscore.densities.kinds import KINDS, check_method, unit_weights
+from hnscore.densities.points import Call, Points
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.memory.copies import given_back
 from hnscore.engine.memory.device import on_device, precisions
 from hnscore.engine.progress import rows_bar
+from hnscore.engine.protocol import Request
 
 if TYPE_CHECKING:
     import torch
@@ -144,24 +144,25 @@ def density(
             only_with(other.keyword, given, f"kind={name!r}", other is chosen)
     if chosen.cosine_only and similarity != "cosine":
         raise ValueError(f"similarity must be 'cosine' for kind={kind!r}, got {similarity!r}; leave it out")
-    if on_device(emb, against) and not has_gpu_kernels(chosen, is_tensor(emb), weights):
+    no_kernels = chosen.on_gpu is None or weights is not None or (chosen.of_tensors and not is_tensor(emb))
+    if no_kernels and on_device(emb, against):
         return given_back(density, arguments)
     points = Points(emb, against, exclude_self, similarity, n_threads)
     if weights is not None:
-        weights = unit_weights(point_values("weights", weights, len(points.other), least=0.0))
+        weights = unit_weights(point_values("weights", weights, points.n_others, least=0.0))
         if chosen.float32_weights:
             weights = weights.astype(np.float32).astype(np.float64)
     points.enough()
     value = chosen.check(arguments.get(chosen.keyword), points)
-    if points.space is not None:
-        return gpu.density(points, kind, value, precision, method, emb, against)
+    bar = rows_bar(show_progress_bar, kind, points.n)
+    request = Request(similarity=similarity, precision=precision, method=method)
+    call = Call(points, value, weights, request, bar)
+    if chosen.on_gpu is not None and not points.engine.sees_values:
+        return points.engine.give(emb, chosen.on_gpu(call))
     dtype = np.int64 if chosen.counts and weights is None else np.float32
     if not points.n:
         return like(emb, np.zeros(0, dtype))
-    total = points.total(weights)
-    bar = rows_bar(show_progress_bar, kind, points.n)
-    call = Call(points, value, weights, precision, method, bar)
-    result = chosen.mean(chosen.sums(call), total, call)
+    result = chosen.mean(chosen.sums(call), points.total(weights), call)
     if bar is not None:
         bar(1.0)
     with np.errstate(over="ignore"):  # beyond float32, of dot products alone, a density is infinite

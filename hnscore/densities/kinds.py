@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hnscore import _core
 from hnscore.arguments.arrays import as_float64
 from hnscore.arguments.checks import similarity_level
 from hnscore.arguments.numbers import at_least, choice, integer, positive, within
 from hnscore.arguments.options import METHODS
 from hnscore.arguments.values import point_values
-from hnscore.densities.points import Points, neighbours
-from hnscore.engine.cpu import check_rows, choose
+from hnscore.densities import on_gpu
+from hnscore.densities.points import Call, Points, neighbours
+from hnscore.engine.memory.device import DeviceArray
+from hnscore.engine.pool import check_rows, choose
 from hnscore.engine.sums import kernel_gains, reduced_blocks, triangle_sums
 
 Floats = NDArray[np.float64]
@@ -24,18 +26,6 @@ _NEIGHBOURS = 20
 _LEAST_TEMPERATURE = 1e-5  # where a kernel is known to 2 %
 _VARIANCES = (1e-18, 1e18)  # what float32 exponents can take
 _CHUNK_VALUES = 2**20  # of points read as float64 at a time
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call on points in CPU memory, checked. `value`: of the keyword that its kind alone has."""
-
-    points: Points
-    value: Any
-    weights: Floats | None
-    precision: str
-    method: str
-    bar: Any
 
 
 class Kind(NamedTuple):
@@ -48,17 +38,19 @@ class Kind(NamedTuple):
     cosine_only: bool = False
     has_cascade: bool = False
     float32_weights: bool = False  # as the core has them
-    on_gpu: str = "no"  # there are kernels: "yes", "tensors" for these alone, "no"
-
-
-def has_gpu_kernels(kind: Kind, of_tensors: bool, weights: Any) -> bool:
-    return weights is None and (kind.on_gpu == "yes" or (kind.on_gpu == "tensors" and of_tensors))
+    on_gpu: Callable[[Call], DeviceArray] | None = None  # the density itself, without weights; None: no kernels
+    of_tensors: bool = False  # there alone
 
 
 def unit_weights(weights: Floats) -> Floats:
     """With the largest 1: only their ratios matter, and no sum leaves the range of its type."""
     largest = weights.max(initial=0.0)
     return weights / largest if largest > 0 else weights
+
+
+def _rules(owners: NDArray[np.int32] | None, part: slice) -> _core.Rules:
+    """Of points that are not compared with themselves."""
+    return _core.Rules() if owners is None else _core.Rules(row_owners=owners, col_owners=owners[part])
 
 
 # ---- knn -------------------------------------------------------------------------------------------------------------
@@ -68,7 +60,7 @@ def _neighbours(k: Any, points: Points) -> int:
     if not points.n:  # nobody has neighbours
         return 1
     if k is None:
-        return min(_NEIGHBOURS, points.compared)
+        return min(_NEIGHBOURS, int(points.compared))
     return integer("k", k, 1, points.compared, "points compared with")
 
 
@@ -76,7 +68,7 @@ def _knn(c: Call) -> Floats:
     if not c.points.n:
         return np.zeros(0)
     means = []
-    for values, rows in neighbours(c.points, c.value, c.precision, c.method, c.bar):
+    for values, rows in neighbours(c.points, c.request._replace(k=c.value), c.bar):
         if c.weights is None:
             means.append(values.mean(axis=1))
             continue
@@ -91,37 +83,31 @@ def _knn(c: Call) -> Floats:
 
 
 def _ball(c: Call) -> Floats:
-    p, least, weights, precision, bar = c.points, c.value, c.weights, c.precision, c.bar
+    p, least, weights, threads = c.points, c.value, c.weights, c.points.engine.threads
+    request = c.request._replace(recipe="count")
     tau = float(np.nextafter(least, -np.inf))  # s >= least where s > tau
     plan = None
-    if c.method != "dense" and precision == "exact":
-        plan = choose(
-            p.emb, p.code, p.other, p.other_code, p.similarity, p.threads, c.method, recipe="count",
-            tau=np.full(len(p.other), tau), expected_rows=p.n,
-        )  # fmt: skip
+    if request.method != "dense" and request.precision == "exact":
+        plan = choose(p.rows, p.others, request, threads, tau=np.full(p.n_others, tau), expected_rows=p.n)
         if not plan.cascade:
             plan = None
     if plan is None and p.own:
-        counts = triangle_sums(
-            p.emb, p.code, "count", p.similarity, precision, p.threads, tau=tau, weights=weights, progress=bar
-        )
+        counts = triangle_sums(p.rows, request, threads, tau=tau, weights=weights, progress=c.bar)
         if not p.exclude_self:
             counts += (p.own_similarity() >= least) * (1 if weights is None else weights)
         return counts
     owners = p.owners()
 
     def options(start: int, stop: int) -> dict[str, Any]:
-        given: dict[str, Any] = {"tau": np.full(stop - start, tau)}
-        if weights is not None:
-            given["col_weights"] = weights[start:stop]
-        if owners is not None:
-            given["row_owners"], given["col_owners"] = owners, owners[start:stop]
-        return given
+        part = slice(start, stop)
+        return {
+            "tau": np.full(stop - start, tau),
+            "terms": _core.Terms(col_weights=None if weights is None else weights[part]),
+            "rules": _rules(owners, part),
+        }
 
     counts = np.zeros(p.n)
-    for block in reduced_blocks(
-        p.emb, p.code, p.other, p.other_code, "count", p.similarity, precision, p.threads, options, bar, p.names, plan
-    ):
+    for block in reduced_blocks(p.rows, p.others, request, threads, options, c.bar, plan=plan):
         counts += block
     return counts
 
@@ -134,15 +120,11 @@ def _share(sums: Floats, total: Any, c: Call) -> Floats:
 
 
 def _kernel(c: Call) -> Floats:
-    p, temperature, weights, precision, bar = c.points, c.value, c.weights, c.precision, c.bar
+    p, weights, threads = c.points, c.weights, c.points.engine.threads
+    request = c.request._replace(recipe="kernel", temperature=c.value)
     if not p.own:
-        return kernel_gains(
-            p.emb, p.code, p.other, p.other_code, temperature, p.threads, precision=precision, weights=weights,
-            progress=bar, names=p.names,
-        )  # fmt: skip
-    sums = triangle_sums(
-        p.emb, p.code, "kernel", "cosine", precision, p.threads, temperature=temperature, weights=weights, progress=bar
-    )
+        return kernel_gains(p.rows, p.others, request, threads, weights=weights, progress=c.bar)
+    sums = triangle_sums(p.rows, request, threads, weights=weights, progress=c.bar)
     if not p.exclude_self:
         sums += 1 if weights is None else weights
     return sums
@@ -154,10 +136,9 @@ def _kernel(c: Call) -> Floats:
 def _mean(c: Call) -> Floats:
     """sum_j w_j s_ij = x_i . sum_j w_j x_j: no pair is looked at. Sums in one order, whatever the threads."""
     p, weights = c.points, c.weights
-    check_rows("emb", p.emb, p.code, p.similarity, p.threads)
-    if not p.own:
-        check_rows("against", p.other, p.other_code, p.similarity, p.threads)
-    step = max(1, _CHUNK_VALUES // p.emb.shape[1])
+    for side in (p.rows,) if p.own else (p.rows, p.others):
+        check_rows(side, p.similarity, p.engine.threads)
+    step = max(1, _CHUNK_VALUES // p.dim)
 
     def chunks(array: NDArray[Any], code: int) -> Iterator[tuple[slice, Floats]]:
         for first in range(0, len(array), step):
@@ -166,11 +147,11 @@ def _mean(c: Call) -> Floats:
                 x /= np.sqrt((x * x).sum(axis=1, keepdims=True))
             yield slice(first, first + len(x)), x
 
-    centre = np.zeros(p.emb.shape[1])
-    for part, x in chunks(p.other, p.other_code):
+    centre = np.zeros(p.dim)
+    for part, x in chunks(p.others.array, p.others.code):
         centre += x.sum(axis=0) if weights is None else (x * weights[part, None]).sum(axis=0)
     sums = np.empty(p.n)
-    for part, x in chunks(p.emb, p.code):
+    for part, x in chunks(p.rows.array, p.rows.code):
         sums[part] = (x * centre).sum(axis=1)
         if p.exclude_self:
             own = (x * x).sum(axis=1)
@@ -196,16 +177,16 @@ def _variances(variance: Any, points: Points) -> tuple[Floats, Floats]:
             f"variance must be a pair of arrays with against, of emb and of against, got {type(variance).__name__}; "
             "pass (emb_variance, against_variance)"
         )
-    return values("variance[0]", variance[0], points.n), values("variance[1]", variance[1], len(points.other))
+    return values("variance[0]", variance[0], points.n), values("variance[1]", variance[1], points.n_others)
 
 
 def _mean_point(points: Points) -> Floats:
     """The mean of all points: distances do not move when it is subtracted, and float32 holds more of what is left."""
     p = points
-    sides = [(p.emb, p.code)] if p.own else [(p.emb, p.code), (p.other, p.other_code)]
+    sides = [(p.rows.array, p.rows.code)] if p.own else [(p.rows.array, p.rows.code), (p.others.array, p.others.code)]
     n = sum(len(array) for array, _ in sides)
-    step = max(1, _CHUNK_VALUES // p.emb.shape[1])
-    centre = np.zeros(p.emb.shape[1])
+    step = max(1, _CHUNK_VALUES // p.dim)
+    centre = np.zeros(p.dim)
     with np.errstate(over="ignore", invalid="ignore"):
         for array, code in sides:
             for first in range(0, len(array), step):
@@ -215,7 +196,7 @@ def _mean_point(points: Points) -> Floats:
 
 def _gaussian(c: Call) -> Floats:
     """ln sum_j w_j N(mu_i; mu_j, (v_i + v_j) I), variances in units of a typical sum of two, v_0."""
-    p, weights, precision, bar = c.points, c.weights, c.precision, c.bar
+    p, weights = c.points, c.weights
     own, other = c.value
     unit = 2 * float(np.exp(np.log(other).mean()))
     origin = _mean_point(p) if p.similarity == "dot" else None
@@ -224,25 +205,19 @@ def _gaussian(c: Call) -> Floats:
         shift = np.zeros(len(other)) if weights is None else np.log(weights)
     logs = np.full(p.n, -np.inf)
     if p.own and not p.exclude_self:  # where the distance is 0, and float32 products would not say so
-        logs = shift - p.emb.shape[1] / 2 * np.log(2 * own / unit)
+        logs = shift - p.dim / 2 * np.log(2 * own / unit)
 
     def options(start: int, stop: int) -> dict[str, Any]:
-        given: dict[str, Any] = {
-            "rate": 0.5 / unit,
-            "row_variance": own / unit,
-            "col_variance": other[start:stop] / unit,
-            "col_shift": shift[start:stop],
-        }
-        if owners is not None:
-            given["row_owners"], given["col_owners"] = owners, owners[start:stop]
-        return given
+        part = slice(start, stop)
+        terms = _core.Terms(
+            rate=0.5 / unit, row_variance=own / unit, col_variance=other[part] / unit, col_shift=shift[part]
+        )
+        return {"terms": terms, "rules": _rules(owners, part)}
 
-    for block in reduced_blocks(
-        p.emb, p.code, p.other, p.other_code, "overlap", p.similarity, precision, p.threads, options, bar, p.names,
-        origin=origin,
-    ):  # fmt: skip
+    request = c.request._replace(recipe="overlap")
+    for block in reduced_blocks(p.rows, p.others, request, p.engine.threads, options, c.bar, origin=origin):
         logs = np.logaddexp(logs, block)
-    constant = p.emb.shape[1] / 2 * float(np.log(2 * np.pi * unit))
+    constant = p.dim / 2 * float(np.log(2 * np.pi * unit))
     return np.asarray(logs - constant, np.float64)
 
 
@@ -255,18 +230,18 @@ def _over_total(sums: Floats, total: Any, c: Call) -> Floats:
 
 KINDS = {
     "knn": Kind(
-        "k", _neighbours, _knn, lambda means, total, c: means, needs_value=False, has_cascade=True, on_gpu="yes"
+        "k", _neighbours, _knn, lambda means, total, c: means, needs_value=False, has_cascade=True, on_gpu=on_gpu.knn
     ),
     "ball": Kind(
         "min_similarity", lambda x, points: similarity_level("min_similarity", x, points.similarity), _ball, _share,
-        counts=True, has_cascade=True, float32_weights=True, on_gpu="yes",
+        counts=True, has_cascade=True, float32_weights=True, on_gpu=on_gpu.ball,
     ),
     "kernel": Kind(
         "temperature",
         lambda x, points: at_least("temperature", x, _LEAST_TEMPERATURE, "below which float32 tells no kernel"),
-        _kernel, _over_total, cosine_only=True, float32_weights=True, on_gpu="yes",
+        _kernel, _over_total, cosine_only=True, float32_weights=True, on_gpu=on_gpu.kernel,
     ),
-    "mean": Kind("", lambda x, points: None, _mean, _over_total, on_gpu="tensors"),
+    "mean": Kind("", lambda x, points: None, _mean, _over_total, on_gpu=on_gpu.mean, of_tensors=True),
     "gaussian": Kind("variance", _variances, _gaussian, lambda logs, total, c: np.asarray(logs - np.log(total))),
 }  # fmt: skip
 

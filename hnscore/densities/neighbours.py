@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import like
 from hnscore.arguments.numbers import choice, integer
 from hnscore.arguments.options import SIMILARITIES
 from hnscore.densities.kinds import check_method
-from hnscore.densities.points import Points, neighbours
-from hnscore.engine import gpu
+from hnscore.densities.points import Points
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.memory.copies import from_copies
 from hnscore.engine.memory.device import on_device, precisions
 from hnscore.engine.progress import rows_bar
+from hnscore.engine.protocol import Request
 
 if TYPE_CHECKING:
     import torch
@@ -107,22 +106,19 @@ def knn_graph(
     points.enough()
     most = points.compared if points.n or not points.own else _MOST_POINTS
     k = integer("k", k, 1, most, "points compared with")
-    if points.space is not None:
-        return gpu.knn_graph(points, k, precision)
-    similarities = np.empty((points.n, k))
-    indices = np.empty((points.n, k), np.int64)
-    first = 0
-    for values, rows in neighbours(points, k, precision, method, rows_bar(show_progress_bar, "knn", points.n)):
-        part = slice(first, first + len(values))
-        similarities[part], indices[part] = values, rows
-        first = part.stop
+    bar = rows_bar(show_progress_bar, "knn", points.n)
+    similarities, indices = points.engine.nearest(
+        points.rows, points.others, k, Request(similarity=similarity, precision=precision, method=method),
+        points.exclude_self, bar,
+    )  # fmt: skip
     if not as_csr:
-        return like(emb, similarities), like(emb, indices)
+        values = points.engine.give(emb, similarities)
+        return values, points.engine.give(emb, indices)
     try:
         from scipy import sparse
     except ImportError as error:
         raise ImportError("as_csr=True needs SciPy; pip install scipy, or use the two arrays") from error
     starts = np.arange(points.n + 1) * k
-    graph = sparse.csr_array((similarities.ravel(), indices.ravel(), starts), shape=(points.n, len(points.other)))
+    graph = sparse.csr_array((similarities.ravel(), indices.ravel(), starts), shape=(points.n, points.n_others))
     graph.sort_indices()
     return graph

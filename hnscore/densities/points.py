@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore import _core
-from hnscore.arguments.arrays import embeddings, is_tensor, same_library
+from hnscore.arguments.arrays import is_tensor, same_library
 from hnscore.arguments.checks import other_points, same_width
-from hnscore.arguments.numbers import flag, positive, threads
-from hnscore.arguments.rules import not_empty, refuse_bad_rows
-from hnscore.engine.cpu import best_in_pool
-from hnscore.engine.memory.device import on_device
-from hnscore.engine.memory.libraries import space_of
+from hnscore.arguments.numbers import flag, positive
+from hnscore.arguments.rules import not_empty
+from hnscore.engine import engine_of
+from hnscore.engine.pool import HostRules, best_in_pool
+from hnscore.engine.protocol import NO_RULES, Request, Rules
 
 
 class Points:
     """The points of a call and those they are compared with."""
 
     def __init__(self, emb: Any, against: Any, exclude_self: Any, similarity: str, n_threads: Any) -> None:
-        self.space = None  # of points on a GPU, which are DeviceArrays
-        if on_device(emb, against):
-            self.space = space_of(emb=emb) if against is None else space_of(emb=emb, against=against)
-        read: Any = embeddings if self.space is None else self.space.reader
-        self.emb, self.code = read("emb", emb)
-        self.n = len(self.emb)
         self.own = against is None
-        self.other, self.other_code = self.emb, self.code
+        self.engine = engine_of(n_threads, **({"emb": emb} if self.own else {"emb": emb, "against": against}))
+        self.rows = self.others = self.engine.embeddings("emb", emb)
         if not self.own:
-            self.other, self.other_code = read("against", against)
+            self.others = self.engine.embeddings("against", against)
             same_library(emb, is_tensor(against), "emb", "against")
-            same_width("emb", self.emb, "against", self.other)
-            not_empty("against", self.other)
+            same_width("emb", self.rows, "against", self.others)
+            not_empty("against", self.others)
+        self.n, self.dim = self.rows.shape
         self.exclude_self = flag("exclude_self", exclude_self) and self.own
         self.similarity = similarity
-        self.threads = threads(n_threads)
-        self.compared = len(self.other) - self.exclude_self
-        self.names = ("emb", "emb" if self.own else "against")
+        self.n_others = self.others.shape[0]
+        self.compared = self.n_others - self.exclude_self
 
     def enough(self) -> None:
         if self.n and self.exclude_self:
@@ -61,20 +56,24 @@ class Points:
 
     def own_similarity(self) -> NDArray[np.float64]:
         """s_ii: 1 under cosine, but for a rounding."""
-        s, bad, _ = _core.pair_similarity(
-            self.emb, self.code, None, self.emb, self.code, self.similarity, self.threads
-        )  # fmt: skip
-        if bad:
-            refuse_bad_rows("emb", bad)
+        s: NDArray[np.float64] = self.engine.similarity(self.rows, self.rows, self.similarity)
         return s
 
 
-def neighbours(
-    points: Points, k: int, precision: str, method: str, bar: Any
-) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+def neighbours(points: Points, request: Request, bar: Any) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+    """The k most similar of each point, for one part of the points in CPU memory after the other."""
     if not points.n:
         return
-    yield from best_in_pool(
-        points.emb, points.code, points.other, points.other_code, k, points.similarity, precision, points.threads, bar,
-        method=method, txt_owners=points.owners(), names=points.names,
-    )  # fmt: skip
+    rules: HostRules = Rules(col_owners=np.arange(points.n)) if points.exclude_self else NO_RULES
+    yield from best_in_pool(points.rows, points.others, request, rules, points.engine.threads, bar)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A density of points, checked. `value`: of the keyword that its kind alone has."""
+
+    points: Points
+    value: Any
+    weights: NDArray[np.float64] | None
+    request: Request  # similarity, precision, method
+    bar: Any

@@ -1,209 +1,323 @@
-"""Roles swapped: what each text finds in the whole pool, which is streamed past the texts in blocks."""
+"""The engine of the CPU: NumPy arrays in, the core's kernels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import logging
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.rules import refuse_bad_rows
+from hnscore.arguments.arrays import like
+from hnscore.arguments.numbers import threads
+from hnscore.arguments.values import group_labels, own_images, owners, same_kind_of_labels, values
+from hnscore.engine.host import HostRows, host_rows
+from hnscore.engine.interrupts import interruptible
+from hnscore.engine.pool import HostRules, best_in_pool, check_rows, choose, describe, kth_best, pack
+from hnscore.engine.protocol import NO_RULES, Progress, Request, Rules
 
-# Pool rows are packed in blocks of this size: much longer than what packing a block and starting a pass cost, much
-# smaller than a pool. The blocks are the same for any number of threads, and their results merge exactly.
-_BLOCK_BYTES = 2**24
-_LEAST_BLOCK = 256
-# The running top k of this many texts at a time: 16 bytes an entry, six times over while two lists are merged.
-_STATE_BYTES = 2**26
-_BYTES_PER_ENTRY = 96
-_LEAST_SLICE = 16
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
 
-
-def pack(
-    name: str,
-    array: NDArray[Any],
-    code: int,
-    similarity: str,
-    precision: str,
-    n_threads: int,
-    rows: NDArray[np.int64] | None = None,
-    start: int = 0,
-    plan: _core.Plan | None = None,
-    warm: bool = True,
-    origin: NDArray[np.float64] | None = None,
-) -> _core.Columns:
-    """`array` packed as columns, or the error that names its bad rows (row i is the caller's rows[i] or start + i)."""
-    columns = _core.Columns(array, code, similarity, precision, n_threads, plan=plan, warm=warm, origin=origin)
-    if bad := columns.bad_rows:
-        refuse_bad_rows(name, bad, rows, start)
-    return columns
+_LOG = logging.getLogger("hnscore")
+_LAST_ROW = np.iinfo(np.int64).max
+_SMALL = 2**20  # multiply-adds: far fewer than csrc/cpu/plan.cpp wants for a cascade, on any target
+_LOOK_AGAIN = 0.4  # what the plan's own sample, where there is one, must show for another look
+_COPIED_BYTES = 2**24  # at a time: a signal waits no longer
 
 
-def check_rows(
-    name: str,
-    array: NDArray[Any],
-    code: int,
-    similarity: str,
-    n_threads: int,
-    rows: NDArray[np.int64] | None = None,
-    *,
-    only_cosine: bool = False,
-) -> None:
-    """The error that `pack` would raise, without packing."""
-    if bad := _core.check_rows(array, code, similarity, n_threads):
-        refuse_bad_rows(name, bad, rows, only_cosine=only_cosine)
+class HostGroups(NamedTuple):
+    """The labels that texts have, and which of these each text has."""
+
+    known: Array
+    ids: NDArray[np.int32]
 
 
-def choose(
-    rows: NDArray[Any],
-    rows_code: int,
-    columns: NDArray[Any],
-    columns_code: int,
-    similarity: str,
-    n_threads: int,
-    method: str,
-    **request: Any,
-) -> _core.Plan:
-    """How an exact call with method "auto" or "cascade" goes through its pairs."""
-    return _core.choose(
-        rows, rows_code, columns, columns_code, similarity, "exact", n_threads, forced=method == "cascade", **request
-    )
+class Cpu:
+    precisions = _core.PRECISIONS
+    sees_values = True
 
+    def __init__(self, n_threads: object) -> None:
+        self.n_threads = n_threads
+        self.threads = _core.default_threads() if n_threads is None else threads(n_threads)
 
-def describe(plan: _core.Plan, dim: int) -> str:
-    """What was chosen and expected, for people."""
-    if not plan.cascade:
-        return f"dense because {plan.reason}"
-    passes = [f"{plan.dims} of {dim} dims as {plan.codes} leave {plan.kept[0]:.2%}"]
-    if plan.refines:
-        passes.append(f"all dims as {plan.codes} {plan.kept[1]:.2%}")
-    return f"expected: {', '.join(passes)}, the rest is decided, in about {plan.work:.0%} of the dense time"
+    # ---- Arguments in ------------------------------------------------------------------------------------------------
 
+    def embeddings(self, name: str, x: object) -> HostRows:
+        return host_rows(name, x)
 
-def kth_best(
-    txt: NDArray[Any],
-    txt_code: int,
-    img: NDArray[Any],
-    img_code: int,
-    k: int,
-    similarity: str,
-    precision: str,
-    n_threads: int,
-    progress: Callable[[float], object] | None = None,
-    **options: Any,
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The k-th best of `best_in_pool`: its similarity and its row, (n_txt,)."""
-    parts = [
-        (values[:, -1].copy(), rows[:, -1].copy())  # a view would keep all k
-        for values, rows in best_in_pool(
-            txt, txt_code, img, img_code, k, similarity, precision, n_threads, progress, **options
+    paired = chunk = embeddings
+
+    def taken(self, rows: HostRows, drawn: NDArray[np.int64] | None, keep: bool) -> HostRows:
+        if drawn is not None:
+            array = rows.array[drawn]
+            return HostRows(rows.name, array, rows.code, array.shape, drawn)
+        return rows._replace(array=copied(rows.array)) if keep else rows
+
+    def limits(self, name: str, x: object, n: int, drawn: NDArray[np.int64] | None) -> Floats | None:
+        limits = _in_use(values(name, x, n, upper_limits=True), drawn)
+        return None if np.isposinf(limits).all() else limits
+
+    def owners(
+        self, x: object, n_txt: int, n_paired: int, of: str, drawn: NDArray[np.int64] | None = None
+    ) -> NDArray[np.int64]:
+        return _in_use(owners(x, n_txt, n_paired, of), drawn)
+
+    def arange(self, n: int) -> NDArray[np.int64]:
+        return np.arange(n)
+
+    def paired_owners(self, n: int, drawn: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        return np.arange(n) if drawn is None else drawn
+
+    def groups(self, x: object, n: int, drawn: NDArray[np.int64] | None) -> HostGroups:
+        labels = _in_use(group_labels("txt_groups", x, n), drawn)
+        known, ids = interruptible(len(labels), lambda: np.unique(labels, return_inverse=True))
+        return HostGroups(known, ids.astype(np.int32))
+
+    def group_numbers(self, texts: HostGroups) -> Array:
+        return texts.ids
+
+    def same_groups(self, texts: HostGroups, x: object, n_img: int) -> tuple[Array, Array, bool]:
+        """The number of each image's label among those of the texts, -1 where no text has it."""
+        groups, known = group_labels("img_groups", x, n_img), texts.known
+        same_kind_of_labels(groups, known)
+        wanted = groups if known.dtype.kind == "U" else groups.astype(known.dtype)
+        ids = interruptible(n_img, lambda: np.searchsorted(known, wanted))
+        ids[ids == len(known)] = 0
+        same = known[ids] == wanted
+        if known.dtype.kind != "U" and groups.dtype != known.dtype:
+            same &= groups.astype(np.int64) >= 0  # equal bits of int64 and uint64 above 2^63 are no equal labels
+        return np.where(same, ids, -1).astype(np.int32), texts.ids, False
+
+    # ---- Work --------------------------------------------------------------------------------------------------------
+
+    def similarity(self, a: HostRows, b: HostRows, similarity: str, picked: NDArray[np.int64] | None = None) -> Floats:
+        out, bad_a, bad_b = _core.pair_similarity(a.array, a.code, picked, b.array, b.code, similarity, self.threads)
+        if bad_a or bad_b:
+            a.refuse(bad_a)
+            b.refuse(bad_b)
+        return out
+
+    def reference(
+        self, x: object, n_txt: int, txt: HostRows, drawn: NDArray[np.int64] | None, similarity: str
+    ) -> Floats:
+        array, code = own_images(x, n_txt, txt.shape[1], similarity)
+        own = array if drawn is None else array[drawn]
+        return (
+            own
+            if code is None
+            else self.similarity(HostRows("reference", own, code, own.shape, drawn), txt, similarity)
         )
-    ]
-    if len(parts) == 1:
-        return parts[0]
-    value, row = zip(*parts, strict=True)
-    return np.concatenate(value), np.concatenate(row)
+
+    def thresholds(self, reference: Floats, margins: tuple[float, ...]) -> Floats:
+        return _core.thresholds(reference, margins)
+
+    def kth_best(
+        self, txt: HostRows, img: HostRows, rank: int, request: Request, rules: HostRules, progress: Progress = None
+    ) -> tuple[Floats, NDArray[np.int64]]:
+        if img.shape[0] == 1 and rules is NO_RULES:  # the best match is the one image there is
+            first = np.zeros(txt.shape[0], np.int64)
+            return self.similarity(img, txt, request.similarity, first), first
+        value, row = kth_best(txt, img, request._replace(k=rank), rules, self.threads, progress)
+        return value, np.where(row < 0, _LAST_ROW, row)
+
+    def expected_best(
+        self, txt: HostRows, img: HostRows, weights: Floats, similarity: str, own: NDArray[np.int64]
+    ) -> Floats:
+        columns = pack(img, similarity, "exact", self.threads)
+        owners = own.astype(np.int32), np.arange(img.shape[0], dtype=np.int32)
+        result, _, bad = _core.reduce(
+            txt.array, txt.code, columns, "top_similarity", self.threads, k=len(weights), rank_weights=weights,
+            rules=_core.Rules(row_owners=owners[0], col_owners=owners[1]),
+        )  # fmt: skip
+        txt.refuse(bad)
+        return result
+
+    def nearest(
+        self, rows: HostRows, others: HostRows, k: int, request: Request, exclude_self: bool, progress: Progress = None
+    ) -> tuple[Floats, NDArray[np.int64]]:
+        n = rows.shape[0]
+        values, indices, first = np.empty((n, k)), np.empty((n, k), np.int64), 0
+        rules: HostRules = Rules(col_owners=np.arange(n)) if exclude_self else NO_RULES
+        parts = best_in_pool(rows, others, request._replace(k=k), rules, self.threads, progress)
+        for found, at in parts if n else ():
+            part = slice(first, first + len(found))
+            values[part], indices[part] = found, at
+            first = part.stop
+        return values, indices
+
+    def packed(self, txt: HostRows, request: Request, n_img: int | None, keep: bool) -> HostTexts:
+        return HostTexts(self, txt, request, n_img)
+
+    # ---- Results out -------------------------------------------------------------------------------------------------
+
+    def no_scores(self, dtype: type[np.generic]) -> Array:
+        return np.zeros(0, dtype)
+
+    def sample(self, rows: HostRows, step: int) -> tuple[Array, int]:
+        return rows.array[::step], rows.code
+
+    def sampled(self, values: Floats, step: int) -> Floats:
+        return np.array(values[::step])
+
+    def may_wait(self, asked: object) -> bool:
+        return True
+
+    def finish(self) -> None:
+        pass
+
+    def give(self, x: object, values: Array) -> Any:
+        return like(x, values)
+
+    # ---- From call to call -------------------------------------------------------------------------------------------
+
+    def again(self, x: object) -> Cpu:
+        return self
+
+    def is_own(self, rows: HostRows) -> bool:
+        return True
+
+    def exported(self, state: dict[str, Any]) -> dict[str, Any]:
+        return state
+
+    def imported(self, state: dict[str, Any]) -> dict[str, Any]:
+        return state
+
+    def __reduce__(self) -> tuple[type[Cpu], tuple[object]]:
+        return Cpu, (self.n_threads,)  # there may be other processors where it arrives
 
 
-def best_in_pool(
-    txt: NDArray[Any],
-    txt_code: int,
-    img: NDArray[Any],
-    img_code: int,
-    k: int,
-    similarity: str,
-    precision: str,
-    n_threads: int,
-    progress: Callable[[float], object] | None = None,
-    *,
-    method: str = "auto",
-    max_similarity: NDArray[np.float64] | None = None,
-    txt_groups: NDArray[np.int32] | None = None,
-    img_groups: NDArray[np.int32] | None = None,
-    txt_owners: NDArray[np.int32] | None = None,
-    names: tuple[str, str] = ("txt_emb", "img_emb"),
-) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
-    """The k largest similarities of each text over the pool and their rows, for one slice of texts after the other.
+class HostTexts:
+    """The texts in panels or codes: packed at once for the dense way, else when the plan has seen images."""
 
-    Descending, ties to the lowest row; -inf and -1 where fewer than k pairs count. In NumPy, without the filters and
-    without the matrix::
+    def __init__(self, engine: Cpu, txt: HostRows, request: Request, n_img: int | None) -> None:
+        self.engine, self.txt, self.request, self.method = engine, txt, request, request.method
+        self.share = 0.0
+        self._plan: _core.Plan | None = None
+        self._columns: _core.Columns | None = None
+        self._lock = threading.Lock()
+        self.options: dict[str, Any] = {"weight": request.weight, "temperature": request.temperature}  # of the core
+        if request.takes_largest:
+            self.options |= {"k": request.k, "rank_weights": np.ones(request.k)}
+        # A plan would take longer than it could save, and say so.
+        self._is_small = self.method == "auto" and n_img is not None and n_img * txt.array.size < _SMALL
+        if self._is_small:
+            self.method = "dense"
+        if self.method == "dense":
+            self._pack(None)
+        else:  # the plan wants to see images and thresholds first
+            check_rows(txt, request.similarity, engine.threads)
 
-        rows = np.argsort(-(txt @ img.T), axis=1, kind="stable")[:, :k]
+    def _pack(self, plan: _core.Plan | None) -> None:
+        self._columns = pack(
+            self.txt, self.request.similarity, self.request.precision, self.engine.threads, plan=plan
+        )  # fmt: skip
 
-    Needs 1 <= k <= n_img and at least one text. `names`: what texts and pool are called in errors.
-    """
-    plan = None
-    row_bytes = 4 * img.shape[1]
-    if method != "dense" and precision == "exact":
-        plan = choose(txt, txt_code, img, img_code, similarity, n_threads, method, recipe="top_similarity", k=k)
-        if plan.cascade:
-            row_bytes = 2 * img.shape[1]  # about: codes of one byte a value, and of the prefix
-    blocks = pool_blocks(len(img), row_bytes)
-    step = max(_LEAST_SLICE, _STATE_BYTES // (_BYTES_PER_ENTRY * k))
-    for first in range(0, len(txt), step):
-        part = slice(first, first + step)
-        filters: dict[str, Any] = {}
-        if max_similarity is not None:
-            filters["max_similarity"] = max_similarity[part]
-            filters["max_similarity_of_rows"] = True
-        if txt_groups is not None:
-            filters["row_groups"] = txt_groups[part]
-        if txt_owners is not None:
-            filters["row_owners"] = txt_owners[part]
-        values = rows = None
-        for start, stop in blocks:
-            columns = pack(
-                names[1], img[start:stop], img_code, similarity, precision, n_threads, start=start, plan=plan,
-                warm="floor" not in filters,
-            )  # fmt: skip
-            if img_groups is not None:
-                filters["col_groups"] = img_groups[start:stop]
-            if txt_owners is not None:
-                filters["col_owners"] = np.arange(start, stop, dtype=np.int32)
-            if progress is not None:
-                filters["progress"] = _share(progress, len(txt), len(img), first, len(txt[part]), start, stop)
-            found, at, bad = _core.reduce(
-                txt[part], txt_code, columns, "top_similarity", n_threads, k=min(k, stop - start), **filters
-            )
-            if bad:
-                refuse_bad_rows(names[0], bad, start=first)
-            assert at is not None
-            if values is None or rows is None:
-                values, rows = found, at
-            else:
-                at[at >= 0] += start
-                values, rows = _merge(values, rows, found, at, k)
-            if values.shape[1] == k:
-                filters["floor"] = values[:, -1]
-        assert values is not None
-        assert rows is not None
-        yield values, rows
-    if progress is not None:
-        progress(1.0)
+    def plan(self, images: HostRows, n_img: int, tau: Floats, kth_value: Floats | None = None) -> _core.Plan:
+        return choose(
+            images, self.txt, self.request, self.engine.threads, tau=tau, kth_value=kth_value, expected_rows=n_img
+        )
+
+    def prepare(self, images: HostRows, n_img: int, tau: Floats, rules: HostRules) -> None:
+        with self._lock:
+            if self._columns is not None:
+                return
+            self._plan = self.plan(images, n_img, tau, rules.kth_value)
+            self.method = "cascade" if self._plan.cascade else "dense"
+            self.share = self._plan.share
+            self._pack(self._plan)
+
+    def reduce(self, engine: Cpu, images: HostRows, tau: Floats, rules: HostRules, progress: Progress = None) -> Array:
+        request, columns = self.request, self._columns
+        assert columns is not None, "prepare() comes first"
+        options = self.options | {"tau": tau, "rules": core_rules(rules)}
+        if progress is not None:
+            options["progress"] = progress
+        if self.method == "cascade" and _LOG.isEnabledFor(logging.INFO):
+            options["survivors"] = _log_survivors
+        sums, _, bad = _core.reduce(images.array, images.code, columns, request.recipe, engine.threads, **options)
+        if progress is not None:
+            progress(1.0)
+        if bad:
+            images.refuse(bad)
+        if request.cap is not None:
+            sums = np.minimum(sums, request.cap)
+        if request.divisor is not None:
+            sums = sums / request.divisor
+        if request.dtype is np.int64:
+            return sums.astype(np.int64)
+        with np.errstate(over="ignore"):
+            return sums.astype(np.float32)
+
+    def hold(self, engine: Cpu, *arrays: Array | None) -> None:
+        pass  # Python holds them
+
+    def read_on(self, engine: Cpu) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def may_be_wide(self) -> bool:
+        return not (self._is_small or (self._plan is not None and self._plan.share < _LOOK_AGAIN))
+
+    def where(self, engine: Cpu) -> str:
+        assert self._columns is not None
+        return f"target={self._columns.target}, precision={self.request.precision}, {engine.threads} threads"
+
+    def why(self) -> str:
+        if self._plan is not None:
+            return f"; {describe(self._plan, self.txt.shape[1])}"
+        return "; dense because few pairs" if self._is_small else ""
+
+    @property
+    def nbytes(self) -> int:
+        assert self._columns is not None
+        return self._columns.nbytes
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The plan stays here: on arrival the chosen method packs anew, a cascade by its first chunk. No bit changes.
+        return {name: value for name, value in self.__dict__.items() if name not in ("_columns", "_plan", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._plan = self._columns = None
+        self._lock = threading.Lock()
+        if self.method == "dense":
+            self._pack(None)
 
 
-def pool_blocks(n: int, row_bytes: int) -> list[tuple[int, int]]:
-    """The blocks of rows in which a pool is packed."""
-    block = max(_LEAST_BLOCK, _BLOCK_BYTES // row_bytes)
-    return [(start, min(start + block, n)) for start in range(0, n, block)]
+_NO_RULES = _core.Rules()
 
 
-def _merge(
-    values: NDArray[np.float64], rows: NDArray[np.int64], found: NDArray[np.float64], at: NDArray[np.int64], k: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The k best of two lists. The sort is stable and `values` come from earlier rows, so ties go to the lowest."""
-    values = np.concatenate([values, found], axis=1)
-    rows = np.concatenate([rows, at], axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(values, order, axis=1), np.take_along_axis(rows, order, axis=1)
+def core_rules(rules: HostRules) -> _core.Rules:
+    """As the core has them."""
+    if rules is NO_RULES:
+        return _NO_RULES
+    given: dict[str, Any] = {name: x for name, x in rules._asdict().items() if not (x is None or x is False)}
+    for name in ("row_owners", "col_owners"):
+        if name in given:
+            given[name] = given[name].astype(np.int32)
+    return _core.Rules(**given) if given else _NO_RULES
 
 
-def _share(
-    progress: Callable[[float], object], n_txt: int, n_img: int, first: int, n_part: int, start: int, stop: int
-) -> Callable[[float], object]:
-    """Progress of one call as progress of all: its share of the text-image rectangle after what came before."""
-    done = first * n_img + n_part * start
-    here = n_part * (stop - start)
-    return lambda fraction: progress((done + fraction * here) / (n_txt * n_img))
+def _in_use(array: Array, drawn: NDArray[np.int64] | None) -> Array:
+    return array if drawn is None else array[drawn]
+
+
+def copied(array: Array) -> Array:
+    """A copy that Ctrl-C can end."""
+    out = np.empty_like(array, order="C")
+    step = max(1, _COPIED_BYTES // max(1, array.itemsize * array.shape[1]))
+    for first in range(0, len(array), step):
+        out[first : first + step] = array[first : first + step]
+    return out
+
+
+def _log_survivors(pairs: int, first: int, second: int) -> None:
+    _LOG.info(
+        "cascade: of %d pairs the first pass left %.3g %%, the last %.3g %%",
+        pairs,
+        100 * first / pairs,
+        100 * second / pairs,
+    )

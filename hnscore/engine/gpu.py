@@ -1,168 +1,353 @@
-"""What points find among points on a GPU: references, densities and neighbours, with nothing that waits."""
+"""The engine of NVIDIA GPUs: a call queues its work on the current stream of the caller's library and returns.
+
+Results are values that nobody waits for; what only the device sees of its arguments is told later (memory/reports.py).
+"""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore import _core
-from hnscore.engine.memory import reports
-from hnscore.engine.memory.device import DeviceArray, Space
+from hnscore.arguments.arrays import convert, embeddings, is_tensor, is_unsigned, like
+from hnscore.arguments.numbers import threads
+from hnscore.arguments.values import (
+    group_labels,
+    one_integer_per_row,
+    one_value_per_text,
+    own_images,
+    owners,
+    same_kind_of_labels,
+    values,
+    values_or_rows,
+)
+from hnscore.engine.gpu_texts import DeviceTexts
+from hnscore.engine.host import HostRows, host_rows
+from hnscore.engine.memory import device, reports
+from hnscore.engine.memory.device import PRECISIONS, DeviceArray, Space, location
+from hnscore.engine.memory.libraries import space_of, space_on
+from hnscore.engine.memory.rows import DeviceRows, backend_rules
+from hnscore.engine.protocol import Progress, Request, Rules
 
-if TYPE_CHECKING:
-    from hnscore.densities.points import Points
-
-_FLOAT32, _FLOAT64 = (_core.DTYPES[name] for name in ("float32", "float64"))
-# exp((s - 1) / temperature) less than e^-87 = 1.6e-38 of 1 is no float32 that has all its bits.
-_LEAST_EXPONENT = 87.0
-_LEAST_COSINE = -1 - 2.0**-20  # below it, whatever the rounding
-_CHUNK_VALUES = 2**24  # of points read as float64 at a time
-
-
-def reference_similarity(
-    space: Space,
-    img: DeviceArray,
-    txt: DeviceArray,
-    own: NDArray[np.int64] | None,
-    kind: str,
-    k: int,
-    weights: NDArray[np.float64] | None,
-    similarity: str,
-) -> Any:
-    """What hnscore.reference_similarity is of checked arguments."""
-    gpu, n_txt = space.gpu, txt.shape[0]
-    reports.raise_found(gpu, space.device)
-    result = space.empty((n_txt,), "float64")
-    owners = None if own is None else space.upload("owner", own)
-    texts = txt.rows(gpu, reports.TXT)
-    if kind == "positive":
-        with space.scratch() as context:
-            gpu.pair_similarity(context, img.rows(gpu, reports.IMG, owners), texts, similarity, result.pointer)
-    else:
-        owners = space.arange(n_txt) if owners is None else owners
-        ranks = None if weights is None else space.upload("weights", weights)
-        k = k if weights is None else len(weights)
-        out = {"kth_value": result.pointer}
-        if ranks is not None:
-            out = {"rank_weights": ranks.pointer, "sums": result.pointer}
-        with space.scratch() as context:
-            gpu.top(
-                context, texts, img.rows(gpu, reports.IMG), similarity, "exact", k, row_owners=owners.pointer, **out
-            )  # fmt: skip
-    reports.finish(space)
-    return space.give(result)
+Drawn = NDArray[np.int64] | None
+_MOST_TEXTS = 2**31 - 512  # what the copy engine of a GPU can count
+_SIDES = {
+    "img_emb": reports.IMG, "txt_emb": reports.TXT, "paired_emb": reports.PAIRED, "img_chunk": reports.CHUNK,
+    "emb": reports.EMB, "against": reports.AGAINST,
+}  # fmt: skip
 
 
-class _Search:
-    """Points that are looked up among points."""
+@dataclass
+class DeviceGroups:
+    """Labels as 64-bit integers in GPU memory; of strings, whose numbers are there, the strings."""
 
-    def __init__(self, points: Points, precision: str) -> None:
-        assert points.space is not None
-        self.points, self.precision, self.space = points, precision, points.space
-        self.gpu = self.space.gpu
-        reports.raise_found(self.gpu, self.space.device)
-        emb: Any = points.emb
-        other: Any = points.other
-        self.rows = emb.rows(self.gpu, reports.EMB)
-        self.others = other.rows(self.gpu, reports.EMB if points.own else reports.AGAINST)
-        self.owners = self.space.arange(points.n) if points.exclude_self else None
+    array: DeviceArray
+    unsigned: bool
+    names: NDArray[Any] | None = None
 
-    def top(self, k: int, **out: int) -> None:
-        if not self.points.n:
+
+class Gpu:
+    precisions = PRECISIONS
+    sees_values = False
+
+    def __init__(self, space: Space, tensors: bool, n_threads: object) -> None:
+        self.space, self.gpu, self.tensors, self.n_threads = space, space.gpu, tensors, n_threads
+        self.threads = threads(n_threads)  # that fill buffers with images of the host
+
+    @classmethod
+    def of(cls, n_threads: object, arrays: dict[str, Any]) -> Gpu:
+        engine = cls(space_of(**arrays), is_tensor(next(iter(arrays.values()))), n_threads)
+        reports.raise_found(engine.gpu, engine.space.device)
+        return engine
+
+    # ---- Arguments in ------------------------------------------------------------------------------------------------
+
+    def embeddings(self, name: str, x: object) -> DeviceRows:
+        return DeviceRows(self.space.embeddings(name, x), _SIDES[name])
+
+    def paired(self, name: str, x: object) -> DeviceRows:
+        return self.embeddings(name, x) if location(x) is not None else self._uploaded(name, *embeddings(name, x))
+
+    def _uploaded(self, name: str, array: NDArray[Any], code: int) -> DeviceRows:
+        return DeviceRows(self.space.upload(name, array, code), _SIDES.get(name, reports.REFERENCE_ROWS))
+
+    def taken(self, rows: DeviceRows, drawn: Drawn, keep: bool) -> DeviceRows:
+        if drawn is not None:
+            if self.space.capturing:
+                raise ValueError(
+                    "minibatch must be None while a CUDA graph is captured, whose replays would all have one draw, got "
+                    f"{len(drawn)}; make a Scorer before"
+                )
+            rows = replace(rows, pick=self.space.upload("minibatch", drawn))
+        if not keep:
+            return rows
+        side = rows.side if drawn is None else reports.DRAWN
+        return DeviceRows(self.space.copy(rows.array, rows.pick), side)
+
+    def limits(self, name: str, x: object, n: int, drawn: Drawn) -> DeviceArray | None:
+        if location(x) is not None:
+            return self._values(name, self.space.array(name, x), n, drawn, reports.LIMITS)
+        if convert(name, x)[0].ndim == 0:
+            limit = float(values(name, x, 1, upper_limits=True)[0])
+            return None if limit == np.inf else self.space.full(n if drawn is None else len(drawn), limit)
+        host = values(name, x, n, upper_limits=True)
+        return None if np.isposinf(host).all() else self.space.upload(name, _in_use(host, drawn))
+
+    def _values(self, name: str, array: DeviceArray, n: int, drawn: Drawn, side: int) -> DeviceArray:
+        """A float64 value for each text in use."""
+        limits = side == reports.LIMITS
+        one_value_per_text(name, array, array.code, n, limits)
+        if not array.shape:
+            array = replace(array, shape=(n,), strides=(0,))
+        return self.space.values(array, "float64", side, self._pick(drawn), finite=True, or_infinity=limits)
+
+    def _pick(self, drawn: Drawn) -> DeviceArray | None:
+        return None if drawn is None else self.space.upload("minibatch", drawn)
+
+    def owners(self, x: object, n_txt: int, n_paired: int, of: str, drawn: Drawn = None) -> DeviceArray:
+        if location(x) is not None:  # every one is looked at, which waits
+            x = self.space.download(self._labels("owner", x, n_txt).array)
+        return self.space.upload("owner", _in_use(owners(x, n_txt, n_paired, of), drawn))
+
+    def arange(self, n: int) -> DeviceArray:
+        return self.space.arange(n)
+
+    def paired_owners(self, n: int, drawn: Drawn) -> DeviceArray:
+        return self.space.arange(n) if drawn is None else self.space.upload("minibatch", drawn)
+
+    def groups(self, x: object, n: int, drawn: Drawn) -> DeviceGroups:
+        if location(x) is not None:
+            return self._labels("txt_groups", x, n, self._pick(drawn))
+        host, names = _in_use(group_labels("txt_groups", x, n), drawn), None
+        if host.dtype.kind == "U":
+            names, host = np.unique(host, return_inverse=True)
+        return self._integers("txt_groups", host, names)
+
+    def group_numbers(self, texts: DeviceGroups) -> DeviceArray:
+        return texts.array
+
+    def same_groups(self, texts: DeviceGroups, x: object, n_img: int) -> tuple[DeviceArray, DeviceArray, bool]:
+        if location(x) is not None:
+            images = self._labels("img_groups", x, n_img)
+        else:
+            host, known = group_labels("img_groups", x, n_img), texts.names
+            same_kind_of_labels(host, np.zeros(1, np.int64) if known is None else known)
+            if known is not None and n_img:
+                ids = np.searchsorted(known, host)
+                ids[ids == len(known)] = 0
+                host = np.where(known[ids] == host, ids, -1)
+            elif known is not None or host.dtype.kind == "U":
+                host = np.zeros(0, np.int64)
+            images = self._integers("img_groups", host)
+        return images.array, texts.array, texts.unsigned != images.unsigned
+
+    def _integers(self, name: str, host: NDArray[Any], names: NDArray[Any] | None = None) -> DeviceGroups:
+        unsigned = host.dtype.kind == "u"
+        bits = host.astype(np.uint64 if unsigned else np.int64).view(np.int64)
+        return DeviceGroups(self.space.upload(name, bits), unsigned, names)
+
+    def _labels(self, name: str, x: object, n: int, pick: DeviceArray | None = None) -> DeviceGroups:
+        """Of integers on the device."""
+        array = self.space.array(name, x)
+        one_integer_per_row(name, array, array.code, n)
+        wide = self.space.values(array, "int64", pick=pick) if n else self.space.internal((0,), "int64")
+        return DeviceGroups(wide, is_unsigned(array.code))
+
+    # ---- Work --------------------------------------------------------------------------------------------------------
+
+    def similarity(
+        self, a: DeviceRows, b: DeviceRows, similarity: str, picked: DeviceArray | None = None
+    ) -> DeviceArray:
+        out = self.space.empty((b.shape[0],), "float64")
+        own = a if picked is None else replace(a, pick=picked)
+        with self.space.scratch() as context:
+            self.gpu.pair_similarity(context, own.of(self.gpu), b.of(self.gpu), similarity, out.pointer)
+        return out
+
+    def reference(self, x: object, n_txt: int, txt: DeviceRows, drawn: Drawn, similarity: str) -> DeviceArray:
+        dim = txt.shape[1]
+        if location(x) is None:
+            host, code = own_images(x, n_txt, dim, similarity)
+            array = self.space.upload("reference", _in_use(host, drawn), code)
+            return (
+                array if code is None else self.similarity(DeviceRows(array, reports.REFERENCE_ROWS), txt, similarity)
+            )
+        array = self.space.array("reference", x)
+        values_or_rows(array, array.code, n_txt, dim)
+        if len(array.shape) == 1:
+            return self._values("reference", array, n_txt, drawn, reports.REFERENCE_VALUES)
+        return self.similarity(DeviceRows(array, reports.REFERENCE_ROWS, self._pick(drawn)), txt, similarity)
+
+    def thresholds(self, reference: DeviceArray, margins: tuple[float, ...]) -> DeviceArray:
+        n = reference.shape[0]
+        tau = self.space.internal((n,), "float64")
+        with self.space.scratch() as context:
+            self.gpu.thresholds(context, reference.pointer, n, margins, tau.pointer)
+        return tau
+
+    def kth_best(
+        self,
+        txt: DeviceRows,
+        img: DeviceRows,
+        rank: int,
+        request: Request,
+        rules: Rules[DeviceArray],
+        progress: Progress = None,
+    ) -> tuple[DeviceArray, DeviceArray]:
+        n = txt.shape[0]
+        value, row = self.space.empty((n,), "float64"), self.space.internal((n,), "int64")
+        swapped = Rules(  # the texts are the rows, and images own themselves
+            rules.max_similarity, rules.col_groups, rules.row_groups, rules.negative_groups_differ, rules.col_owners
+        )  # fmt: skip
+        self.best(
+            txt, img, rank, request.similarity, request.precision, swapped, kth_value=value.pointer,
+            kth_row=row.pointer,
+        )  # fmt: skip
+        return value, row
+
+    def best(
+        self,
+        rows: DeviceRows,
+        pool: DeviceRows,
+        k: int,
+        similarity: str,
+        precision: str,
+        rules: Rules[DeviceArray],
+        **results: int,
+    ) -> None:
+        """What each row finds in the pool: `results` of the backend's `top`."""
+        if not rows.shape[0]:
             return
-        owners = 0 if self.owners is None else self.owners.pointer
+        given = backend_rules(self.gpu, rules, max_similarity_of_rows=True)
         with self.space.scratch() as context:
             self.gpu.top(
-                context, self.rows, self.others, self.points.similarity, self.precision, k, row_owners=owners, **out
+                context, rows.of(self.gpu), pool.of(self.gpu), similarity, precision, k, rules=given, **results
             )
 
-    def reduce(self, recipe: str, method: str, tau: float, result: DeviceArray, **options: Any) -> None:
-        """Over all pairs with s > tau."""
-        if not self.points.n:
-            return
-        space, p = self.space, self.points
-        reference = space.full(len(p.other), tau)
-        if self.owners is not None:
-            options |= {"row_owners": self.owners.pointer, "col_owners": self.owners.pointer}
-        with space.scratch() as packed, space.scratch() as context:
-            columns = self.gpu.Columns(packed, self.others, p.similarity, self.precision, method, False)
-            self.gpu.reduce(
-                context, self.rows, columns, recipe, result.pointer, reference=reference.pointer, weight=recipe,
-                **options,
-            )  # fmt: skip
+    def expected_best(
+        self, txt: DeviceRows, img: DeviceRows, weights: NDArray[np.float64], similarity: str, own: DeviceArray
+    ) -> DeviceArray:
+        sums, ranks = self.space.empty((txt.shape[0],), "float64"), self.space.upload("weights", weights)
+        self.best(
+            txt, img, len(weights), similarity, "exact", Rules(row_owners=own), rank_weights=ranks.pointer,
+            sums=sums.pointer,
+        )  # fmt: skip
+        return sums
 
-    def as_float32(self, array: DeviceArray) -> Any:
-        result = self.space.empty(array.shape, "float32")
-        with self.space.scratch() as context:
-            self.gpu.copy_rows(context, array.rows(self.gpu, 0), result.pointer, _FLOAT32)
+    def nearest(
+        self,
+        rows: DeviceRows,
+        others: DeviceRows,
+        k: int,
+        request: Request,
+        exclude_self: bool,
+        progress: Progress = None,
+    ) -> tuple[DeviceArray, DeviceArray]:
+        n = rows.shape[0]
+        values, indices = self.space.empty((n, k), "float64"), self.space.empty((n, k), "int64")
+        rules: Rules[DeviceArray] = Rules(row_owners=self.arange(n) if exclude_self else None)
+        self.best(
+            rows, others, k, request.similarity, request.precision, rules, values=values.pointer,
+            indices=indices.pointer,
+        )  # fmt: skip
+        return values, indices
+
+    def packed(self, txt: DeviceRows, request: Request, n_img: int | None, keep: bool) -> DeviceTexts:
+        if (n := txt.shape[0]) > _MOST_TEXTS:
+            raise ValueError(
+                f"txt_emb must have at most {_MOST_TEXTS} rows on a GPU, got {n}; score against parts of the texts and "
+                "add up the scores"
+            )
+        return DeviceTexts(self.space, txt, request, keep, self.threads)
+
+    # ---- Results out -------------------------------------------------------------------------------------------------
+
+    def no_scores(self, dtype: type[np.generic]) -> DeviceArray:
+        return self.space.empty((0,), dtype.__name__)
+
+    def sample(self, rows: DeviceRows, step: int) -> tuple[NDArray[Any], int]:
+        assert rows.array.code is not None
+        pick = None if rows.pick is None else rows.pick.every(step)
+        some = rows.array if pick is not None else rows.array.every(step)
+        return self.space.download(self.space.copy(some, pick)), rows.array.code
+
+    def sampled(self, values: DeviceArray, step: int) -> NDArray[np.float64]:
+        return self.space.download(self.space.copy(values.every(step)))
+
+    def may_wait(self, asked: object) -> bool:
+        return bool(asked or reports.blocking()) and not self.space.capturing
+
+    def finish(self) -> None:
         reports.finish(self.space)
-        return self.space.give(result)
+
+    def give(self, x: object, values: DeviceArray | NDArray[Any]) -> Any:
+        if isinstance(values, np.ndarray):  # of images of the host
+            return like(x, values)
+        self.finish()
+        return self.space.give(values)
+
+    # ---- From call to call -------------------------------------------------------------------------------------------
+
+    def again(self, x: object) -> Gpu:
+        if x is not None:
+            reports.raise_found(self.gpu, self.space.device)
+        example = x if x is not None and location(x) is not None else None
+        return Gpu(space_on(self.gpu, self.space.device, example, tensors=self.tensors), self.tensors, self.n_threads)
+
+    def chunk(self, name: str, x: object) -> DeviceRows | HostRows:
+        if location(x) is not None:
+            return self.embeddings(name, x)
+        return host_rows(name, x)
+
+    def is_own(self, rows: object) -> bool:
+        return isinstance(rows, DeviceRows)
+
+    def exported(self, state: dict[str, Any]) -> dict[str, Any]:
+        return {name: self._to_host(value) for name, value in state.items()}
+
+    def imported(self, state: dict[str, Any]) -> dict[str, Any]:
+        there = {name: self._to_device(value) for name, value in state.items()}
+        texts = DeviceTexts(self.space, there["txt"], there["settings"].request, True, self.threads, there["packed"])
+        groups = None if there["groups"] is None else there["groups"].array
+        texts.hold(self, there["tau"], there["limits"], groups)
+        return there | {"packed": texts}
+
+    def _to_host(self, value: Any) -> Any:
+        """Arrays travel through the host, which waits for them."""
+        if isinstance(value, DeviceArray):
+            return _Travelling(self.space.download(value), value.code)
+        if isinstance(value, DeviceRows):
+            return replace(value, array=self._to_host(value.array))
+        if isinstance(value, DeviceGroups):
+            return replace(value, array=self._to_host(value.array))
+        if isinstance(value, DeviceTexts):
+            return None if value.chosen is None else self._to_host(value.chosen)
+        return value
+
+    def _to_device(self, value: Any) -> Any:
+        if isinstance(value, _Travelling):
+            return self.space.upload("a Scorer", value.array, value.code)
+        if isinstance(value, DeviceRows | DeviceGroups):
+            return replace(value, array=self._to_device(value.array))
+        return value
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"device": self.space.device, "tensors": self.tensors, "n_threads": self.n_threads}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if state["tensors"]:
+            import torch  # noqa: F401  whose memory it is
+        space = space_on(device.backend(), state["device"], tensors=state["tensors"])
+        self.__init__(space, state["tensors"], state["n_threads"])  # type: ignore[misc]
 
 
-def knn_graph(points: Points, k: int, precision: str) -> tuple[Any, Any]:
-    search = _Search(points, precision)
-    values = search.space.empty((points.n, k), "float64")
-    indices = search.space.empty((points.n, k), "int64")
-    search.top(k, values=values.pointer, indices=indices.pointer)
-    reports.finish(search.space)
-    return search.space.give(values), search.space.give(indices)
+@dataclass
+class _Travelling:
+    array: NDArray[Any]
+    code: int | None
 
 
-def density(
-    points: Points,
-    kind: str,
-    value: Any,
-    precision: str,
-    method: str,
-    emb: Any,
-    against: Any,
-) -> Any:
-    """What hnscore.density is of checked arguments; `value`: of the keyword that the kind alone has."""
-    search = _Search(points, precision)
-    space, n = search.space, points.n
-    if kind == "knn":
-        means, ranks = space.internal((n,), "float64"), space.full(value, 1 / value)
-        search.top(value, rank_weights=ranks.pointer, sums=means.pointer)
-        return search.as_float32(means)
-    if kind == "mean":
-        return _mean(search, emb, against)
-    result = space.empty((n,), "int64" if kind == "ball" else "float32")
-    if kind == "ball":
-        search.reduce("count", method, float(np.nextafter(value, -np.inf)), result, integer=True)
-    else:
-        # exp((s - 1) / T) = exp((s - tau) / T) / exp((1 - tau) / T)
-        tau = max(_LEAST_COSINE, 1 - _LEAST_EXPONENT * value)
-        divisor = points.compared * math.exp((1 - tau) / value)
-        search.reduce("exp", method, tau, result, temperature=value, divisor=divisor)
-    reports.finish(space)
-    return space.give(result)
-
-
-def _mean(search: _Search, emb: Any, against: Any) -> Any:
-    """sum_j s_ij = x_i . sum_j x_j, in float64, by torch."""
-    p, space = search.points, search.space
-    own, result = space.empty((p.n,), "float64"), space.empty((p.n,), "float32")
-    scores = space.give(result)
-    with space.scratch() as context:  # s_ii, and the reports of bad rows
-        search.gpu.pair_similarity(context, search.rows, search.rows, p.similarity, own.pointer)
-    sums = _products_with_sum(emb.detach(), (emb if against is None else against).detach(), p.similarity == "cosine")
-    if p.exclude_self:
-        sums -= space.give(own)
-    scores.copy_(sums / p.compared)
-    reports.finish(space)
-    return scores
-
-
-def _products_with_sum(emb: Any, others: Any, cosine: bool) -> Any:
-    import torch
-
-    def chunks(rows: Any) -> Any:
-        for part in rows.split(max(1, _CHUNK_VALUES // rows.shape[1])):
-            x = part.to(torch.float64)
-            yield x / (x * x).sum(dim=1, keepdim=True).sqrt() if cosine else x
-
-    centre = sum(x.sum(dim=0) for x in chunks(others))
-    return torch.cat([(x * centre).sum(dim=1) for x in chunks(emb)])
+def _in_use(array: NDArray[Any], drawn: Drawn) -> NDArray[Any]:
+    return array if drawn is None else array[drawn]

@@ -9,109 +9,94 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.rules import refuse_bad_rows
-from hnscore.engine.cpu import pack, pool_blocks
+from hnscore.engine.host import HostRows
+from hnscore.engine.pool import pack, pool_blocks
+from hnscore.engine.protocol import Progress, Request
 
-Progress = Callable[[float], object] | None
+Floats = NDArray[np.float64]
 
 
 def triangle_sums(
-    emb: NDArray[Any],
-    code: int,
-    recipe: str,
-    similarity: str,
-    precision: str,
+    points: HostRows,
+    request: Request,
     n_threads: int,
     *,
     tau: float = -np.inf,
-    temperature: float = 1.0,
-    weights: NDArray[np.float64] | None = None,
+    weights: Floats | None = None,
     progress: Progress = None,
-) -> NDArray[np.float64]:
+) -> Floats:
     """sum_{j != i} weights_j term(s_ij) over s_ij > tau, each pair of points looked at once; (n,)."""
-    n = len(emb)
+    n = points.shape[0]
     sums = np.zeros(n)
-    for start, stop in pool_blocks(n, 4 * emb.shape[1]):
-        options: dict[str, Any] = {}
+    for start, stop in pool_blocks(n, 4 * points.shape[1]):
+        terms = _core.Terms()
         if weights is not None:
-            options["row_weights"] = weights[:stop]
-            options["col_weights"] = weights[start:stop]
-        if progress is not None:
-            options["progress"] = _part(progress, (start / n) ** 2, (stop / n) ** 2)
-        columns = pack("emb", emb[start:stop], code, similarity, precision, n_threads, start=start)
+            terms = _core.Terms(row_weights=weights[:stop], col_weights=weights[start:stop])
+        columns = pack(points.part(start, stop), request.similarity, request.precision, n_threads)
         of_rows, of_columns, bad = _core.reduce(
-            emb[:stop], code, columns, recipe, n_threads, triangle=start, temperature=temperature,
-            tau=None if tau == -np.inf else np.full(stop - start, tau), **options,
+            points.array[:stop], points.code, columns, request.recipe, n_threads, triangle=start,
+            temperature=request.temperature, tau=None if tau == -np.inf else np.full(stop - start, tau), terms=terms,
+            progress=progress and _part(progress, (start / n) ** 2, (stop / n) ** 2),
         )  # fmt: skip
-        if bad:
-            refuse_bad_rows("emb", bad)
+        points.refuse(bad)
         sums[:stop] += of_rows
         sums[start:stop] += of_columns
     return sums
 
 
 def kernel_gains(
-    rows: NDArray[Any],
-    rows_code: int,
-    points: NDArray[Any],
-    points_code: int,
-    temperature: float,
+    rows: HostRows,
+    points: HostRows,
+    request: Request,
     n_threads: int,
     *,
-    precision: str = "exact",
-    weights: NDArray[np.float64] | None = None,
-    floor: NDArray[np.float64] | None = None,
+    weights: Floats | None = None,
+    floor: Floats | None = None,
     progress: Progress = None,
-    names: tuple[str, str] = ("emb", "emb"),
-) -> NDArray[np.float64]:
+) -> Floats:
     """sum_j weights_j max(exp((s_ij - 1) / temperature) - floor_j, 0) of each row i over the points j, s the cosine."""
+    temperature = request.temperature
 
     def options(start: int, stop: int) -> dict[str, Any]:
+        part = slice(start, stop)
         given: dict[str, Any] = {"temperature": temperature}
-        if weights is not None:
-            given["col_weights"] = weights[start:stop]
+        shift = None
         if floor is not None:
-            given["col_shift"] = -floor[start:stop]
+            shift = -floor[part]
             with np.errstate(divide="ignore"):
-                given["tau"] = 1 + temperature * np.log(floor[start:stop])
+                given["tau"] = 1 + temperature * np.log(floor[part])
+        given["terms"] = _core.Terms(col_weights=None if weights is None else weights[part], col_shift=shift)
         return given
 
-    gains = np.zeros(len(rows))
-    for sums in reduced_blocks(
-        rows, rows_code, points, points_code, "kernel", "cosine", precision, n_threads, options, progress, names
-    ):
+    gains = np.zeros(rows.shape[0])
+    request = request._replace(recipe="kernel", similarity="cosine")
+    for sums in reduced_blocks(rows, points, request, n_threads, options, progress):
         gains += sums
     return gains
 
 
 def reduced_blocks(
-    rows: NDArray[Any],
-    rows_code: int,
-    points: NDArray[Any],
-    points_code: int,
-    recipe: str,
-    similarity: str,
-    precision: str,
+    rows: HostRows,
+    points: HostRows,
+    request: Request,
     n_threads: int,
     options: Callable[[int, int], dict[str, Any]],
     progress: Progress,
-    names: tuple[str, str],
+    *,
     plan: _core.Plan | None = None,
-    origin: NDArray[np.float64] | None = None,
-) -> Iterator[NDArray[np.float64]]:
+    origin: Floats | None = None,
+) -> Iterator[Floats]:
     """What each row reduces to over one block of points after the other; `options` of the block start .. stop - 1."""
-    n = len(points)
+    n = points.shape[0]
     for start, stop in pool_blocks(n, (2 if plan else 4) * points.shape[1]):
-        given = options(start, stop)
-        if progress is not None:
-            given["progress"] = _part(progress, start / n, stop / n)
         columns = pack(
-            names[1], points[start:stop], points_code, similarity, precision, n_threads, start=start, plan=plan,
-            origin=origin,
+            points.part(start, stop), request.similarity, request.precision, n_threads, plan=plan, origin=origin
         )  # fmt: skip
-        values, _, bad = _core.reduce(rows, rows_code, columns, recipe, n_threads, **given)
-        if bad:
-            refuse_bad_rows(names[0], bad)
+        values, _, bad = _core.reduce(
+            rows.array, rows.code, columns, request.recipe, n_threads, **options(start, stop),
+            progress=progress and _part(progress, start / n, stop / n),
+        )  # fmt: skip
+        rows.refuse(bad)
         yield values
 
 

@@ -8,17 +8,11 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore import _core
-from hnscore.arguments.arrays import embeddings, is_tensor, like, same_library
-from hnscore.arguments.numbers import choice, integer, only_with, threads
+from hnscore.arguments.numbers import choice, integer, only_with
 from hnscore.arguments.options import REFERENCE_KINDS, SIMILARITIES
-from hnscore.arguments.rules import not_empty, other_images, paired_lengths, refuse_bad_rows, same_dim
-from hnscore.arguments.values import owners
-from hnscore.engine import gpu
-from hnscore.engine.cpu import kth_best, pack
-from hnscore.engine.memory.device import on_device
-from hnscore.engine.memory.libraries import space_of
-from hnscore.scores.gpu import of_host
+from hnscore.arguments.rules import not_empty, other_images, paired_lengths, same_sides
+from hnscore.engine import engine_of
+from hnscore.engine.protocol import Request, Rules
 
 if TYPE_CHECKING:
     import torch
@@ -123,15 +117,12 @@ def _reference_similarity(
 ) -> Any:
     choice("kind", kind, REFERENCE_KINDS)
     choice("similarity", similarity, SIMILARITIES)
-    space = space_of(img_emb=img_emb, txt_emb=txt_emb) if on_device(img_emb, txt_emb) else None
-    read: Any = embeddings if space is None else space.reader
-    img, img_code = read("img_emb", img_emb)
-    txt, txt_code = read("txt_emb", txt_emb)
-    same_library(img_emb, is_tensor(txt_emb))
-    same_dim(img, txt)
+    engine = engine_of(n_threads, img_emb=img_emb, txt_emb=txt_emb)
+    img, txt = engine.embeddings("img_emb", img_emb), engine.embeddings("txt_emb", txt_emb)
+    same_sides(img_emb, txt_emb, img, txt)
     not_empty("img_emb", img)
     not_empty("txt_emb", txt)
-    n_img, n_txt = len(img), len(txt)
+    n_img, n_txt = img.shape[0], txt.shape[0]
     only_with("batch_size", batch_size is not None, "kind='minibatch'", kind == "minibatch")
     if kind != "topk":
         only_with("k", k != 1, "kind='topk'", False)
@@ -139,41 +130,18 @@ def _reference_similarity(
         other_images(kind, n_img)
     if owner is None:
         paired_lengths("owner=None", n_img, n_txt)
-        own = np.arange(n_txt)
-    else:
-        own = owners(owner if space is None else of_host(space, owner, n_txt), n_txt, n_img)
-    n_threads = threads(n_threads)
-    weights = None
-    if kind == "minibatch":
-        batch_size = integer("batch_size", batch_size, 2, n_img, "images in a mini-batch, the text's own included")
-        weights = _rank_weights(n_img - 1, batch_size - 1)
-    elif kind == "topk":
-        k = integer("k", k, 1, n_img - 1, "other images of img_emb")
-    if space is not None:
-        return gpu.reference_similarity(space, img, txt, None if owner is None else own, kind, k, weights, similarity)
-
+    own = engine.paired_owners(n_txt, None) if owner is None else engine.owners(owner, n_txt, n_img, "img_emb")
     if kind == "positive":
-        result, bad_img, bad_txt = _core.pair_similarity(
-            img, img_code, None if owner is None else own, txt, txt_code, similarity, n_threads
-        )
-        if bad_img:
-            refuse_bad_rows("img_emb", bad_img)
-        if bad_txt:
-            refuse_bad_rows("txt_emb", bad_txt)
+        result = engine.similarity(img, txt, similarity, None if owner is None else own)
     elif kind == "minibatch":
-        assert weights is not None
-        result, _, bad_txt = _core.reduce(
-            txt, txt_code, pack("img_emb", img, img_code, similarity, "exact", n_threads), "top_similarity", n_threads,
-            row_owners=own.astype(np.int32), col_owners=np.arange(n_img, dtype=np.int32), k=len(weights),
-            rank_weights=weights,
-        )  # fmt: skip
-        if bad_txt:
-            refuse_bad_rows("txt_emb", bad_txt)
+        batch_size = integer("batch_size", batch_size, 2, n_img, "images in a mini-batch, the text's own included")
+        result = engine.expected_best(txt, img, _rank_weights(n_img - 1, batch_size - 1), similarity, own)
     else:
-        result, _ = kth_best(
-            txt, txt_code, img, img_code, k, similarity, "exact", n_threads, txt_owners=own.astype(np.int32)
-        )
-    return like(img_emb, result)
+        if kind == "topk":
+            k = integer("k", k, 1, n_img - 1, "other images of img_emb")
+        request = Request(similarity=similarity, precision="exact")
+        result, _ = engine.kth_best(txt, img, k, request, Rules(col_owners=own))
+    return engine.give(img_emb, result)
 
 
 def _rank_weights(n: int, b: int) -> NDArray[np.float64]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,8 +11,9 @@ from numpy.typing import NDArray
 
 from hnscore import _core
 from hnscore.arguments.numbers import choice, integer, random_generator, real
-from hnscore.arguments.options import METHODS, SIMILARITIES
+from hnscore.arguments.options import METHODS, SIMILARITIES, RandomState
 from hnscore.arguments.rules import both_groups, owner_beside, paired_lengths, skipped_images, weighting
+from hnscore.engine.protocol import Request
 
 
 class Rule(NamedTuple):
@@ -27,7 +30,7 @@ class Rule(NamedTuple):
     owner: Any = None
     paired_emb: Any = None
     minibatch: int | None = None
-    random_state: Any = None
+    random_state: RandomState = None
     # What they weigh, and how that is added up.
     weight: str = "hinge"
     aggregate: str = "sum"
@@ -45,18 +48,14 @@ class Rule(NamedTuple):
     def of(cls, arguments: dict[str, Any]) -> Rule:
         """Of a function's own arguments, its locals(), which have all of them: by name, in a third of the time of
         keywords."""
-        return cls(*[arguments[name] for name in cls._fields])
-
-    @property
-    def has_given_reference(self) -> bool:
-        """As an array."""
-        return not isinstance(self.reference, str)
+        return tuple.__new__(cls, _IN_ORDER(arguments))
 
     def of_pool(self, n_img: int, n_txt: int) -> tuple[int | None, int | None]:
         """The checked `top_k_images` and `skip_top_images`, after the other rules that look at the whole pool."""
         if isinstance(self.reference, str):
             choice("reference", self.reference, ("pool_max", "paired"))
-        owner_beside(self.reference, self.owner, self.paired_emb)
+        if self.owner is not None or self.paired_emb is not None:
+            owner_beside(self.reference, self.owner, self.paired_emb)
         if isinstance(self.reference, str) and self.reference == "paired":
             paired_lengths("reference='paired'", n_img, n_txt)
         top, skip = self.top_k_images, self.skip_top_images
@@ -64,57 +63,83 @@ class Rule(NamedTuple):
             top = integer("top_k_images", top, 1, n_img or None, "images of img_emb")
         if skip is not None:
             skip = skipped_images(skip, top)
-        both_groups(self.img_groups, self.txt_groups)
+        if self.img_groups is not None or self.txt_groups is not None:
+            both_groups(self.img_groups, self.txt_groups)
         return top, skip
 
 
-class Settings:
+_IN_ORDER = itemgetter(*Rule._fields)
+
+
+class Settings(NamedTuple):
     """What a rule says of a score against `n_txt` texts, checked."""
 
-    def __init__(self, n_txt: int, rule: Rule, precisions: tuple[str, ...] = _core.PRECISIONS) -> None:
-        similarity, precision, method, minibatch = rule.similarity, rule.precision, rule.method, rule.minibatch
-        weight, aggregate = rule.weight, rule.aggregate
-        self.margin = real("margin", rule.margin)
-        choice("similarity", similarity, SIMILARITIES)
-        choice("precision", precision, precisions)
-        choice("method", method, METHODS)
-        if method == "cascade" and precision != "exact":
-            raise ValueError(
-                f"method='cascade' is exact, got precision={precision!r}; leave precision out, or use method='dense'"
-            )
-        self.n_txt = self.n_used = n_txt
-        if minibatch is not None:
-            self.n_used = integer("minibatch", minibatch, 1, n_txt, "texts drawn of txt_emb")
-        self.is_minibatch = minibatch is not None
-        self.k, self.temperature = weighting(weight, aggregate, rule.k, rule.temperature, self.n_used)
-        self.weight, self.aggregate = weight, aggregate
-        self.similarity, self.precision = similarity, precision
-        self.method: str = method if precision == "exact" else "dense"
+    n_txt: int
+    n_used: int  # of a minibatch
+    is_minibatch: bool
+    margin: float
+    margins: tuple[float, ...]  # what the threshold takes of the reference: csrc/stages/threshold.h
+    aggregate: str
+    request: Request
 
-        # What the core is asked for, and what is done to its sums.
-        self.recipe: str = weight
-        self.cap: int | None = None
-        self.divisor: float | None = None
-        self.dtype: type[np.generic] = np.float32
-        if aggregate == "mean":
-            self.divisor = self.n_used
-        elif aggregate == "sum":
-            if self.is_minibatch:
-                self.divisor = self.n_used / n_txt
-            elif weight == "count":
-                self.dtype = np.int64
-        elif weight == "count":
-            self.cap = self.k
-        else:
-            self.recipe = "top_similarity" if weight == "similarity" else "top_gap"
-
-    @property
-    def takes_largest(self) -> bool:
-        return self.recipe.startswith("top_")
-
-    def draw(self, random_state: Any) -> NDArray[np.int64] | None:
-        """The texts of the minibatch, ascending; None: all texts."""
-        if not self.is_minibatch:
-            return None
+    def draw(self, random_state: object) -> NDArray[np.int64]:
+        """The texts of the minibatch, ascending."""
         rows = random_generator(random_state).choice(self.n_txt, self.n_used, replace=False, shuffle=False)
         return np.sort(rows).astype(np.int64)
+
+
+def settings_of(n_txt: int, rule: Rule, precisions: tuple[str, ...] = _core.PRECISIONS) -> Settings:
+    """Checked once where a training loop repeats them."""
+    numbers = (
+        n_txt, precisions, rule.margin, rule.weight, rule.aggregate, rule.k, rule.temperature, rule.similarity,
+        rule.precision, rule.method, rule.minibatch,
+    )  # fmt: skip
+    try:
+        return _checked(*numbers)
+    except TypeError:  # what cannot be hashed is no number, which the check says
+        return _checked.__wrapped__(*numbers)
+
+
+@lru_cache(256, typed=True)
+def _checked(
+    n_txt: int,
+    precisions: tuple[str, ...],
+    margin: Any,
+    weight: Any,
+    aggregate: Any,
+    k: Any,
+    temperature: Any,
+    similarity: Any,
+    precision: Any,
+    method: Any,
+    minibatch: Any,
+) -> Settings:
+    margin = real("margin", margin)
+    choice("similarity", similarity, SIMILARITIES)
+    choice("precision", precision, precisions)
+    choice("method", method, METHODS)
+    if method == "cascade" and precision != "exact":
+        raise ValueError(
+            f"method='cascade' is exact, got precision={precision!r}; leave precision out, or use method='dense'"
+        )
+    n_used = n_txt
+    if minibatch is not None:
+        n_used = integer("minibatch", minibatch, 1, n_txt, "texts drawn of txt_emb")
+    k, temperature = weighting(weight, aggregate, k, temperature, n_used)
+    recipe, cap = weight, None
+    divisor: float | None = None
+    dtype: type[np.generic] = np.float32
+    if aggregate == "mean":
+        divisor = n_used
+    elif aggregate == "sum":
+        if minibatch is not None:
+            divisor = n_used / n_txt
+        elif weight == "count":
+            dtype = np.int64
+    elif weight == "count":
+        cap = k
+    else:
+        recipe = "top_similarity" if weight == "similarity" else "top_gap"
+    way = method if precision == "exact" else "dense"
+    request = Request(recipe, weight, temperature, k, similarity, precision, way, divisor, cap, dtype)
+    return Settings(n_txt, n_used, minibatch is not None, margin, (margin,), aggregate, request)

@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore import _core
-from hnscore.arguments.arrays import embeddings, is_tensor, like, same_library
-from hnscore.arguments.rules import refuse_bad_rows, same_dim
-from hnscore.arguments.values import own_images, owners
-from hnscore.engine.cpu import kth_best
-from hnscore.engine.memory.device import on_device
+from hnscore.arguments.rules import same_dim, same_sides
+from hnscore.engine import engine_of
 from hnscore.engine.progress import rows_bar
-from hnscore.scores import gpu
+from hnscore.engine.protocol import NO_RULES, Engine, Rows
 from hnscore.scores.rule import Rule
 from hnscore.scores.texts import TextSide
 
@@ -24,8 +20,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from hnscore.arguments.options import ArrayLike, ScoreOptions
-
-_LAST_ROW = np.iinfo(np.int64).max
 
 
 @overload
@@ -196,117 +190,63 @@ def score(
     >>> hnscore.score(img, txt, 0.2, reference=np.array([0.9, 0.9])).round(3)
     array([0.194, 0.194, 0.014], dtype=float32)
     """
-    rule = Rule.of(locals())
     torch = sys.modules.get("torch")
     if torch is not None and type(img_emb) is not np.ndarray and torch.compiler.is_compiling():
         from hnscore.scores import operators
 
-        return operators.traced(img_emb, txt_emb, rule)
-    return _score(img_emb, txt_emb, rule)
+        return operators.traced(locals())
+    return _score(img_emb, txt_emb, Rule.of(locals()))
 
 
 def _score(img_emb: Any, txt_emb: Any, rule: Rule) -> Any:
-    if on_device(img_emb, txt_emb, rule.paired_emb):
-        return gpu.score(img_emb, txt_emb, rule)
-    img, img_code = embeddings("img_emb", img_emb)
-    txt, txt_code = embeddings("txt_emb", txt_emb)
-    same_library(img_emb, is_tensor(txt_emb))
-    same_dim(img, txt)
-    n_img, n_txt = len(img), len(txt)
+    engine = engine_of(rule.n_threads, img_emb=img_emb, txt_emb=txt_emb)
+    img, txt = engine.embeddings("img_emb", img_emb), engine.embeddings("txt_emb", txt_emb)
+    same_sides(img_emb, txt_emb, img, txt)
+    n_img, n_txt = img.shape[0], txt.shape[0]
     top_k_images, skip_top_images = rule.of_pool(n_img, n_txt)
-    texts = TextSide(txt, txt_code, rule, n_img)
-    similarity, precision, method = rule.similarity, rule.precision, rule.method  # texts.method may be dense already
-    ids = texts.image_groups(rule.img_groups, n_img)
-    own = given_reference(rule.reference, texts, n_txt) if rule.has_given_reference else None
-    filters: dict[str, Any] = {}
-    txt_owners = None
+    texts = TextSide(engine, txt, rule, n_img)
+    request = texts.settings.request
+    rules = texts.rules_for(engine, rule.img_groups, n_img)
+    own = texts.given(rule.reference) if not isinstance(rule.reference, str) else None
     if rule.owner is not None:
-        paired, name = (img, img_code), "img_emb"
+        paired, name = img, "img_emb"
         if rule.paired_emb is not None:
-            paired, name = paired_rows(rule.paired_emb, texts), "paired_emb"
-        similar, rows = owned_reference(texts, rule.owner, *paired, n_txt, name)
-        own = similar if own is None else own
+            paired, name = paired_images(engine, rule.paired_emb, txt), "paired_emb"
+        rows = texts.owned(rule.owner, paired, name)
+        own = texts.similarity(paired, rows) if own is None else own
         if rule.paired_emb is None:
-            txt_owners = rows
+            rules = rules._replace(row_owners=engine.arange(n_img), col_owners=rows)
     if not n_img:
-        return like(img_emb, np.zeros(0, texts.dtype))
+        return engine.give(img_emb, engine.no_scores(request.dtype))
 
-    pool = (texts.txt, texts.txt_code, img, img_code)
     pool_is_reference = own is None and rule.reference == "pool_max"
-    if pool_is_reference and n_img == 1:  # every text's best match is the one image there is
-        own, bad, _ = _core.pair_similarity(img, img_code, np.zeros(len(texts.txt), np.int64), *pool[:2], similarity, 1)
-        if bad:
-            refuse_bad_rows("img_emb", bad)
-    elif pool_is_reference:
+    if pool_is_reference:
         bar = rows_bar(rule.show_progress_bar, "reference", n_img)
-        own, _ = kth_best(*pool, 1, similarity, precision, texts.threads, bar, method=method)
+        own, _ = engine.kth_best(texts.txt, img, 1, request, NO_RULES, bar)
     elif own is None:
-        own = _pair_similarity(texts, img, img_code, "img_emb")
-        txt_owners = np.arange(n_txt, dtype=np.int32) if texts.rows is None else texts.rows.astype(np.int32)
-    if txt_owners is not None:
-        filters["row_owners"] = np.arange(n_img, dtype=np.int32)
-        filters["col_owners"] = txt_owners
+        rows = engine.paired_owners(n_txt, texts.drawn)
+        own = texts.similarity(img, rows)
+        rules = rules._replace(row_owners=engine.arange(n_img), col_owners=rows)
     texts.set_reference(own)
-    # Fewer images than that: all of them count, or none.
-    for end, rank in ("kth", top_k_images), ("skip", skip_top_images):
-        if rank is None or rank >= n_img:
+    ranks = {"kth": top_k_images, "skip": skip_top_images}
+    for end, rank in ranks.items():
+        if rank is None or (end == "kth" and rank >= n_img):  # fewer images than that: all of them count
             continue
         bar = rows_bar(rule.show_progress_bar, "top images", n_img)
-        value, row = kth_best(
-            *pool, rank, similarity, precision, texts.threads, bar, method=method,
-            max_similarity=texts.max_similarity, txt_groups=texts.options.get("col_groups"), img_groups=ids,
-            txt_owners=txt_owners,
-        )  # fmt: skip
-        filters[f"{end}_value"], filters[f"{end}_row"] = value, np.where(row < 0, _LAST_ROW, row)
-    if skip_top_images is not None and skip_top_images >= n_img:
-        return like(img_emb, np.zeros(n_img, texts.dtype))
-    if ids is not None:
-        filters["row_groups"] = ids
-    texts.prepare(img, img_code, n_img, filters.get("kth_value"))
+        value, row = engine.kth_best(texts.txt, img, min(rank, n_img), request, rules.unranked(), bar)
+        rules = rules._replace(**{f"{end}_value": value, f"{end}_row": row})
+    texts.prepare(img, n_img, rules)
     if top_k_images is None:
-        texts.warn_if_wide(img, img_code, stacklevel=4)
-    texts.log(n_img, rule.verbose, pool_is_reference)
-    scores = texts.reduce(img, img_code, rows_bar(rule.show_progress_bar, "score", n_img), **filters)
-    if top_k_images is None and skip_top_images is None:
-        texts.warn_if_none(img, img_code, scores, stacklevel=4)
-    return like(img_emb, scores)
+        texts.warn_if_wide(engine, img, rule.verbose)
+    texts.log(engine, n_img, rule.verbose, pool_is_reference)
+    scores = texts.scores(engine, img, rules, rows_bar(rule.show_progress_bar, "score", n_img))
+    if engine.sees_values and top_k_images is None and skip_top_images is None and not scores.any():
+        texts.warn_if_none(img)
+    return engine.give(img_emb, scores)
 
 
-def given_reference(reference: Any, texts: TextSide, n_txt: int) -> NDArray[np.float64]:
-    """The similarities that a reference array means for the texts in use."""
-    array, code = own_images(reference, n_txt, texts.txt.shape[1], texts.similarity)
-    if code is not None:
-        return _pair_similarity(texts, array, code, "reference")
-    return array if texts.rows is None else array[texts.rows]
-
-
-def paired_rows(paired_emb: Any, texts: TextSide) -> tuple[NDArray[Any], int]:
-    """Paired images that are not in the pool, and the code of their dtype."""
-    paired, code = embeddings("paired_emb", paired_emb)
-    same_dim(paired, texts.txt, "paired_emb")
-    return paired, code
-
-
-def owned_reference(
-    texts: TextSide, owner: Any, paired: NDArray[Any], code: int, n_txt: int, name: str
-) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """The similarity of each text in use to its own image, and which row of the paired images that is."""
-    rows = owners(owner, n_txt, len(paired), name)
-    if texts.rows is not None:
-        rows = rows[texts.rows]
-    similar, bad, _ = _core.pair_similarity(
-        paired, code, rows, texts.txt, texts.txt_code, texts.similarity, texts.threads
-    )
-    if bad:
-        refuse_bad_rows(name, bad)
-    return similar, rows.astype(np.int32)
-
-
-def _pair_similarity(texts: TextSide, own: NDArray[Any], code: int, name: str) -> NDArray[np.float64]:
-    """Similarity of each text in use with its row of `own`, one row per text given."""
-    if texts.rows is not None:
-        own = own[texts.rows]
-    similar, bad, _ = _core.pair_similarity(own, code, None, texts.txt, texts.txt_code, texts.similarity, texts.threads)
-    if bad:
-        refuse_bad_rows(name, bad, texts.rows)
-    return similar
+def paired_images(engine: Engine[Rows, Any, Any], paired_emb: object, txt: Rows) -> Rows:
+    """Images that are paired already and not in the pool."""
+    paired = engine.paired("paired_emb", paired_emb)
+    same_dim(paired, txt, "paired_emb")
+    return paired

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import embeddings, is_tensor, like, same_library
+from hnscore.arguments.arrays import is_tensor, same_library
 from hnscore.arguments.rules import both_groups, owner_beside, refuse_pool_wide, same_dim
-from hnscore.engine.memory.device import on_device
+from hnscore.engine import engine_of
 from hnscore.engine.progress import rows_bar
-from hnscore.scores.gpu_scorer import ScorerTexts
+from hnscore.engine.protocol import Rules
 from hnscore.scores.rule import Rule
-from hnscore.scores.score import given_reference, owned_reference, paired_rows
+from hnscore.scores.score import paired_images
 from hnscore.scores.texts import TextSide
 
 if TYPE_CHECKING:
@@ -88,18 +88,16 @@ class Scorer:
         rule = Rule.of(locals() | {"img_groups": None})
         refuse_pool_wide(reference, top_k_images, skip_top_images, owner, paired_emb)
         owner_beside(reference, owner, paired_emb)
-        self._texts: TextSide | ScorerTexts
-        if on_device(txt_emb):
-            self._texts = ScorerTexts(txt_emb, rule)
+        engine = engine_of(n_threads, txt_emb=txt_emb)
+        self._texts = texts = TextSide(engine, engine.embeddings("txt_emb", txt_emb), rule, keep=True)
+        if reference is None:
+            paired = paired_images(engine, paired_emb, texts.txt)
+            own = texts.similarity(paired, texts.owned(owner, paired, "paired_emb"))
         else:
-            txt, code = embeddings("txt_emb", txt_emb)
-            self._texts = TextSide(txt, code, rule, keep=True)
-            if reference is None:
-                paired = paired_rows(paired_emb, self._texts)
-                own, _ = owned_reference(self._texts, owner, *paired, len(txt), "paired_emb")
-            else:
-                own = given_reference(reference, self._texts, len(txt))
-            self._texts.set_reference(own)
+            own = texts.given(reference)
+        texts.set_reference(own)
+        texts.hold()
+        engine.finish()
         self._of_tensors = is_tensor(txt_emb)
         self._judged = False
         self._show_progress_bar = show_progress_bar
@@ -129,57 +127,47 @@ class Scorer:
         TypeError, ValueError
             As `score` does.
         """
-        texts = self._texts
-        if isinstance(texts, ScorerTexts):
-            scores, self._judged = texts.score(
-                img_chunk, img_groups, self._show_progress_bar, self._verbose, self._judged
-            )
-            return scores
-        return self._score(img_chunk, img_groups, {})
+        return self._score(img_chunk, img_groups)
 
-    def _score(self, img_chunk: Any, img_groups: Any, filters: dict[str, Any]) -> Any:
-        """On the CPU; `filters`: rules of the core that look at these images."""
-        texts = self._texts
-        assert isinstance(texts, TextSide)
-        img, code = embeddings("img_chunk", img_chunk)
-        same_library(img_chunk, self._of_tensors, "img_chunk")
+    def _score(
+        self, img_chunk: Any, img_groups: Any, first_row: int = 0, owner: NDArray[np.int64] | None = None
+    ) -> Any:
+        """`owner`: rows of a pool on the CPU, in which these images begin at `first_row`."""
+        texts, engine = self._texts, self._texts.engine.again(img_chunk)
+        img = engine.chunk("img_chunk", img_chunk)
+        if engine.is_own(img):
+            same_library(img_chunk, self._of_tensors, "img_chunk")
         same_dim(img, texts.txt, "img_chunk")
-        both_groups(img_groups, texts.labels)
-        groups = texts.image_groups(img_groups, len(img))
-        if not len(img):
-            return like(img_chunk, np.zeros(0, texts.dtype))
-        texts.prepare(img, code, _CHUNKS * len(img))
-        if not self._judged:
-            self._judged = texts.warn_if_wide(img, code, stacklevel=4)
-            texts.log(len(img), self._verbose)
-        if groups is not None:
-            filters = filters | {"row_groups": groups}
-        bar = rows_bar(self._show_progress_bar, "score", len(img))
-        return like(img_chunk, texts.reduce(img, code, bar, "img_chunk", **filters))
+        both_groups(img_groups, texts.groups)
+        n_img = img.shape[0]
+        rules = texts.rules_for(engine, img_groups, n_img)
+        if not n_img:
+            return engine.give(img_chunk, engine.no_scores(texts.settings.request.dtype))
+        if owner is not None:
+            own = owner if texts.drawn is None else owner[texts.drawn]
+            rules = rules._replace(row_owners=first_row + np.arange(n_img), col_owners=own)
+        with texts.packed.read_on(engine):
+            texts.prepare(img, _CHUNKS * n_img, rules)
+            if not self._judged:
+                self._judged = texts.warn_if_wide(engine, img, self._verbose)
+                texts.log(engine, n_img, self._verbose)
+            scores = texts.scores(engine, img, rules, rows_bar(self._show_progress_bar, "score", n_img))
+        return engine.give(img_chunk, scores)
 
     def _choose_for(self, some: Any, n_img: int) -> str:
         """Settles the method for `n_img` images of which these are some; the method."""
-        assert isinstance(self._texts, TextSide)
-        img, code = embeddings("img_emb", some)
-        self._texts.prepare(img, code, n_img)
-        return self._texts.method
-
-    @property
-    def _drawn(self) -> NDArray[np.int64] | None:
-        """The rows of the texts in the minibatch."""
-        assert isinstance(self._texts, TextSide)
-        return self._texts.rows
+        texts = self._texts
+        texts.prepare(texts.engine.embeddings("img_emb", some), n_img, Rules(texts.limits))
+        return texts.packed.method
 
     def _warn_if_none(self, some: Any) -> None:
         """Warns that no pair of any chunk counts; `some` images of the pool say what would."""
-        assert isinstance(self._texts, TextSide)
-        img, code = embeddings("img_emb", some)
-        self._texts.warn_if_none(img, code, np.zeros(1), stacklevel=3)
+        self._texts.warn_if_none(self._texts.engine.embeddings("img_emb", some))
 
     def __repr__(self) -> str:
-        t = self._texts
+        texts, settings, request = self._texts, self._texts.settings, self._texts.settings.request
         return (
-            f"Scorer({t.n_used} texts, dim {t.txt.shape[1]}, margin={t.margin:g}, weight={t.weight!r}, "
-            f"aggregate={t.aggregate!r}, similarity={t.similarity!r}, precision={t.precision!r}, "
-            f"method={t.method!r})"
+            f"Scorer({settings.n_used} texts, dim {texts.txt.shape[1]}, margin={settings.margin:g}, "
+            f"weight={request.weight!r}, aggregate={settings.aggregate!r}, similarity={request.similarity!r}, "
+            f"precision={request.precision!r}, method={texts.packed.method!r})"
         )

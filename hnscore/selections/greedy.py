@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import embeddings
-from hnscore.engine.cpu import check_rows
+from hnscore.engine.host import host_rows
+from hnscore.engine.pool import check_rows
+from hnscore.engine.protocol import Request
 from hnscore.engine.sums import kernel_gains
 
 Floats = NDArray[np.float64]
@@ -30,15 +31,15 @@ class Pool:
     """Embeddings to choose from, the labeled rows among them, and the threads and progress of the call."""
 
     def __init__(self, name: str, emb: Any, n_threads: int) -> None:
-        self.name = name
-        self.emb, self.code = embeddings(name, emb)
+        self.rows = host_rows(name, emb)
+        self.emb, self.code = self.rows.array, self.rows.code
         self.n_threads = n_threads
         self.labeled = np.zeros(0, np.int64)
         self.progress: Any = None
 
     def prepare(self, labeled: Rows, progress: Any) -> None:
         """The error that names bad rows, before anything else looks at them."""
-        check_rows(self.name, self.emb, self.code, "cosine", self.n_threads, only_cosine=True)
+        check_rows(self.rows, "cosine", self.n_threads, only_cosine=True)
         self.labeled, self.progress = labeled, progress
 
     def part(self, start: float) -> Any:
@@ -74,9 +75,10 @@ class Pool:
                 weights=weights, floor=floor, progress=self.part(0.0),
             )  # fmt: skip
             return sums, 0.0
+        of_points = self.rows._replace(array=points, shape=points.shape)
         sums = kernel_gains(
-            self.emb, self.code, points, self.code, temperature, self.n_threads, weights=weights, floor=floor,
-            progress=self.part(0.0), names=(self.name, self.name),
+            self.rows, of_points, Request(temperature=temperature), self.n_threads, weights=weights, floor=floor,
+            progress=self.part(0.0),
         )  # fmt: skip
         relative = np.expm1(exponent) + 2.0**-18
         total = float(len(points) if weights is None else weights.sum())

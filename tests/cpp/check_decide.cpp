@@ -171,7 +171,7 @@ void check_decisions() {
 
 // What may be said of a similarity that is known within an error is true for every similarity within it, and nothing
 // is left open without an error.
-void check_filters() {
+void check_verdicts() {
     for_cases("filters", 300, [](Random& random) {
         MadeUp made(random, 6, 6);
         if (random.chance(0.3)) made.draw_labels();
@@ -180,15 +180,15 @@ void check_filters() {
         for (int i = 0; i < 30; ++i) {
             const int64_t row = random.integer(0, 5), column = random.integer(0, 5);
             const double s = made.near_similarity(), error = random.of({0.0, 0x1p-50, 0.01, 0.1});
-            const Verdict verdict = filters(made.p, row, column, s, error);
+            const Verdict verdict = verdict_of(made.p, row, column, s, error);
             expect(error > 0 || verdict != Verdict::open, "open without an error");
             for (const double part : {-1.0, -0.5, 0.0, 0.7, 1.0}) {
                 const bool right = made.counts(row, column, s + part * error);
                 expect(verdict == Verdict::open || right == (verdict == Verdict::counts), "pair ", row, ", ", column,
                        ": ", s, " within ", error, " is ", verdict == Verdict::counts ? "counted" : "excluded");
             }
-            const bool beyond = filters(made.p, 6, column, s, 0) == Verdict::excluded &&
-                                filters(made.p, row, 6, s, 0) == Verdict::excluded;
+            const bool beyond = verdict_of(made.p, 6, column, s, 0) == Verdict::excluded &&
+                                verdict_of(made.p, row, 6, s, 0) == Verdict::excluded;
             expect(beyond, "a pair beyond the last row or column counts");
         }
     });
@@ -202,7 +202,7 @@ int main() {
     check_hits<1, 8>();
     check_hits<2, 16>();
     check_hits<1, 32>();
-    check_filters();
+    check_verdicts();
     check_decisions();
     return report();
 }

@@ -156,8 +156,8 @@ void check_set(const hnscore::Target& target, const Case& c) {
     job.temperature = kTemperature;
     job.rules.triangle = true;
     job.rules.first_column = first;
-    job.row_weight = weight.data();
-    job.col_weight = weight.data() + first;
+    job.terms.row_weight = weight.data();
+    job.terms.col_weight = weight.data() + first;
     job.values = rows.data();
     job.col_values = cols.data();
     hnscore::reduce(job, 2, {});

@@ -206,8 +206,13 @@ void check_columns() {
             kth.push_back(random.chance(0.3) ? -HUGE_VAL : random.uniform(-1, 1));
         }
         p.rows = rows.data();
-        p.margin = random.uniform(-0.5, 0.5);
-        if (random.chance(0.8)) p.reference = reference.data();
+        const Margins margins{random.uniform(-0.5, 0.5)};
+        uint64_t report = ~uint64_t{0};
+        if (random.chance(0.8)) {
+            p.tau = tau.data();
+            launch({(p.count + kPackThreads - 1) / kPackThreads, kPackThreads}, threshold_kernel,
+                   References{reference.data(), p.count, margins, tau.data(), &report});
+        }
         if (random.chance(0.3)) p.kth_value = kth.data();
         if (random.chance(0.5)) p.max_similarity = most.data();
         p.keep_m = random.chance(0.3);
@@ -216,12 +221,9 @@ void check_columns() {
         Fenced<ColumnFacts> facts(p.padded, true);
         Fenced<float> limit(p.padded, true);
         int bad = 0;
-        uint64_t report = ~uint64_t{0};
         p.facts = facts.data();
         p.limit = p.max_similarity ? limit.data() : nullptr;
-        p.tau = p.reference ? tau.data() : nullptr;
         p.bad = random.chance(0.8) ? &bad : nullptr;
-        p.report = &report;
         launch({(p.padded + kPackThreads - 1) / kPackThreads + random.integer(0, 1), kPackThreads}, columns_kernel, p);
 
         bool any_bad = false;
@@ -235,13 +237,12 @@ void check_columns() {
             const auto at = static_cast<size_t>(j);
             const RowFacts& row = rows[at];
             const ColumnFacts& f = facts[j];
-            const double own = p.reference ? reference[at] - p.margin : -HUGE_VAL;
+            const bool good = std::isfinite(reference[at]);
+            const double own = !p.tau ? -HUGE_VAL : good ? threshold_of(reference[at], margins) : NAN;
             const double m = static_cast<double>(row.m) + static_cast<double>(row.m_low);
             if (p.tau) expect(same(p.tau[j], own), "tau of ", j, " is ", p.tau[j], ", not ", own);
-            if (p.reference && !std::isfinite(reference[at]))
-                first = std::min(first, static_cast<uint64_t>(j) * 8 + kNonFinite);
-            any_bad = any_bad || std::isnan(row.norm) || (p.reference && !std::isfinite(reference[at])) ||
-                      (p.max_similarity && std::isnan(most[at]));
+            if (p.tau && !good) first = std::min(first, static_cast<uint64_t>(j) * 8 + kNonFinite);
+            any_bad = any_bad || std::isnan(row.norm) || (p.tau && !good) || (p.max_similarity && std::isnan(most[at]));
             if (p.max_similarity && !std::isnan(m)) {
                 const double right = most[at] < HUGE_VAL ? most[at] * m : static_cast<double>(kNever);
                 const double came = static_cast<double>(limit[j]);
@@ -258,7 +259,7 @@ void check_columns() {
             }
             expect(f.norm == row.norm, "norm of column ", j);
             if (std::isnan(least)) continue;  // the call is marked as bad
-            const bool beyond = p.reference && (std::fabs(least * m) >= 0x1p60 || std::fabs(least) >= p.most);
+            const bool beyond = p.tau && (std::fabs(least * m) >= 0x1p60 || std::fabs(least) >= p.most);
             if (std::isinf(row.norm) || (p.decided && beyond)) {
                 expect(std::isnan(f.tau), "column ", j, " must be decided pair by pair");
                 continue;

@@ -161,7 +161,7 @@ struct MadeUp {
     // What the tiles are told of the columns, once the rules are drawn.
     void make_columns(bool keep_m, bool decided) {
         ColumnRules rules{};
-        rules.reference = p.tau;  // that there is one
+        rules.tau = p.tau;  // that there is one
         rules.keep_m = keep_m;
         rules.decided = decided;
         rules.most = HUGE_VAL;

@@ -10,19 +10,22 @@ from __future__ import annotations
 import ctypes
 import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hnscore.arguments.arrays import native
-from hnscore.engine.cpu import check_rows
+from hnscore.engine.host import HostRows
 from hnscore.engine.memory import reports
 from hnscore.engine.memory.device import Space
+from hnscore.engine.pool import check_rows
 
 if TYPE_CHECKING:
-    from hnscore.scores.gpu import Labels
-    from hnscore.scores.gpu_scorer import ScorerTexts
+    from hnscore.engine.gpu_texts import DeviceTexts
+    from hnscore.engine.memory.device import DeviceArray
+    from hnscore.engine.protocol import Rules
 
 # One buffer is filled, one is copied, one is scored.
 _BUFFERS = 3
@@ -36,12 +39,11 @@ _NAMED = 8  # bad rows
 
 
 def stream(
-    space: Space, texts: ScorerTexts, img: NDArray[Any], code: int, ids: Labels | None, bar: Any
+    space: Space, texts: DeviceTexts, images: HostRows, tau: DeviceArray, rules: Rules[DeviceArray], bar: Any
 ) -> NDArray[Any]:
     """The scores of images in host memory, which may be more than the device has memory for. This waits."""
-    scores = np.empty(len(img), texts.dtype)
-    if not len(img):
-        return scores
+    img, code, call = images.array, images.code, Call(space, texts, tau, rules)
+    scores = np.empty(len(img), texts.request.dtype)
     if space.capturing:
         raise ValueError(
             f"img_chunk must be on {space.name} while a CUDA graph is captured, got it in CPU memory; copy it there "
@@ -50,7 +52,7 @@ def stream(
     n_rows = min(len(img), max(_LEAST_ROWS, _BUFFER_BYTES // (img.shape[1] * img.itemsize)))
     starts = range(0, len(img), n_rows)
     lanes = [_lane(space, texts) for _ in starts[:_BUFFERS]]
-    buffers = [_Buffer(space, texts, lane, img, code, n_rows) for lane in lanes]
+    buffers = [_Buffer(call, lane, img, code, n_rows) for lane in lanes]
     try:
         with ThreadPoolExecutor(min(texts.threads, _MOST_THREADS)) as pool:
             for i, start in enumerate(starts):
@@ -59,7 +61,7 @@ def stream(
                 if bar is not None:
                     bar(max(0, i - _BUFFERS + 1) * n_rows / len(img))
                 buffer.fill(img[start : start + n_rows], start, pool)
-                buffer.queue(ids)
+                buffer.queue()
         for i in range(len(buffers)):
             buffers[(len(starts) + i) % len(buffers)].finish(scores)
     finally:
@@ -72,9 +74,23 @@ def stream(
         bar(1.0)
     bad = np.flatnonzero(np.isnan(scores) if scores.dtype == np.float32 else scores < 0)[:_NAMED]
     if len(bad):
-        check_rows("img_chunk", img[bad], code, texts.similarity, 1, bad)
+        check_rows(HostRows(images.name, img[bad], code, img[bad].shape, bad), texts.request.similarity, 1)
         reports.raise_found(space.gpu, space.device)  # or else the texts are bad
     return scores
+
+
+class Call(NamedTuple):
+    space: Space
+    texts: DeviceTexts
+    tau: DeviceArray
+    rules: Rules[DeviceArray]
+
+    def rules_from(self, first: int) -> Rules[DeviceArray]:
+        """The rules for images from that one on."""
+        groups = self.rules.row_groups
+        if groups is None:
+            return self.rules
+        return self.rules._replace(row_groups=replace(groups, pointer=groups.pointer + 8 * first))
 
 
 class Lane:
@@ -93,7 +109,7 @@ class Lane:
         return int(self._memory.pointer)
 
 
-def _lane(space: Space, texts: ScorerTexts) -> Lane:
+def _lane(space: Space, texts: DeviceTexts) -> Lane:
     try:
         return texts.lanes.pop()
     except IndexError:  # none, or another thread took it
@@ -103,14 +119,15 @@ def _lane(space: Space, texts: ScorerTexts) -> Lane:
 class _Buffer:
     """Some rows, in pinned memory and on the device, with their scores."""
 
-    def __init__(self, space: Space, texts: ScorerTexts, lane: Lane, img: NDArray[Any], code: int, n_rows: int) -> None:
-        self.space, self.texts, self.gpu, self.copies = space, texts, space.gpu, lane.copies
+    def __init__(self, call: Call, lane: Lane, img: NDArray[Any], code: int, n_rows: int) -> None:
+        space = call.space
+        self.call, self.space, self.gpu, self.copies = call, space, space.gpu, lane.copies
         like, self.code = native(img[:0], code)
         shape = (n_rows, img.shape[1])
         scores_at = -(-n_rows * img.shape[1] * like.itemsize // 64) * 64
         pinned = lane.pinned(scores_at + 8 * n_rows)
         self.rows = _array_at(pinned, shape, like.dtype)
-        self.scores = _array_at(pinned + scores_at, (n_rows,), np.dtype(texts.dtype))
+        self.scores = _array_at(pinned + scores_at, (n_rows,), np.dtype(call.texts.request.dtype))
         self.on_device = space.allocate(self.rows.nbytes)
         self.scores_on_device = space.allocate(self.scores.nbytes)
         self.copies.wait_for(space.stream)  # where the memory comes from
@@ -122,7 +139,7 @@ class _Buffer:
         parts = [slice(first, min(first + step, len(rows))) for first in range(0, len(rows), step)]
         list(pool.map(lambda part: np.copyto(self.rows[part], rows[part]), parts))
 
-    def queue(self, ids: Labels | None) -> None:
+    def queue(self) -> None:
         """Copy, score, copy back."""
         space, gpu, device = self.space, self.gpu, self.space.device
         n_bytes, item = self.count * self.rows.strides[0], self.scores.itemsize
@@ -131,10 +148,8 @@ class _Buffer:
         images = gpu.Rows(
             self.on_device[0], self.count, self.rows.shape[1], *self.rows.strides, self.code, reports.HOST_CHUNK
         )
-        rules = self.texts.group_rules(ids)
-        if ids is not None:
-            rules["row_groups"] += 8 * self.start
-        self.texts.reduce(space, images, self.scores_on_device[0], **rules)
+        rules = self.call.rules_from(self.start)
+        self.call.texts.queue(space, images, self.scores_on_device[0], self.call.tau, rules)
         self.copies.wait_for(space.stream)
         gpu.copy_to_host(
             device, self.copies.stream, self.scores.ctypes.data, self.scores_on_device[0], item * self.count

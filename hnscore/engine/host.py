@@ -1,0 +1,39 @@
+"""A side of a call in CPU memory: its rows, with what an error says of them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hnscore import _core
+from hnscore.arguments.arrays import embeddings
+from hnscore.arguments.rules import refuse_bad_rows
+
+
+class HostRows(NamedTuple):
+    name: str  # of the argument
+    array: NDArray[Any]
+    code: int  # of the dtype
+    shape: tuple[int, ...]
+    numbers: NDArray[np.int64] | None = None  # that the rows have for the caller, or
+    first: int = 0  # the number of the first one
+
+    @property
+    def dtype(self) -> Any:
+        return self.array.dtype
+
+    def part(self, start: int, stop: int) -> HostRows:
+        array = self.array[start:stop]
+        return HostRows(self.name, array, self.code, array.shape, None, start)
+
+    def refuse(self, bad: _core.BadRows, *, only_cosine: bool = False) -> None:
+        """The error for rows that the core reports, where there are any."""
+        if bad:
+            refuse_bad_rows(self.name, bad, self.numbers, self.first, only_cosine=only_cosine)
+
+
+def host_rows(name: str, x: object) -> HostRows:
+    array, code = embeddings(name, x)
+    return HostRows(name, array, code, array.shape)

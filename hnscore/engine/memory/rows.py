@@ -1,0 +1,38 @@
+"""Embeddings in GPU memory as a call has them: which rows, and how a report of bad ones tells them apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hnscore.engine.memory.device import DeviceArray
+from hnscore.engine.protocol import Rules
+
+
+@dataclass(frozen=True)
+class DeviceRows:
+    array: DeviceArray
+    side: int  # of reports.py
+    pick: DeviceArray | None = None  # the rows in use, where it is not all of them
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape if self.pick is None else (self.pick.shape[0], *self.array.shape[1:])
+
+    @property
+    def dtype(self) -> object:
+        return self.array.dtype
+
+    def of(self, gpu: Any) -> Any:
+        """As the backend takes them."""
+        return self.array.rows(gpu, self.side, self.pick)
+
+
+def pointer(array: DeviceArray | None) -> int:
+    return 0 if array is None else array.pointer
+
+
+def backend_rules(gpu: Any, rules: Rules[DeviceArray], **more: Any) -> Any:
+    """As the backend has them."""
+    given = {name: getattr(rule, "pointer", rule) for name, rule in rules._asdict().items() if rule is not None}
+    return gpu.Rules(**given, **more)
