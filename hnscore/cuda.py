@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from hnscore.arguments.arrays import is_tensor
 from hnscore.engine.memory import device as _device
@@ -64,7 +63,7 @@ def is_available() -> bool:
     return any(device.arch for device in devices())
 
 
-def check(device: Any = None) -> None:
+def check(device: object = None) -> None:
     """Wait for a GPU, and raise what it found in the values of calls that did not wait.
 
     A call on arrays of a GPU returns before its work is done. A NaN, an Inf or, under cosine, a zero row among its
@@ -100,7 +99,7 @@ def check(device: Any = None) -> None:
         reports.raise_found(gpu, number)
 
 
-def _number(device: Any) -> int:
+def _number(device: object) -> int:
     known = devices()
     number = device
     if isinstance(device, str) or hasattr(device, "type"):

@@ -575,7 +575,7 @@ def expected_match(
     return _sigmoid(2 * (shift - scale * np.sqrt(((m - mt) ** 2 + v + vt).sum(axis=1))))
 
 
-def sampled_match(
+def sampled_match(  # noqa: PLR0917
     img_mean: ArrayLike,
     img_var: ArrayLike,
     txt_mean: ArrayLike,

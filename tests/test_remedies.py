@@ -196,9 +196,10 @@ def test_types_that_users_see(tmp_path: Path) -> None:
 INSIDE = """
 from hnscore.scores.rule import Rule
 from hnscore.scores.texts import TextSide
-from hnscore.engine.cpu import Cpu
+from hnscore.engine.cpu import Array, HostGroups
 from hnscore.engine.host import HostRows
-def text_side(engine: Cpu, txt: HostRows) -> None:
+from hnscore.engine.protocol import Engine
+def text_side(engine: Engine[HostRows, Array, HostGroups], txt: HostRows) -> None:
     TextSide(engine, txt, Rule(margin=0.1, weight="count"))
     TextSide(engine, Rule(margin=0.1), txt)
     Rule(margin="count", weight=0.1)
@@ -213,4 +214,4 @@ def test_types_see_swapped_arguments(tmp_path: Path) -> None:
     out, _, code = api.run(["--strict", "--no-incremental", "--cache-dir", str(tmp_path / "cache"), str(snippet)])
     assert code == 1
     errors = [int(x) for x in re.findall(r"snippet\.py:(\d+): error", out)]
-    assert sorted(set(errors)) == [7, 8], out
+    assert sorted(set(errors)) == [9, 10], out

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 import hnscore
 from hnscore.adapters.zero_rows import pick_around_zero_rows, zero_rows
 from hnscore.arguments.arrays import is_tensor
-from hnscore.arguments.numbers import choice
+from hnscore.arguments.numbers import check_choice
 
 _PER_ROW = ("density", "regions")
 _WITHOUT_SCORES = ("auto", "coverage", "herding")
@@ -73,8 +73,8 @@ class HNScoreStrategy:
 
     def query(self, n: int) -> Any:
         """The next n rows of the pool to label."""
-        choice("returns", self.returns, ("tuple", "indices"))
-        choice("prefer", self.prefer, ("easy", "hard"))
+        check_choice("returns", self.returns, ("tuple", "indices"))
+        check_choice("prefer", self.prefer, ("easy", "hard"))
         labeled = np.asarray(self.dataset.labeled_idxs if hasattr(self, "dataset") else self.idxs_lb, np.bool_)
         known, unlabeled = np.flatnonzero(labeled), np.flatnonzero(~labeled)
         img_emb, txt_emb = self.embed_pool()

@@ -17,7 +17,7 @@ from skactiveml.utils import MISSING_LABEL, labeled_indices
 
 import hnscore
 from hnscore.adapters.zero_rows import pick_around_zero_rows
-from hnscore.arguments.numbers import choice
+from hnscore.arguments.numbers import check_choice
 
 _METHODS = ("coverage", "herding", "core_set")
 
@@ -45,15 +45,15 @@ class HNScoreSampling(SingleAnnotatorPoolQueryStrategy):  # type: ignore[misc]  
         self,
         method: str = "coverage",
         select_dict: dict[str, Any] | None = None,
-        missing_label: Any = MISSING_LABEL,
-        random_state: Any = None,
+        missing_label: object = MISSING_LABEL,
+        random_state: object = None,
     ) -> None:
         super().__init__(missing_label=missing_label, random_state=random_state)
         self.method = method
         self.select_dict = select_dict
 
     def query(
-        self, X: Any, y: Any, candidates: Any = None, batch_size: int = 1, return_utilities: bool = False
+        self, X: Any, y: object, candidates: object = None, batch_size: int = 1, return_utilities: bool = False
     ) -> NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Determine which samples to label next.
 
@@ -83,7 +83,7 @@ class HNScoreSampling(SingleAnnotatorPoolQueryStrategy):  # type: ignore[misc]  
         X, y, candidates, batch_size, return_utilities = self._validate_data(
             X, y, candidates, batch_size, return_utilities, reset=True
         )
-        choice("method", self.method, _METHODS)
+        check_choice("method", self.method, _METHODS)
         rows, mapping = self._transform_candidates(candidates, X, y, allow_only_unlabeled=True)
         known = labeled_indices(y, self.missing_label_)
         names = np.arange(len(rows)) if mapping is None else mapping

@@ -58,7 +58,7 @@ def refuse_device(name: str, device: str) -> NoReturn:
     raise ValueError(f"{name} must be in CPU memory, got device {device}: {why}; move it to the CPU first")
 
 
-def dense(name: str, tensor: Any) -> None:
+def check_dense(name: str, tensor: Any) -> None:
     import torch
 
     if tensor.is_nested:
@@ -84,7 +84,7 @@ def _from_torch(name: str, tensor: Any) -> tuple[NDArray[Any], int | None]:
         )
     if tensor.device.type != "cpu":
         refuse_device(name, str(tensor.device))
-    dense(name, tensor)
+    check_dense(name, tensor)
     if tensor.is_quantized:
         raise TypeError(
             f"{name} must hold plain numbers, got a quantized tensor ({tensor.dtype}); call .dequantize() first"
@@ -103,7 +103,7 @@ def dlpack_device(kind: Any, index: Any) -> str:
     return f"{_DLPACK_DEVICES.get(int(kind), f'DLPack type {int(kind)}')}:{index}"
 
 
-def convert(name: str, x: Any) -> tuple[NDArray[Any], int | None]:
+def read_array(name: str, x: Any) -> tuple[NDArray[Any], int | None]:
     """`x` as an array where it lies, with its dtype code; None for a dtype that holds no real numbers."""
     if type(x) is np.ndarray and (code := _CODES.get(x.dtype)) is not None:  # the most usual by far
         return x, code
@@ -144,7 +144,7 @@ def _coded(array: NDArray[Any]) -> tuple[NDArray[Any], int | None]:
     return array, code
 
 
-def refuse_containers(name: str, x: Any) -> None:
+def refuse_containers(name: str, x: object) -> None:
     """What people hand over in place of the array that is in it."""
     remedy = None
     if isinstance(x, (str, os.PathLike)):
@@ -212,17 +212,17 @@ def refuse_dtype(name: str, dtype: object, cause: Exception | None = None) -> No
     ) from cause
 
 
-def embeddings(name: str, x: Any) -> tuple[NDArray[Any], int]:
+def read_embeddings(name: str, x: object) -> tuple[NDArray[Any], int]:
     """The rows of `x`, read where they lie, and the core's code of their dtype."""
     if type(x) is np.ndarray and (code := _CODES.get(x.dtype)) is not None:
         array = x
     else:
-        array, known = convert(name, x)
+        array, known = read_array(name, x)
         if known is None:
             refuse_dtype(name, array.dtype)
         code = known
     if array.ndim != 2 or not 0 < array.shape[1] <= _MOST_COLUMNS or array.size > _MOST_VALUES:
-        rows_and_columns(name, array)
+        check_rows_and_columns(name, array)
     return array, code
 
 
@@ -230,7 +230,7 @@ def embeddings(name: str, x: Any) -> tuple[NDArray[Any], int]:
 _MOST_COLUMNS, _MOST_VALUES = 2**31 - 1, 2**53
 
 
-def rows_and_columns(name: str, array: Shaped) -> None:
+def check_rows_and_columns(name: str, array: Shaped) -> None:
     shape = tuple(array.shape)
     if len(shape) == 3 and shape[0] and shape[1] == 1:
         raise ValueError(f"{name} must have 2 dimensions (rows, dim), got shape {shape}; reshape it: pass {name}[:, 0]")
@@ -260,14 +260,14 @@ def rows_and_columns(name: str, array: Shaped) -> None:
 
 def as_float64(array: NDArray[Any], code: int) -> NDArray[np.float64]:
     """A copy of rows that `embeddings` read."""
-    return (widened(array) if code == BFLOAT16 else array).astype(np.float64)
+    return (widen(array) if code == BFLOAT16 else array).astype(np.float64)
 
 
-def widened(bfloat16: NDArray[Any]) -> NDArray[np.float32]:
+def widen(bfloat16: NDArray[Any]) -> NDArray[np.float32]:
     return (bfloat16.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
 
 
-def native(array: NDArray[Any], code: int) -> tuple[NDArray[Any], int]:
+def to_native(array: NDArray[Any], code: int) -> tuple[NDArray[Any], int]:
     """`array` in the byte order of this machine, a copy where it has the other, and the code that it has then."""
     return (array, code) if code < _SWAPPED else (array.astype(array.dtype.newbyteorder("=")), code - _SWAPPED)
 
@@ -276,7 +276,7 @@ def is_float64(code: int) -> bool:
     return code % _SWAPPED == _core.DTYPES["float64"]
 
 
-def same_library(img_emb: Any, of_tensors: bool, name: str = "img_emb", other: str = "txt_emb") -> None:
+def check_same_library(img_emb: object, of_tensors: bool, name: str = "img_emb", other: str = "txt_emb") -> None:
     """Both sides must be torch tensors, or neither."""
     if is_tensor(img_emb) != of_tensors:
         raise TypeError(
@@ -293,7 +293,7 @@ def is_unsigned(code: int | None) -> bool:
     return code is not None and code % _SWAPPED in _UNSIGNED
 
 
-def like(x: Any, result: NDArray[Any]) -> Any:
+def convert_like(x: object, result: NDArray[Any]) -> Any:
     """`result` as the kind of array that `x` is."""
     if isinstance(x, np.ndarray):
         return result

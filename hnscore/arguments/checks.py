@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import BFLOAT16, Shaped, convert, embeddings, is_tensor, widened
-from hnscore.arguments.numbers import real
-from hnscore.arguments.values import labels
+from hnscore.arguments.arrays import BFLOAT16, Shaped, is_tensor, read_array, read_embeddings, widen
+from hnscore.arguments.numbers import check_real
+from hnscore.arguments.values import read_labels
 
 # ---- Values and labels of the rows of a pool -------------------------------------------------------------------------
 
@@ -19,9 +19,9 @@ from hnscore.arguments.values import labels
 _MOST_REGIONS = 2**27
 
 
-def region_labels(name: str, x: Any, n: int) -> NDArray[np.int64]:
+def read_region_labels(name: str, x: object, n: int) -> NDArray[np.int64]:
     """The region of each of n rows."""
-    numbers = labels(name, x, n)
+    numbers = read_labels(name, x, n)
     bad = (numbers < 0) | (numbers >= _MOST_REGIONS)
     if bad.any():
         i = int(bad.argmax())
@@ -35,7 +35,7 @@ def region_labels(name: str, x: Any, n: int) -> NDArray[np.int64]:
 # ---- Points of one set -----------------------------------------------------------------------------------------------
 
 
-def same_width(name: str, array: Shaped, other_name: str, other: Shaped) -> None:
+def check_same_width(name: str, array: Shaped, other_name: str, other: Shaped) -> None:
     if array.shape[1] != other.shape[1]:
         raise ValueError(
             f"{other_name} has dim {other.shape[1]}, {name} has dim {array.shape[1]}; expected equal dims: use the "
@@ -43,7 +43,7 @@ def same_width(name: str, array: Shaped, other_name: str, other: Shaped) -> None
         )
 
 
-def other_points(n: int) -> None:
+def check_other_points(n: int) -> None:
     if n < 2:
         raise ValueError(
             f"emb must have at least 2 rows, since a point is compared with the others, got {n}; pass more, or "
@@ -51,8 +51,8 @@ def other_points(n: int) -> None:
         )
 
 
-def similarity_level(name: str, value: Any, similarity: str) -> float:
-    number = real(name, value)
+def check_similarity_level(name: str, value: object, similarity: str) -> float:
+    number = check_real(name, value)
     if similarity == "cosine" and abs(number) > 1:
         raise ValueError(f"{name} must be from -1 to 1 under similarity='cosine', got {number}; pass a cosine")
     return number
@@ -61,25 +61,25 @@ def similarity_level(name: str, value: Any, similarity: str) -> float:
 # ---- Selection -------------------------------------------------------------------------------------------------------
 
 
-def given_for(method: str, name: str, given: bool) -> None:
+def check_given_for(method: str, name: str, given: bool) -> None:
     if not given:
         raise ValueError(
             f"{name} must be given with method={method!r}, got None; pass {name}, or choose another method"
         )
 
 
-def same_rows(name: str, array: NDArray[Any], n: int) -> None:
+def check_same_rows(name: str, array: NDArray[Any], n: int) -> None:
     if len(array) != n:
         raise ValueError(
             f"{name} must have {n} rows, one for each of the scores, got shape {array.shape}; pass the pool's"
         )
 
 
-def row_numbers(name: str, x: Any, n: int) -> NDArray[np.int64]:
+def read_row_numbers(name: str, x: object, n: int) -> NDArray[np.int64]:
     """Different rows of a pool of n, ascending; None: no rows."""
     if x is None:
         return np.zeros(0, np.int64)
-    array, code = convert(name, x)
+    array, code = read_array(name, x)
     if array.size and (code is None or code == BFLOAT16 or array.dtype.kind not in "iu"):
         mask = array.dtype == np.bool_
         remedy = "turn a mask into them with np.flatnonzero(mask)" if mask else "pass a list or an array of integers"
@@ -107,9 +107,9 @@ _LARGEST_WEIGHT = 1e30
 GAUSSIANS = ("img_mean", "img_var", "txt_mean", "txt_var")
 
 
-def gaussians(*given: Any) -> list[tuple[NDArray[Any], int]]:
+def read_gaussians(*given: Any) -> list[tuple[NDArray[Any], int]]:
     """Means and variances of n pairs of Gaussians, read where they lie, each with the core's code of its dtype."""
-    arrays = [embeddings(name, x) for name, x in zip(GAUSSIANS, given, strict=True)]
+    arrays = [read_embeddings(name, x) for name, x in zip(GAUSSIANS, given, strict=True)]
     first, shape = given[0], arrays[0][0].shape
     for name, x, (array, _) in zip(GAUSSIANS[1:], given[1:], arrays[1:], strict=True):
         if is_tensor(x) != is_tensor(first):
@@ -136,8 +136,8 @@ def refuse_negative(name: str, rows: Iterable[int]) -> NoReturn:
     )
 
 
-def weight(name: str, value: Any) -> float:
-    number = real(name, value)
+def check_weight(name: str, value: object) -> float:
+    number = check_real(name, value)
     if abs(number) > _LARGEST_WEIGHT:
         raise ValueError(
             f"{name} must be from -{_LARGEST_WEIGHT:g} to {_LARGEST_WEIGHT:g}, got {number:g}; pass a smaller one"
@@ -162,7 +162,7 @@ def refuse_two_points(rows: Iterable[int]) -> NoReturn:
 # ---- hnscore.nn ------------------------------------------------------------------------------------------------------
 
 
-def feature_dim(name: str, shape: tuple[int, ...], dim: int) -> None:
+def check_feature_dim(name: str, shape: tuple[int, ...], dim: int) -> None:
     if len(shape) != 2:
         raise ValueError(f"{name} must have 2 dimensions (rows, {dim}), got shape {shape}; reshape it, one row of each")
     if shape[1] != dim:
@@ -172,17 +172,17 @@ def feature_dim(name: str, shape: tuple[int, ...], dim: int) -> None:
         )
 
 
-def features(name: str, x: Any, dim: int) -> tuple[NDArray[Any], int]:
+def read_features(name: str, x: object, dim: int) -> tuple[NDArray[Any], int]:
     """Features of `dim` columns, where they lie, and the core's code of their dtype."""
-    array, code = embeddings(name, x)
-    feature_dim(name, array.shape, dim)
+    array, code = read_embeddings(name, x)
+    check_feature_dim(name, array.shape, dim)
     return array, code
 
 
-def float32_features(name: str, array: NDArray[Any], code: int, start: int = 0) -> NDArray[np.float32]:
+def read_float32_features(name: str, array: NDArray[Any], code: int, start: int = 0) -> NDArray[np.float32]:
     """A contiguous float32 copy; row i is row `start + i` of the caller."""
     if code == BFLOAT16:
-        array = widened(array)
+        array = widen(array)
     with np.errstate(over="ignore"):
         copy = np.array(array, np.float32, order="C")
     bad = np.flatnonzero(~np.isfinite(copy).all(axis=1))
@@ -194,7 +194,7 @@ def float32_features(name: str, array: NDArray[Any], code: int, start: int = 0) 
     return copy
 
 
-def one_text_per_image(name: str, n: int, other: str, n_other: int) -> None:
+def check_one_text_per_image(name: str, n: int, other: str, n_other: int) -> None:
     if n != n_other:
         raise ValueError(
             f"{name} and {other} must have the same number of rows, row i of both belonging to pair i, got {n} and "
@@ -202,7 +202,7 @@ def one_text_per_image(name: str, n: int, other: str, n_other: int) -> None:
         )
 
 
-def enough_images(n_images: int) -> None:
+def check_enough_images(n_images: int) -> None:
     if n_images < 4:
         raise ValueError(
             "img must hold at least 4 different images (or groups, where given), 2 to train on and 2 to hold out, got "
@@ -210,7 +210,7 @@ def enough_images(n_images: int) -> None:
         )
 
 
-def finite_loss(value: float, epoch: int, lr: float) -> None:
+def check_finite_loss(value: float, epoch: int, lr: float) -> None:
     if not math.isfinite(value):
         raise ValueError(
             f"lr must be small enough for a finite loss, got {value} in epoch {epoch} with lr={lr}; pass a smaller lr "

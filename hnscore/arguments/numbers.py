@@ -13,18 +13,18 @@ import numpy as np
 from hnscore import _core
 
 
-def choice(name: str, value: Any, known: Iterable[str]) -> None:
+def check_choice(name: str, value: object, known: Iterable[str]) -> None:
     if not (isinstance(value, str) and value in known):
         error = ValueError if isinstance(value, str) else TypeError
         raise error(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}; choose one of these")
 
 
-def of_type(name: str, value: object, kind: type) -> None:
+def check_type(name: str, value: object, kind: type) -> None:
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}; make one and pass it")
 
 
-def integer(name: str, value: Any, low: int, high: int | None, meaning: str) -> int:
+def check_integer(name: str, value: Any, low: int, high: int | None, meaning: str) -> int:
     """An int from `low` to `high`; `meaning` says what it counts."""
     try:
         if isinstance(value, (bool, np.bool_)):
@@ -38,7 +38,7 @@ def integer(name: str, value: Any, low: int, high: int | None, meaning: str) -> 
     return number
 
 
-def real(name: str, value: Any) -> float:
+def check_real(name: str, value: object) -> float:
     """A finite float."""
     if type(value) is not float:
         if getattr(value, "shape", None) == () and hasattr(value, "item"):
@@ -54,8 +54,8 @@ def real(name: str, value: Any) -> float:
     return number
 
 
-def positive(name: str, value: Any, meaning: str = "") -> float:
-    number = real(name, value)
+def check_positive(name: str, value: object, meaning: str = "") -> float:
+    number = check_real(name, value)
     if number <= 0:
         raise ValueError(
             f"{name} must be above 0{f' ({meaning})' if meaning else ''}, got {number}; pass a positive float"
@@ -63,42 +63,42 @@ def positive(name: str, value: Any, meaning: str = "") -> float:
     return number
 
 
-def not_negative(name: str, value: Any) -> float:
-    number = real(name, value)
+def check_not_negative(name: str, value: object) -> float:
+    number = check_real(name, value)
     if number < 0:
         raise ValueError(f"{name} must be at least 0, got {number}; pass a value in that range")
     return number
 
 
-def within(name: str, value: Any, least: float, most: float) -> float:
-    number = real(name, value)
+def check_within(name: str, value: object, least: float, most: float) -> float:
+    number = check_real(name, value)
     if not least <= number <= most:
         raise ValueError(f"{name} must be from {least:g} to {most:g}, got {number:g}; rescale it")
     return number
 
 
-def at_least(name: str, value: Any, least: float, meaning: str) -> float:
-    number = real(name, value)
+def check_at_least(name: str, value: object, least: float, meaning: str) -> float:
+    number = check_real(name, value)
     if number < least:
         raise ValueError(f"{name} must be at least {least:g}, {meaning}, got {number:g}; raise it")
     return number
 
 
-def flag(name: str, value: Any) -> bool:
+def check_flag(name: str, value: object) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}; pass a bool")
     return bool(value)
 
 
-def share(name: str, value: Any, or_zero: bool = False) -> float:
-    number = real(name, value)
+def check_share(name: str, value: object, or_zero: bool = False) -> float:
+    number = check_real(name, value)
     if not 0 <= number < 1 or (number == 0 and not or_zero):
         least = "at least 0" if or_zero else "above 0"
         raise ValueError(f"{name} must be {least} and below 1, a share, got {number}; pass a value in that range")
     return number
 
 
-def only_with(name: str, given: bool, setting: str, holds: bool) -> None:
+def check_given_with(name: str, given: bool, setting: str, holds: bool) -> None:
     if given != holds:
         raise ValueError(
             f"{name} must be given with {setting} and only with it, got {setting if holds else 'another choice'} "
@@ -106,14 +106,14 @@ def only_with(name: str, given: bool, setting: str, holds: bool) -> None:
         )
 
 
-def threads(n_threads: Any) -> int:
+def count_threads(n_threads: object) -> int:
     """The number of threads to use; results do not depend on it, so that a cap hides nothing."""
     if n_threads is None:
         return _core.default_threads()
-    return min(integer("n_threads", n_threads, 1, None, "threads"), 1024)
+    return min(check_integer("n_threads", n_threads, 1, None, "threads"), 1024)
 
 
-def random_generator(random_state: Any) -> np.random.Generator:
+def as_generator(random_state: Any) -> np.random.Generator:
     if isinstance(random_state, np.random.RandomState):
         random_state = random_state.randint(2**31)
     try:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import Shaped, is_tensor, same_library
-from hnscore.arguments.numbers import choice, integer, only_with, positive
+from hnscore.arguments.arrays import Shaped, check_same_library, is_tensor
+from hnscore.arguments.numbers import check_choice, check_given_with, check_integer, check_positive
 from hnscore.arguments.options import AGGREGATES, WEIGHTS
 
 
-def same_dim(img: Shaped, txt: Shaped, name: str = "img_emb") -> None:
+def check_same_dim(img: Shaped, txt: Shaped, name: str = "img_emb") -> None:
     if img.shape[1] != txt.shape[1]:
         raise ValueError(
             f"txt_emb has dim {txt.shape[1]}, {name} has dim {img.shape[1]}; expected equal dims: use the same encoder "
@@ -21,15 +21,17 @@ def same_dim(img: Shaped, txt: Shaped, name: str = "img_emb") -> None:
         )
 
 
-def same_sides(img_emb: object, txt_emb: object, img: Shaped, txt: Shaped) -> None:
+def check_sides(img_emb: object, txt_emb: object, img: Shaped, txt: Shaped) -> None:
     """Images and texts of one library and one dim."""
     if type(img_emb) is not type(txt_emb):
-        same_library(img_emb, is_tensor(txt_emb))
+        check_same_library(img_emb, is_tensor(txt_emb))
     if img.shape[1] != txt.shape[1]:
-        same_dim(img, txt)
+        check_same_dim(img, txt)
 
 
-def refuse_pool_wide(reference: Any, top_k_images: Any, skip_top_images: Any, owner: Any, paired_emb: Any) -> None:
+def refuse_pool_wide(
+    reference: object, top_k_images: object, skip_top_images: object, owner: object, paired_emb: object
+) -> None:
     """What a Scorer cannot do, since it sees the pool in chunks."""
     if reference is None and owner is None:
         raise ValueError(
@@ -58,12 +60,12 @@ def refuse_pool_wide(reference: Any, top_k_images: Any, skip_top_images: Any, ow
         )
 
 
-def not_empty(name: str, array: Shaped) -> None:
+def check_not_empty(name: str, array: Shaped) -> None:
     if not array.shape[0]:
         raise ValueError(f"{name} must have at least one row, got shape {array.shape}; pass the embeddings to compare")
 
 
-def paired_lengths(argument: str, n_img: int, n_txt: int) -> None:
+def check_paired_lengths(argument: str, n_img: int, n_txt: int) -> None:
     if n_img != n_txt:
         raise ValueError(
             f"{argument} needs img_emb and txt_emb of the same number of rows, row j of one belonging to row j of the "
@@ -71,7 +73,7 @@ def paired_lengths(argument: str, n_img: int, n_txt: int) -> None:
         )
 
 
-def other_images(kind: str, n_img: int) -> None:
+def check_other_images(kind: str, n_img: int) -> None:
     if n_img < 2:
         raise ValueError(
             f"img_emb must have at least 2 rows for kind={kind!r}, which looks at other images than the text's own, "
@@ -93,18 +95,20 @@ def refuse_bad_rows(
     """
     kind = bad[0][1]
     named = dict.fromkeys(start + row if rows is None else int(rows[row]) for row, other in bad if other == kind)
-    raise ValueError(bad_rows(name, list(named), kind, only_cosine))
+    raise ValueError(describe_bad_rows(name, list(named), kind, only_cosine))
 
 
-def all_bad_rows(name: str, found: list[tuple[int, int]], path: str, most: int) -> str:
+def describe_all_bad_rows(name: str, found: list[tuple[int, int]], path: str, most: int) -> str:
     """What is wrong with the rows of a file, at most so many of them by number."""
     which = f"of {path}{', the first ones' if len(found) > most else ', and no others'}"
     kinds = dict.fromkeys(kind for _, kind in found[:most])
     rows = {kind: [row for row, other in found[:most] if other == kind] for kind in kinds}
-    return ". ".join(bad_rows(name, rows[kind], kind, which=which) for kind in kinds)
+    return ". ".join(describe_bad_rows(name, rows[kind], kind, which=which) for kind in kinds)
 
 
-def bad_rows(name: str, rows: list[int], kind: int, only_cosine: bool = False, which: str = "(the first found)") -> str:
+def describe_bad_rows(
+    name: str, rows: list[int], kind: int, only_cosine: bool = False, which: str = "(the first found)"
+) -> str:
     """What is wrong with those rows."""
     where = f"row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows))} {which}"
     if kind == _core.BAD_NONFINITE:
@@ -121,7 +125,7 @@ def bad_rows(name: str, rows: list[int], kind: int, only_cosine: bool = False, w
     )
 
 
-def owner_beside(reference: Any, owner: Any, paired_emb: Any) -> None:
+def check_owner(reference: object, owner: object, paired_emb: object) -> None:
     """What `owner` can stand beside."""
     if owner is not None and isinstance(reference, str) and reference == "paired":
         raise ValueError(
@@ -134,27 +138,27 @@ def owner_beside(reference: Any, owner: Any, paired_emb: Any) -> None:
         )
 
 
-def skipped_images(value: Any, top_k_images: int | None) -> int | None:
+def check_skip_top_images(value: object, top_k_images: int | None) -> int | None:
     """`skip_top_images`; None where nothing is skipped."""
     meaning = "images of each text that do not count"
     if top_k_images is None:
-        return integer("skip_top_images", value, 0, None, meaning) or None
-    return integer("skip_top_images", value, 0, top_k_images - 1, f"{meaning}, fewer than top_k_images") or None
+        return check_integer("skip_top_images", value, 0, None, meaning) or None
+    return check_integer("skip_top_images", value, 0, top_k_images - 1, f"{meaning}, fewer than top_k_images") or None
 
 
-def both_groups(img_groups: Any, txt_groups: Any) -> None:
+def check_both_groups(img_groups: object, txt_groups: object) -> None:
     if (img_groups is None) != (txt_groups is None):
         given = "img_groups" if txt_groups is None else "txt_groups"
         raise ValueError(f"img_groups and txt_groups must be given together, got only {given}; pass both or neither")
 
 
-def weighting(weight: Any, aggregate: Any, k: Any, temperature: Any, n_txt: int) -> tuple[int, float]:
+def check_weighting(weight: object, aggregate: object, k: object, temperature: object, n_txt: int) -> tuple[int, float]:
     """(k, temperature) of a weight and an aggregate: each given where it has a meaning, and only there."""
-    choice("weight", weight, WEIGHTS)
-    choice("aggregate", aggregate, AGGREGATES)
-    only_with("k", k is not None, "aggregate='topk'", aggregate == "topk")
-    only_with("temperature", temperature is not None, "weight='exp'", weight == "exp")
-    k = 1 if k is None else integer("k", k, 1, n_txt, "texts that an image is scored by")
+    check_choice("weight", weight, WEIGHTS)
+    check_choice("aggregate", aggregate, AGGREGATES)
+    check_given_with("k", k is not None, "aggregate='topk'", aggregate == "topk")
+    check_given_with("temperature", temperature is not None, "weight='exp'", weight == "exp")
+    k = 1 if k is None else check_integer("k", k, 1, n_txt, "texts that an image is scored by")
     if temperature is None:
         return k, 1.0
-    return k, positive("temperature", temperature)
+    return k, check_positive("temperature", temperature)

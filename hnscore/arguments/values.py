@@ -15,17 +15,17 @@ from hnscore.arguments.arrays import (
     BFLOAT16,
     Shaped,
     as_float64,
-    convert,
     is_integer,
     is_tensor,
     is_unsigned,
+    read_array,
     refuse_dtype,
 )
 
 _COSINE_SLACK = {_core.DTYPES["float16"]: 2.0**-9, BFLOAT16: 2.0**-6}  # one of 16 bits may be rounded upwards
 
 
-def reference_values(array: NDArray[Any], code: int, similarity: str) -> NDArray[np.float64]:
+def check_reference(array: NDArray[Any], code: int, similarity: str) -> NDArray[np.float64]:
     """One value a text as similarities, which row numbers and distances are not."""
     if is_integer(code) and len(array):
         raise TypeError(
@@ -39,7 +39,7 @@ def reference_values(array: NDArray[Any], code: int, similarity: str) -> NDArray
     if not good.all():
         j = int(good.argmin())
         if not math.isfinite(out[j]):
-            raise ValueError(bad_value("reference", out[j], j))
+            raise ValueError(describe_bad_value("reference", out[j], j))
         raise ValueError(
             f"reference must hold similarities from -1 to 1 under similarity='cosine', got {out[j]} at index {j}; pass "
             "cosines, or owner where these are the rows of the texts' own images"
@@ -47,23 +47,23 @@ def reference_values(array: NDArray[Any], code: int, similarity: str) -> NDArray
     return out
 
 
-def values(name: str, x: Any, n: int, *, upper_limits: bool = False) -> NDArray[np.float64]:
+def read_values(name: str, x: object, n: int, *, upper_limits: bool = False) -> NDArray[np.float64]:
     """`x` as n float64 values, one per text, in memory of their own: what the caller changes later does not matter.
 
     Upper limits may be +inf, and one for all texts.
     """
-    array, code = convert(name, x)
-    code = one_value_per_text(name, array, code, n, upper_limits)
+    array, code = read_array(name, x)
+    code = check_one_per_text(name, array, code, n, upper_limits)
     out = np.empty(n)
     out[:] = as_float64(array, code)
     bad = np.isnan(out) | (out == -np.inf) if upper_limits else ~np.isfinite(out)
     if bad.any():
         j = int(bad.argmax())
-        raise ValueError(bad_value(name, out[j], j, upper_limits))
+        raise ValueError(describe_bad_value(name, out[j], j, upper_limits))
     return out
 
 
-def one_value_per_text(name: str, array: Shaped, code: int | None, n: int, upper_limits: bool = False) -> int:
+def check_one_per_text(name: str, array: Shaped, code: int | None, n: int, upper_limits: bool = False) -> int:
     """The dtype code of real numbers."""
     if code is None:
         refuse_dtype(name, array.dtype)
@@ -72,15 +72,15 @@ def one_value_per_text(name: str, array: Shaped, code: int | None, n: int, upper
     return code
 
 
-def bad_value(name: str, value: object, index: int, upper_limits: bool = False) -> str:
+def describe_bad_value(name: str, value: object, index: int, upper_limits: bool = False) -> str:
     return f"{name} must be finite{' or +inf' if upper_limits else ''}, got {value} at index {index}; repair that value"
 
 
-def point_values(
-    name: str, x: Any, n: int | None = None, *, least: float | None = None, above: float | None = None
+def read_point_values(
+    name: str, x: object, n: int | None = None, *, least: float | None = None, above: float | None = None
 ) -> NDArray[np.float64]:
     """`x` as n finite float64 values, one per row, or as many as it has; `least` is allowed, `above` is not."""
-    array, code = convert(name, x)
+    array, code = read_array(name, x)
     if code is None:
         refuse_dtype(name, array.dtype)
     if array.ndim != 1 or n not in (None, len(array)):
@@ -102,20 +102,20 @@ def point_values(
     return out
 
 
-def own_images(x: Any, n_txt: int, dim: int, similarity: str) -> tuple[NDArray[Any], int | None]:
+def read_reference(x: object, n_txt: int, dim: int, similarity: str) -> tuple[NDArray[Any], int | None]:
     """A reference that is no name: (n_txt,) similarities and None, or (n_txt, dim) embeddings and their dtype code."""
-    array, code = convert("reference", x)
+    array, code = read_array("reference", x)
     if array.shape != (n_txt,) or code is None:
-        code = values_or_rows(array, code, n_txt, dim)
-    return (array, code) if array.ndim == 2 else (reference_values(array, code, similarity), None)
+        code = check_values_or_rows(array, code, n_txt, dim)
+    return (array, code) if array.ndim == 2 else (check_reference(array, code, similarity), None)
 
 
-def values_or_rows(reference: Shaped, code: int | None, n_txt: int, dim: int) -> int:
+def check_values_or_rows(reference: Shaped, code: int | None, n_txt: int, dim: int) -> int:
     """The dtype code of a reference that is no name, of either shape."""
     if code is None:
         refuse_dtype("reference", reference.dtype)
     if len(reference.shape) == 1:
-        return one_value_per_text("reference", reference, code, n_txt)
+        return check_one_per_text("reference", reference, code, n_txt)
     if reference.shape != (n_txt, dim):
         raise ValueError(
             f"reference must be 'pool_max', 'paired', an array of shape ({n_txt},) or one of shape ({n_txt}, {dim}), "
@@ -124,22 +124,22 @@ def values_or_rows(reference: Shaped, code: int | None, n_txt: int, dim: int) ->
     return code
 
 
-def labels(name: str, x: Any, n: int) -> NDArray[Any]:
+def read_labels(name: str, x: object, n: int) -> NDArray[Any]:
     """`x` as n integers of any width."""
-    array, code = convert(name, x)
-    one_integer_per_row(name, array, code, n)
+    array, code = read_array(name, x)
+    check_one_integer_per_row(name, array, code, n)
     return array.astype(np.uint64 if is_unsigned(code) else np.int64)
 
 
-def group_labels(name: str, x: Any, n: int) -> NDArray[Any]:
+def read_group_labels(name: str, x: object, n: int) -> NDArray[Any]:
     """`x` as n integers of any width, or as n strings."""
     if is_tensor(x) or (hasattr(x, "__dlpack_device__") and not isinstance(x, np.ndarray)):
-        return labels(name, x, n)
+        return read_labels(name, x, n)
     array = np.asarray(x)
     if array.dtype.kind in "US" and isinstance(x, (list, tuple)):  # NumPy makes strings of numbers among strings
         array = np.asarray(x, object)
     if array.dtype.kind not in "OUST":
-        return labels(name, x, n)
+        return read_labels(name, x, n)
     if array.shape != (n,):
         raise ValueError(f"{name} must have shape ({n},), one label per row, got {array.shape}; check its length")
     if array.dtype.kind != "O":
@@ -165,7 +165,7 @@ def group_labels(name: str, x: Any, n: int) -> NDArray[Any]:
         raise ValueError(f"{name} must hold integers of 64 bits, got a larger one; convert them to strings") from error
 
 
-def same_kind_of_labels(img_groups: NDArray[Any], txt_groups: NDArray[Any]) -> None:
+def check_kind_of_labels(img_groups: NDArray[Any], txt_groups: NDArray[Any]) -> None:
     of_strings = [groups.dtype.kind == "U" for groups in (img_groups, txt_groups)]
     if of_strings[0] != of_strings[1] and len(img_groups) and len(txt_groups):
         kinds = ["strings" if x else "integers" for x in of_strings]
@@ -175,7 +175,7 @@ def same_kind_of_labels(img_groups: NDArray[Any], txt_groups: NDArray[Any]) -> N
         )
 
 
-def one_integer_per_row(name: str, array: Shaped, code: int | None, n: int) -> None:
+def check_one_integer_per_row(name: str, array: Shaped, code: int | None, n: int) -> None:
     if 0 not in array.shape and not is_integer(code):
         of_groups = " or strings" if name.endswith("_groups") else ""
         raise TypeError(
@@ -185,9 +185,9 @@ def one_integer_per_row(name: str, array: Shaped, code: int | None, n: int) -> N
         raise ValueError(f"{name} must have shape ({n},), one integer per row, got {array.shape}; check its length")
 
 
-def owners(x: Any, n_txt: int, n_img: int, of: str = "img_emb") -> NDArray[np.int64]:
+def read_owners(x: object, n_txt: int, n_img: int, of: str = "img_emb") -> NDArray[np.int64]:
     """The row of each text's own image among the rows of `of`."""
-    rows = labels("owner", x, n_txt)
+    rows = read_labels("owner", x, n_txt)
     bad = (rows < 0) | (rows >= n_img)
     if bad.any():
         j = int(bad.argmax())

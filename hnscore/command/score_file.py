@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 
 import hnscore
 from hnscore import _core
-from hnscore.arguments.arrays import embeddings
-from hnscore.arguments.numbers import choice
-from hnscore.arguments.numbers import threads as threads_of
+from hnscore.arguments.arrays import read_embeddings
+from hnscore.arguments.numbers import check_choice, count_threads
 from hnscore.arguments.options import SIMILARITIES
-from hnscore.arguments.rules import all_bad_rows
-from hnscore.arguments.values import owners as owners_of
+from hnscore.arguments.rules import describe_all_bad_rows
+from hnscore.arguments.values import read_owners
 from hnscore.command.files import Array, StrPath, numbers_of, open_array
 from hnscore.command.output import Output, differences, replace, to_disk
 from hnscore.engine import pool
@@ -39,7 +38,7 @@ _CHECKED_BYTES = 2**26  # of the pool, at a time
 _NAMED_ROWS = 20  # bad ones, in an error
 
 
-def score_file(
+def score_file(  # noqa: PLR0913
     images: StrPath,
     texts: StrPath,
     output: StrPath,
@@ -172,7 +171,7 @@ def score_file(
             return False
         rule["random_state"] = random_state if minibatch is None or random_state is not None else scores.state["seed"]
         whole_pool = reference == "paired" or top_k_images is not None or skip_top_images is not None or not len(img)
-        choice("similarity", similarity, SIMILARITIES)
+        check_choice("similarity", similarity, SIMILARITIES)
         scores.check_rows(images, numbers, similarity, n_threads, show_progress_bar)
         if whole_pool:
             result = hnscore.score(
@@ -188,7 +187,8 @@ def score_file(
             )
             scores.write_rows(0, result)
         else:
-            _score_chunks(scores, txt, margin, ref, img_labels, rule, numbers, chunk_rows, show_progress_bar)
+            size = (len(img), *txt.shape, chunk_rows, show_progress_bar)
+            _score_chunks(scores, txt, ref, img_labels, rule | {"margin": margin}, numbers, size)
         scores.finish()
     return True
 
@@ -196,34 +196,31 @@ def score_file(
 def _score_chunks(
     scores: "_Scores",
     txt: Array,
-    margin: float,
     ref: Any,
     img_labels: Array | None,
     rule: dict[str, Any],
     numbers: Any,
-    chunk_rows: int | None,
-    shown: bool,
+    size: tuple[int, int, int, int | None, bool],
 ) -> None:
-    """The scores by a Scorer, in one pass over the pool, or in two where it is the reference."""
+    """The scores by a Scorer, in one pass over the pool, or in two where it is the reference. `size`: of `_chunks`."""
     img, method = scores.pool, rule.get("method", "auto")
-    size = (len(img), *txt.shape, chunk_rows, shown)
     owners: NDArray[np.int64] | None = None
     if rule["owner"] is not None and rule["paired_emb"] is None:  # own images are rows of the pool
-        owners = owners_of(rule["owner"], len(txt), len(img), "images")
+        owners = read_owners(rule["owner"], len(txt), len(img), "images")
         own = hnscore.reference_similarity(numbers(img[owners]), txt, similarity=rule["similarity"])
         ref = own if isinstance(ref, str) else ref
         rule = rule | {"owner": None}
     if rule["owner"] is not None and isinstance(ref, str):
         ref = None
     if isinstance(ref, str):  # pool_max, the first of two passes over the file
-        hnscore.Scorer(txt, margin, reference=np.zeros(len(txt)), **rule)  # errors before hours of work
+        hnscore.Scorer(txt, reference=np.zeros(len(txt)), **rule)  # errors before hours of work
         ref = scores.load_reference(len(txt))
         settings = (rule["similarity"], rule["precision"], rule["n_threads"], method)
         for start, stop in _chunks("reference", scores.reference_rows, *size):
             ref = np.maximum(ref, best_matches(numbers(img[start:stop]), txt, *settings))
             scores.write_reference(start, stop, ref)
     # What "auto" means is settled once, by the pool as a whole as in hnscore.score, and kept for resuming.
-    scorer = hnscore.Scorer(txt, margin, reference=ref, **(rule | {"method": scores.state["method"] or method}))
+    scorer = hnscore.Scorer(txt, reference=ref, **(rule | {"method": scores.state["method"] or method}))
     some = img if numbers is np.asarray else img[:: max(1, len(img) // _SAMPLED_ROWS)]  # numbers() may copy
     scores.state["method"] = scorer._choose_for(numbers(some), len(img))
     none = True
@@ -240,11 +237,11 @@ def best_matches(
     img_emb: Array, txt_emb: Array, similarity: str, precision: str, n_threads: int | None, method: str = "auto"
 ) -> NDArray[np.float64]:
     """The similarity of each text to its best image, (n_txt,): the maximum over chunks is that of the pool."""
-    choice("similarity", similarity, SIMILARITIES)
-    choice("precision", precision, _core.PRECISIONS)
+    check_choice("similarity", similarity, SIMILARITIES)
+    check_choice("precision", precision, _core.PRECISIONS)
     request = Request(similarity=similarity, precision=precision, method=method)
     txt, img = host_rows("txt_emb", txt_emb), host_rows("img_emb", img_emb)
-    return pool.kth_best(txt, img, request, NO_RULES, threads_of(n_threads))[0]
+    return pool.kth_best(txt, img, request, NO_RULES, count_threads(n_threads))[0]
 
 
 class _Digests:
@@ -394,16 +391,16 @@ class _Scores(Output):
         if self.state["checked"] == self._identities["images"]:
             return
         step = self._read_rows.block
-        threads = threads_of(n_threads)
+        threads = count_threads(n_threads)
         found: list[tuple[int, int]] = []
         for start, stop in _passes("check", 0, len(self.pool), step, shown):
-            array, code = embeddings("images", numbers(self.pool[start:stop]))
+            array, code = read_embeddings("images", numbers(self.pool[start:stop]))
             bad = _core.check_rows(array, code, similarity, threads, _NAMED_ROWS + 1)
             found += [(start + row, kind) for row, kind in bad]
             if len(found) > _NAMED_ROWS:
                 break
         if found:
-            raise ValueError(all_bad_rows("images", found, str(path), _NAMED_ROWS))
+            raise ValueError(describe_all_bad_rows("images", found, str(path), _NAMED_ROWS))
         self.state["checked"] = self._identities["images"]
         self.save()
 

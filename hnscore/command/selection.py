@@ -9,7 +9,7 @@ from typing import Any
 
 import hnscore
 from hnscore import _core
-from hnscore.arguments.values import point_values
+from hnscore.arguments.values import read_point_values
 from hnscore.command.files import Array, numbers_of, open_array
 from hnscore.command.output import Output
 
@@ -27,13 +27,13 @@ The methods and what each needs are explained by: python -c "help('hnscore.selec
 """
 
 
-def add_to(commands: Any) -> None:
+def add_to(commands: object) -> None:
     """Add both to the commands of a parser."""
     _add_density(commands)
     _add_select(commands)
 
 
-def _add_density(commands: Any) -> None:
+def _add_density(commands: object) -> None:
     density = _command_of_keywords(commands, "density", "how crowded the embeddings of a .npy file are", _DENSITY_HELP)
     files = density.add_argument_group("files")
     files.add_argument("emb", metavar="EMB", help="the embeddings, (n, dim)")
@@ -59,7 +59,7 @@ def _add_density(commands: Any) -> None:
     density.set_defaults(command=_density)
 
 
-def _add_select(commands: Any) -> None:
+def _add_select(commands: object) -> None:
     select = _command_of_keywords(commands, "select", "choose what to annotate next from .npy files", _SELECT_HELP)
     files = select.add_argument_group("files")
     files.add_argument("--scores", metavar="NPY", help="of every pool row, (n,); some methods do without")
@@ -142,7 +142,7 @@ def _select(args: argparse.Namespace) -> None:
     if options.pop("negate"):
         if scores is None:
             raise ValueError("--negate is for --scores, which are not given; pass both or neither")
-        scores = -point_values("scores", scores)
+        scores = -read_point_values("scores", scores)
     _write(lambda: hnscore.select(scores, budget, **arrays, **options), args, paths, settings)
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import is_tensor, like
-from hnscore.arguments.numbers import choice, integer, only_with
+from hnscore.arguments.arrays import convert_like, is_tensor
+from hnscore.arguments.numbers import check_choice, check_given_with, check_integer
 from hnscore.arguments.options import DENSITY_KINDS, SIMILARITIES
-from hnscore.arguments.values import point_values
+from hnscore.arguments.values import read_point_values
 from hnscore.densities.kinds import KINDS, check_method, unit_weights
 from hnscore.densities.points import Call, Points
 from hnscore.engine.compiled import breaks_graph
@@ -31,16 +31,16 @@ def density(emb: torch.Tensor, kind: DensityKind = "knn", **options: Unpack[Dens
 @overload
 def density(emb: ArrayLike, kind: DensityKind = "knn", **options: Unpack[DensityOptions]) -> NDArray[Any]: ...
 @breaks_graph
-def density(
-    emb: Any,
+def density(  # noqa: PLR0913
+    emb: object,
     kind: str = "knn",
     *,
     k: int | None = None,
     min_similarity: float | None = None,
     temperature: float | None = None,
-    against: Any = None,
-    weights: Any = None,
-    variance: Any = None,
+    against: object = None,
+    weights: object = None,
+    variance: object = None,
     exclude_self: bool = True,
     similarity: str = "cosine",
     precision: str = "exact",
@@ -131,17 +131,17 @@ def density(
     array([ 0.97,  0.98,  0.95, -0.94], dtype=float32)
     """
     arguments = dict(locals())
-    choice("kind", kind, DENSITY_KINDS)
-    choice("similarity", similarity, SIMILARITIES)
-    choice("precision", precision, precisions(emb))
+    check_choice("kind", kind, DENSITY_KINDS)
+    check_choice("similarity", similarity, SIMILARITIES)
+    check_choice("precision", precision, precisions(emb))
     check_method(method, kind, precision)
     chosen = KINDS[kind]
     if k is not None:
-        k = integer("k", k, 1, None, "points compared with")
+        k = check_integer("k", k, 1, None, "points compared with")
     for name, other in KINDS.items():
         if other.keyword and (other.needs_value or other is not chosen):
             given = arguments[other.keyword] is not None
-            only_with(other.keyword, given, f"kind={name!r}", other is chosen)
+            check_given_with(other.keyword, given, f"kind={name!r}", other is chosen)
     if chosen.cosine_only and similarity != "cosine":
         raise ValueError(f"similarity must be 'cosine' for kind={kind!r}, got {similarity!r}; leave it out")
     no_kernels = chosen.on_gpu is None or weights is not None or (chosen.of_tensors and not is_tensor(emb))
@@ -149,7 +149,7 @@ def density(
         return given_back(density, arguments)
     points = Points(emb, against, exclude_self, similarity, n_threads)
     if weights is not None:
-        weights = unit_weights(point_values("weights", weights, points.n_others, least=0.0))
+        weights = unit_weights(read_point_values("weights", weights, points.n_others, least=0.0))
         if chosen.float32_weights:
             weights = weights.astype(np.float32).astype(np.float64)
     points.enough()
@@ -161,9 +161,9 @@ def density(
         return points.engine.give(emb, chosen.on_gpu(call))
     dtype = np.int64 if chosen.counts and weights is None else np.float32
     if not points.n:
-        return like(emb, np.zeros(0, dtype))
+        return convert_like(emb, np.zeros(0, dtype))
     result = chosen.mean(chosen.sums(call), points.total(weights), call)
     if bar is not None:
         bar(1.0)
     with np.errstate(over="ignore"):  # beyond float32, of dot products alone, a density is infinite
-        return like(emb, result.astype(dtype))
+        return convert_like(emb, result.astype(dtype))

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from hnscore import _core
 from hnscore.arguments.arrays import as_float64
-from hnscore.arguments.checks import similarity_level
-from hnscore.arguments.numbers import at_least, choice, integer, positive, within
+from hnscore.arguments.checks import check_similarity_level
+from hnscore.arguments.numbers import check_at_least, check_choice, check_integer, check_positive, check_within
 from hnscore.arguments.options import METHODS
-from hnscore.arguments.values import point_values
+from hnscore.arguments.values import read_point_values
 from hnscore.densities import on_gpu
 from hnscore.densities.points import Call, Points, neighbours
 from hnscore.engine.memory.device import DeviceArray
@@ -56,12 +56,12 @@ def _rules(owners: NDArray[np.int32] | None, part: slice) -> _core.Rules:
 # ---- knn -------------------------------------------------------------------------------------------------------------
 
 
-def _neighbours(k: Any, points: Points) -> int:
+def _neighbours(k: object, points: Points) -> int:
     if not points.n:  # nobody has neighbours
         return 1
     if k is None:
         return min(_NEIGHBOURS, int(points.compared))
-    return integer("k", k, 1, points.compared, "points compared with")
+    return check_integer("k", k, 1, points.compared, "points compared with")
 
 
 def _knn(c: Call) -> Floats:
@@ -74,7 +74,7 @@ def _knn(c: Call) -> Floats:
             continue
         w = c.weights[rows]
         total = w.sum(axis=1)
-        positive("weights", float(total.min()), "the sum of the weights of a point's neighbours")
+        check_positive("weights", float(total.min()), "the sum of the weights of a point's neighbours")
         means.append((values * w).sum(axis=1) / total)
     return np.concatenate(means)
 
@@ -162,11 +162,11 @@ def _mean(c: Call) -> Floats:
 # ---- gaussian --------------------------------------------------------------------------------------------------------
 
 
-def _variances(variance: Any, points: Points) -> tuple[Floats, Floats]:
-    def values(name: str, x: Any, n: int) -> Floats:
-        v = point_values(name, x, n, above=0.0)
+def _variances(variance: object, points: Points) -> tuple[Floats, Floats]:
+    def values(name: str, x: object, n: int) -> Floats:
+        v = read_point_values(name, x, n, above=0.0)
         for extreme in (v.min(initial=1.0), v.max(initial=1.0)):
-            within(name, float(extreme), *_VARIANCES)
+            check_within(name, float(extreme), *_VARIANCES)
         return v
 
     if points.own:
@@ -233,12 +233,13 @@ KINDS = {
         "k", _neighbours, _knn, lambda means, total, c: means, needs_value=False, has_cascade=True, on_gpu=on_gpu.knn
     ),
     "ball": Kind(
-        "min_similarity", lambda x, points: similarity_level("min_similarity", x, points.similarity), _ball, _share,
+        "min_similarity", lambda x, points: check_similarity_level("min_similarity", x, points.similarity),
+        _ball, _share,
         counts=True, has_cascade=True, float32_weights=True, on_gpu=on_gpu.ball,
     ),
     "kernel": Kind(
         "temperature",
-        lambda x, points: at_least("temperature", x, _LEAST_TEMPERATURE, "below which float32 tells no kernel"),
+        lambda x, points: check_at_least("temperature", x, _LEAST_TEMPERATURE, "below which float32 tells no kernel"),
         _kernel, _over_total, cosine_only=True, float32_weights=True, on_gpu=on_gpu.kernel,
     ),
     "mean": Kind("", lambda x, points: None, _mean, _over_total, on_gpu=on_gpu.mean, of_tensors=True),
@@ -246,8 +247,8 @@ KINDS = {
 }  # fmt: skip
 
 
-def check_method(method: Any, kind: str, precision: str) -> None:
-    choice("method", method, METHODS)
+def check_method(method: object, kind: str, precision: str) -> None:
+    check_choice("method", method, METHODS)
     if method == "cascade" and not (KINDS[kind].has_cascade and precision == "exact"):
         having = " and ".join(repr(name) for name, other in KINDS.items() if other.has_cascade)
         raise ValueError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.numbers import choice, integer
+from hnscore.arguments.numbers import check_choice, check_integer
 from hnscore.arguments.options import SIMILARITIES
 from hnscore.densities.kinds import check_method
 from hnscore.densities.points import Points
@@ -37,11 +37,11 @@ def knn_graph(
 @overload
 def knn_graph(emb: ArrayLike, k: int, *, as_csr: Literal[True], **options: Unpack[NeighbourOptions]) -> Any: ...
 @breaks_graph
-def knn_graph(
-    emb: Any,
+def knn_graph(  # noqa: PLR0913
+    emb: object,
     k: int,
     *,
-    against: Any = None,
+    against: object = None,
     exclude_self: bool = True,
     similarity: str = "cosine",
     as_csr: bool = False,
@@ -97,15 +97,15 @@ def knn_graph(
     array([1, 0, 1, 2])
     """
     arguments = dict(locals())
-    choice("similarity", similarity, SIMILARITIES)
-    choice("precision", precision, precisions(emb))
+    check_choice("similarity", similarity, SIMILARITIES)
+    check_choice("precision", precision, precisions(emb))
     check_method(method, "knn", precision)
     if as_csr and on_device(emb, against):
         return from_copies(knn_graph, arguments)
     points = Points(emb, against, exclude_self, similarity, n_threads)
     points.enough()
     most = points.compared if points.n or not points.own else _MOST_POINTS
-    k = integer("k", k, 1, most, "points compared with")
+    k = check_integer("k", k, 1, most, "points compared with")
     bar = rows_bar(show_progress_bar, "knn", points.n)
     similarities, indices = points.engine.nearest(
         points.rows, points.others, k, Request(similarity=similarity, precision=precision, method=method),

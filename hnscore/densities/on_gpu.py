@@ -89,7 +89,7 @@ def _sums(c: Call, recipe: str, tau: float, **options: Any) -> DeviceArray:
     return out
 
 
-def _products_with_sum(emb: Any, others: Any, cosine: bool) -> Any:
+def _products_with_sum(emb: object, others: object, cosine: bool) -> Any:
     import torch
 
     def chunks(rows: Any) -> Any:

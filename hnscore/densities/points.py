@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import is_tensor, same_library
-from hnscore.arguments.checks import other_points, same_width
-from hnscore.arguments.numbers import flag, positive
-from hnscore.arguments.rules import not_empty
+from hnscore.arguments.arrays import check_same_library, is_tensor
+from hnscore.arguments.checks import check_other_points, check_same_width
+from hnscore.arguments.numbers import check_flag, check_positive
+from hnscore.arguments.rules import check_not_empty
 from hnscore.engine import engine_of
 from hnscore.engine.pool import HostRules, best_in_pool
 from hnscore.engine.protocol import NO_RULES, Request, Rules
@@ -21,24 +21,24 @@ from hnscore.engine.protocol import NO_RULES, Request, Rules
 class Points:
     """The points of a call and those they are compared with."""
 
-    def __init__(self, emb: Any, against: Any, exclude_self: Any, similarity: str, n_threads: Any) -> None:
+    def __init__(self, emb: object, against: object, exclude_self: object, similarity: str, n_threads: object) -> None:
         self.own = against is None
         self.engine = engine_of(n_threads, **({"emb": emb} if self.own else {"emb": emb, "against": against}))
         self.rows = self.others = self.engine.embeddings("emb", emb)
         if not self.own:
             self.others = self.engine.embeddings("against", against)
-            same_library(emb, is_tensor(against), "emb", "against")
-            same_width("emb", self.rows, "against", self.others)
-            not_empty("against", self.others)
+            check_same_library(emb, is_tensor(against), "emb", "against")
+            check_same_width("emb", self.rows, "against", self.others)
+            check_not_empty("against", self.others)
         self.n, self.dim = self.rows.shape
-        self.exclude_self = flag("exclude_self", exclude_self) and self.own
+        self.exclude_self = check_flag("exclude_self", exclude_self) and self.own
         self.similarity = similarity
         self.n_others = self.others.shape[0]
         self.compared = self.n_others - self.exclude_self
 
     def enough(self) -> None:
         if self.n and self.exclude_self:
-            other_points(self.n)
+            check_other_points(self.n)
 
     def total(self, weights: NDArray[np.float64] | None) -> Any:
         """The weights of the points that each is compared with."""
@@ -48,7 +48,7 @@ class Points:
         if self.exclude_self:  # a difference of sums may be all rounding
             largest = np.argsort(weights)[-2:]
             total[largest[-1]] = np.delete(weights, largest[-1]).sum()
-        positive("weights", float(total.min()), "the sum of the weights of the points compared with")
+        check_positive("weights", float(total.min()), "the sum of the weights of the points compared with")
         return total
 
     def owners(self) -> NDArray[np.int32] | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hnscore import _core
-from hnscore.arguments.numbers import choice
+from hnscore.arguments.numbers import check_choice
 
 
 def _gpus() -> list[str]:
@@ -37,7 +37,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     ValueError
         For another mode.
     """
-    choice("mode", mode, ("stdout", "dicts"))
+    check_choice("mode", mode, ("stdout", "dicts"))
     config = _core.config() | {"threads": _core.default_threads(), "gpus": _gpus()}
     if mode == "dicts":
         return config

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import like
-from hnscore.arguments.numbers import threads
-from hnscore.arguments.values import group_labels, own_images, owners, same_kind_of_labels, values
+from hnscore.arguments.arrays import convert_like
+from hnscore.arguments.numbers import count_threads
+from hnscore.arguments.values import check_kind_of_labels, read_group_labels, read_owners, read_reference, read_values
 from hnscore.engine.host import HostRows, host_rows
 from hnscore.engine.interrupts import interruptible
 from hnscore.engine.pool import HostRules, best_in_pool, check_rows, choose, describe, kth_best, pack
@@ -42,7 +42,7 @@ class Cpu:
 
     def __init__(self, n_threads: object) -> None:
         self.n_threads = n_threads
-        self.threads = _core.default_threads() if n_threads is None else threads(n_threads)
+        self.threads = _core.default_threads() if n_threads is None else count_threads(n_threads)
 
     # ---- Arguments in ------------------------------------------------------------------------------------------------
 
@@ -58,13 +58,13 @@ class Cpu:
         return rows._replace(array=copied(rows.array)) if keep else rows
 
     def limits(self, name: str, x: object, n: int, drawn: NDArray[np.int64] | None) -> Floats | None:
-        limits = _in_use(values(name, x, n, upper_limits=True), drawn)
+        limits = _in_use(read_values(name, x, n, upper_limits=True), drawn)
         return None if np.isposinf(limits).all() else limits
 
     def owners(
         self, x: object, n_txt: int, n_paired: int, of: str, drawn: NDArray[np.int64] | None = None
     ) -> NDArray[np.int64]:
-        return _in_use(owners(x, n_txt, n_paired, of), drawn)
+        return _in_use(read_owners(x, n_txt, n_paired, of), drawn)
 
     def arange(self, n: int) -> NDArray[np.int64]:
         return np.arange(n)
@@ -73,7 +73,7 @@ class Cpu:
         return np.arange(n) if drawn is None else drawn
 
     def groups(self, x: object, n: int, drawn: NDArray[np.int64] | None) -> HostGroups:
-        labels = _in_use(group_labels("txt_groups", x, n), drawn)
+        labels = _in_use(read_group_labels("txt_groups", x, n), drawn)
         known, ids = interruptible(len(labels), lambda: np.unique(labels, return_inverse=True))
         return HostGroups(known, ids.astype(np.int32))
 
@@ -82,8 +82,8 @@ class Cpu:
 
     def same_groups(self, texts: HostGroups, x: object, n_img: int) -> tuple[Array, Array, bool]:
         """The number of each image's label among those of the texts, -1 where no text has it."""
-        groups, known = group_labels("img_groups", x, n_img), texts.known
-        same_kind_of_labels(groups, known)
+        groups, known = read_group_labels("img_groups", x, n_img), texts.known
+        check_kind_of_labels(groups, known)
         wanted = groups if known.dtype.kind == "U" else groups.astype(known.dtype)
         ids = interruptible(n_img, lambda: np.searchsorted(known, wanted))
         ids[ids == len(known)] = 0
@@ -104,7 +104,7 @@ class Cpu:
     def reference(
         self, x: object, n_txt: int, txt: HostRows, drawn: NDArray[np.int64] | None, similarity: str
     ) -> Floats:
-        array, code = own_images(x, n_txt, txt.shape[1], similarity)
+        array, code = read_reference(x, n_txt, txt.shape[1], similarity)
         own = array if drawn is None else array[drawn]
         return (
             own
@@ -170,7 +170,7 @@ class Cpu:
         pass
 
     def give(self, x: object, values: Array) -> Any:
-        return like(x, values)
+        return convert_like(x, values)
 
     # ---- From call to call -------------------------------------------------------------------------------------------
 

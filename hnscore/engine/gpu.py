@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import convert, embeddings, is_tensor, is_unsigned, like
-from hnscore.arguments.numbers import threads
+from hnscore.arguments.arrays import convert_like, is_tensor, is_unsigned, read_array, read_embeddings
+from hnscore.arguments.numbers import count_threads
 from hnscore.arguments.values import (
-    group_labels,
-    one_integer_per_row,
-    one_value_per_text,
-    own_images,
-    owners,
-    same_kind_of_labels,
-    values,
-    values_or_rows,
+    check_kind_of_labels,
+    check_one_integer_per_row,
+    check_one_per_text,
+    check_values_or_rows,
+    read_group_labels,
+    read_owners,
+    read_reference,
+    read_values,
 )
 from hnscore.engine.gpu_texts import DeviceTexts
 from hnscore.engine.host import HostRows, host_rows
@@ -54,7 +54,7 @@ class Gpu:
 
     def __init__(self, space: Space, tensors: bool, n_threads: object) -> None:
         self.space, self.gpu, self.tensors, self.n_threads = space, space.gpu, tensors, n_threads
-        self.threads = threads(n_threads)  # that fill buffers with images of the host
+        self.threads = count_threads(n_threads)  # that fill buffers with images of the host
 
     @classmethod
     def of(cls, n_threads: object, arrays: dict[str, Any]) -> Gpu:
@@ -68,7 +68,7 @@ class Gpu:
         return DeviceRows(self.space.embeddings(name, x), _SIDES[name])
 
     def paired(self, name: str, x: object) -> DeviceRows:
-        return self.embeddings(name, x) if location(x) is not None else self._uploaded(name, *embeddings(name, x))
+        return self.embeddings(name, x) if location(x) is not None else self._uploaded(name, *read_embeddings(name, x))
 
     def _uploaded(self, name: str, array: NDArray[Any], code: int) -> DeviceRows:
         return DeviceRows(self.space.upload(name, array, code), _SIDES.get(name, reports.REFERENCE_ROWS))
@@ -89,16 +89,16 @@ class Gpu:
     def limits(self, name: str, x: object, n: int, drawn: Drawn) -> DeviceArray | None:
         if location(x) is not None:
             return self._values(name, self.space.array(name, x), n, drawn, reports.LIMITS)
-        if convert(name, x)[0].ndim == 0:
-            limit = float(values(name, x, 1, upper_limits=True)[0])
+        if read_array(name, x)[0].ndim == 0:
+            limit = float(read_values(name, x, 1, upper_limits=True)[0])
             return None if limit == np.inf else self.space.full(n if drawn is None else len(drawn), limit)
-        host = values(name, x, n, upper_limits=True)
+        host = read_values(name, x, n, upper_limits=True)
         return None if np.isposinf(host).all() else self.space.upload(name, _in_use(host, drawn))
 
     def _values(self, name: str, array: DeviceArray, n: int, drawn: Drawn, side: int) -> DeviceArray:
         """A float64 value for each text in use."""
         limits = side == reports.LIMITS
-        one_value_per_text(name, array, array.code, n, limits)
+        check_one_per_text(name, array, array.code, n, limits)
         if not array.shape:
             array = replace(array, shape=(n,), strides=(0,))
         return self.space.values(array, "float64", side, self._pick(drawn), finite=True, or_infinity=limits)
@@ -109,7 +109,7 @@ class Gpu:
     def owners(self, x: object, n_txt: int, n_paired: int, of: str, drawn: Drawn = None) -> DeviceArray:
         if location(x) is not None:  # every one is looked at, which waits
             x = self.space.download(self._labels("owner", x, n_txt).array)
-        return self.space.upload("owner", _in_use(owners(x, n_txt, n_paired, of), drawn))
+        return self.space.upload("owner", _in_use(read_owners(x, n_txt, n_paired, of), drawn))
 
     def arange(self, n: int) -> DeviceArray:
         return self.space.arange(n)
@@ -120,7 +120,7 @@ class Gpu:
     def groups(self, x: object, n: int, drawn: Drawn) -> DeviceGroups:
         if location(x) is not None:
             return self._labels("txt_groups", x, n, self._pick(drawn))
-        host, names = _in_use(group_labels("txt_groups", x, n), drawn), None
+        host, names = _in_use(read_group_labels("txt_groups", x, n), drawn), None
         if host.dtype.kind == "U":
             names, host = np.unique(host, return_inverse=True)
         return self._integers("txt_groups", host, names)
@@ -132,8 +132,8 @@ class Gpu:
         if location(x) is not None:
             images = self._labels("img_groups", x, n_img)
         else:
-            host, known = group_labels("img_groups", x, n_img), texts.names
-            same_kind_of_labels(host, np.zeros(1, np.int64) if known is None else known)
+            host, known = read_group_labels("img_groups", x, n_img), texts.names
+            check_kind_of_labels(host, np.zeros(1, np.int64) if known is None else known)
             if known is not None and n_img:
                 ids = np.searchsorted(known, host)
                 ids[ids == len(known)] = 0
@@ -151,7 +151,7 @@ class Gpu:
     def _labels(self, name: str, x: object, n: int, pick: DeviceArray | None = None) -> DeviceGroups:
         """Of integers on the device."""
         array = self.space.array(name, x)
-        one_integer_per_row(name, array, array.code, n)
+        check_one_integer_per_row(name, array, array.code, n)
         wide = self.space.values(array, "int64", pick=pick) if n else self.space.internal((0,), "int64")
         return DeviceGroups(wide, is_unsigned(array.code))
 
@@ -169,13 +169,13 @@ class Gpu:
     def reference(self, x: object, n_txt: int, txt: DeviceRows, drawn: Drawn, similarity: str) -> DeviceArray:
         dim = txt.shape[1]
         if location(x) is None:
-            host, code = own_images(x, n_txt, dim, similarity)
+            host, code = read_reference(x, n_txt, dim, similarity)
             array = self.space.upload("reference", _in_use(host, drawn), code)
             return (
                 array if code is None else self.similarity(DeviceRows(array, reports.REFERENCE_ROWS), txt, similarity)
             )
         array = self.space.array("reference", x)
-        values_or_rows(array, array.code, n_txt, dim)
+        check_values_or_rows(array, array.code, n_txt, dim)
         if len(array.shape) == 1:
             return self._values("reference", array, n_txt, drawn, reports.REFERENCE_VALUES)
         return self.similarity(DeviceRows(array, reports.REFERENCE_ROWS, self._pick(drawn)), txt, similarity)
@@ -284,7 +284,7 @@ class Gpu:
 
     def give(self, x: object, values: DeviceArray | NDArray[Any]) -> Any:
         if isinstance(values, np.ndarray):  # of images of the host
-            return like(x, values)
+            return convert_like(x, values)
         self.finish()
         return self.space.give(values)
 
@@ -314,7 +314,7 @@ class Gpu:
         texts.hold(self, there["tau"], there["limits"], groups)
         return there | {"packed": texts}
 
-    def _to_host(self, value: Any) -> Any:
+    def _to_host(self, value: object) -> Any:
         """Arrays travel through the host, which waits for them."""
         if isinstance(value, DeviceArray):
             return _Travelling(self.space.download(value), value.code)
@@ -326,7 +326,7 @@ class Gpu:
             return None if value.chosen is None else self._to_host(value.chosen)
         return value
 
-    def _to_device(self, value: Any) -> Any:
+    def _to_device(self, value: object) -> Any:
         if isinstance(value, _Travelling):
             return self.space.upload("a Scorer", value.array, value.code)
         if isinstance(value, DeviceRows | DeviceGroups):

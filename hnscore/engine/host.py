@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import embeddings
+from hnscore.arguments.arrays import read_embeddings
 from hnscore.arguments.rules import refuse_bad_rows
 
 
@@ -35,5 +35,5 @@ class HostRows(NamedTuple):
 
 
 def host_rows(name: str, x: object) -> HostRows:
-    array, code = embeddings(name, x)
+    array, code = read_embeddings(name, x)
     return HostRows(name, array, code, array.shape)

@@ -9,9 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import as_float64, is_float64, like
-from hnscore.arguments.checks import GAUSSIANS, gaussians, refuse_far_apart, refuse_negative, refuse_two_points, weight
-from hnscore.arguments.numbers import choice, integer, positive, random_generator, real, threads
+from hnscore.arguments.arrays import as_float64, convert_like, is_float64
+from hnscore.arguments.checks import (
+    GAUSSIANS,
+    check_weight,
+    read_gaussians,
+    refuse_far_apart,
+    refuse_negative,
+    refuse_two_points,
+)
+from hnscore.arguments.numbers import (
+    as_generator,
+    check_choice,
+    check_integer,
+    check_positive,
+    check_real,
+    count_threads,
+)
 from hnscore.arguments.rules import refuse_bad_rows
 from hnscore.engine.memory.copies import computed_on_cpu
 from hnscore.engine.progress import rows_bar
@@ -46,11 +60,11 @@ class Informativeness(NamedTuple):
 
 
 @computed_on_cpu
-def informativeness(
-    img_mean: Any,
-    img_var: Any,
-    txt_mean: Any,
-    txt_var: Any,
+def informativeness(  # noqa: PLR0913
+    img_mean: object,
+    img_var: object,
+    txt_mean: object,
+    txt_var: object,
     *,
     match: str = "closed_form",
     n_samples: int = 7,
@@ -58,7 +72,7 @@ def informativeness(
     shift: float = 15.0,
     intra_weight: float = 1.0,
     inter_weight: float = 1.0,
-    random_state: Any = None,
+    random_state: object = None,
     variance_floor: float = 1e-12,
     n_threads: int | None = None,
     show_progress_bar: bool = False,
@@ -148,17 +162,18 @@ def informativeness(
     >>> hnscore.informativeness(mean, certain, mean, vague).total.round(2)
     array([-2.07, -0.56,  2.63], dtype=float32)
     """
-    choice("match", match, ("closed_form", "sampled"))
-    arrays = gaussians(img_mean, img_var, txt_mean, txt_var)
-    n_samples = integer("n_samples", n_samples, 1, 4096, "draws of each side")
-    scale, shift = positive("scale", scale), real("shift", shift)
-    intra_weight, inter_weight = weight("intra_weight", intra_weight), weight("inter_weight", inter_weight)
-    variance_floor = positive("variance_floor", variance_floor)
-    key = random_generator(random_state).integers(2**32, size=2, dtype=np.uint32)
+    check_choice("match", match, ("closed_form", "sampled"))
+    arrays = read_gaussians(img_mean, img_var, txt_mean, txt_var)
+    n_samples = check_integer("n_samples", n_samples, 1, 4096, "draws of each side")
+    scale, shift = check_positive("scale", scale), check_real("shift", shift)
+    intra_weight, inter_weight = check_weight("intra_weight", intra_weight), check_weight("inter_weight", inter_weight)
+    variance_floor = check_positive("variance_floor", variance_floor)
+    key = as_generator(random_state).integers(2**32, size=2, dtype=np.uint32)
     n = len(arrays[0][0])
     progress = rows_bar(show_progress_bar, "informativeness", n)
     img, txt, inter, probability, mismatch, bad = _core.gaussian_pairs(
-        [array for array, _ in arrays], [code for _, code in arrays], threads(n_threads), scale=scale, shift=shift,
+        [array for array, _ in arrays], [code for _, code in arrays], count_threads(n_threads), scale=scale,
+        shift=shift,
         n_samples=n_samples if match == "sampled" else 0, key=(int(key[0]), int(key[1])),
         progress=progress,
     )  # fmt: skip
@@ -175,7 +190,9 @@ def informativeness(
     apart = _standardised(inter) + _standardised(mismatch)
     total = intra_weight * _standardised(intra) + inter_weight * _standardised(apart, unit=1.0)
     with np.errstate(over="ignore", under="ignore"):  # in the rounding to float32
-        return Informativeness(*(like(img_mean, x.astype(np.float32)) for x in (total, intra, inter, probability)))
+        return Informativeness(
+            *(convert_like(img_mean, x.astype(np.float32)) for x in (total, intra, inter, probability))
+        )
 
 
 def _standardised(x: Float, unit: float = 0.0) -> Float:
@@ -193,7 +210,7 @@ def _standardised(x: Float, unit: float = 0.0) -> Float:
 
 
 @computed_on_cpu
-def fuse(img_mean: Any, img_var: Any, txt_mean: Any, txt_var: Any) -> tuple[Any, Any]:
+def fuse(img_mean: object, img_var: object, txt_mean: object, txt_var: object) -> tuple[Any, Any]:
     """Fuse the two Gaussians of each pair into one: their product, the more certain side weighing more.
 
     For each pair and dimension this equals::
@@ -237,7 +254,7 @@ def fuse(img_mean: Any, img_var: Any, txt_mean: Any, txt_var: Any) -> tuple[Any,
     >>> mean.round(3), var.round(3)
     (array([[1.]]), array([[0.667]]))
     """
-    arrays = gaussians(img_mean, img_var, txt_mean, txt_var)
+    arrays = read_gaussians(img_mean, img_var, txt_mean, txt_var)
     n, dim = arrays[0][0].shape
     dtype = np.float64 if any(is_float64(code) for _, code in arrays) else np.float32
     mean, var = np.empty((n, dim), dtype), np.empty((n, dim), dtype)
@@ -255,7 +272,7 @@ def fuse(img_mean: Any, img_var: Any, txt_mean: Any, txt_var: Any) -> tuple[Any,
         with np.errstate(over="ignore", under="ignore"):  # in the rounding to float32
             mean[rows] = img_weight * m + np.where(v <= vt, q, 1.0) / (1 + q) * mt
             var[rows] = smaller / (1 + q)
-    return like(img_mean, mean), like(img_mean, var)
+    return convert_like(img_mean, mean), convert_like(img_mean, var)
 
 
 def _checked_rows(name: str, array: NDArray[Any], code: int, start: int, step: int) -> Float:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from hnscore.arguments.checks import feature_dim, features, float32_features
-from hnscore.arguments.numbers import integer, positive, random_generator, share
+from hnscore.arguments.checks import check_feature_dim, read_features, read_float32_features
+from hnscore.arguments.numbers import as_generator, check_integer, check_positive, check_share
 
 CHUNK = 4096  # rows of NumPy arrays that are embedded at a time: some MiB of activations
 
@@ -120,42 +120,42 @@ class ProbabilisticEncoder(torch.nn.Module):
         hidden: int | None = None,
         variance_floor: float = 1e-6,
         dropout: float = 0.5,
-        random_state: Any = None,
+        random_state: object = None,
     ) -> None:
         super().__init__()
-        img_dim = integer("img_dim", img_dim, 1, None, "columns of the image features")
-        txt_dim = integer("txt_dim", txt_dim, 1, None, "columns of the text features")
-        dim = integer("dim", dim, 2, None, "dimensions of the joint space")
-        hidden = dim if hidden is None else integer("hidden", hidden, 2, None, "width of the hidden layer")
-        variance_floor = positive("variance_floor", variance_floor)
-        dropout = share("dropout", dropout, or_zero=True)
-        with seeded(None if random_state is None else random_generator(random_state)):
+        img_dim = check_integer("img_dim", img_dim, 1, None, "columns of the image features")
+        txt_dim = check_integer("txt_dim", txt_dim, 1, None, "columns of the text features")
+        dim = check_integer("dim", dim, 2, None, "dimensions of the joint space")
+        hidden = dim if hidden is None else check_integer("hidden", hidden, 2, None, "width of the hidden layer")
+        variance_floor = check_positive("variance_floor", variance_floor)
+        dropout = check_share("dropout", dropout, or_zero=True)
+        with seeded(None if random_state is None else as_generator(random_state)):
             self.img = _Head(img_dim, dim, hidden, dropout, variance_floor)
             self.txt = _Head(txt_dim, dim, hidden, dropout, variance_floor)
 
-    def forward(self, img: Any, txt: Any) -> GaussianPairs:
+    def forward(self, img: object, txt: object) -> GaussianPairs:
         """The Gaussians of images (n, img_dim) and texts (m, txt_dim)."""
         return GaussianPairs(*self.encode_images(img), *self.encode_texts(txt))
 
-    def encode_images(self, img: Any) -> tuple[Any, Any]:
+    def encode_images(self, img: object) -> tuple[Any, Any]:
         """(mean, var) of image features (n, img_dim), each (n, dim)."""
         return self._encode(self.img, "img", img)
 
-    def encode_texts(self, txt: Any) -> tuple[Any, Any]:
+    def encode_texts(self, txt: object) -> tuple[Any, Any]:
         """(mean, var) of text features (n, txt_dim), each (n, dim)."""
         return self._encode(self.txt, "txt", txt)
 
-    def _encode(self, head: _Head, name: str, x: Any) -> tuple[Any, Any]:
+    def _encode(self, head: _Head, name: str, x: object) -> tuple[Any, Any]:
         if isinstance(x, Tensor):
-            feature_dim(name, tuple(x.shape), head.in_dim)
+            check_feature_dim(name, tuple(x.shape), head.in_dim)
             mean, var = head(x)
             return mean, var
-        array, code = features(name, x, head.in_dim)
+        array, code = read_features(name, x, head.in_dim)
         mean, var = (np.empty((len(array), head.dim), np.float32) for _ in range(2))
         with evaluating(self), torch.no_grad():
             for start in range(0, len(array), CHUNK):
                 rows = slice(start, start + CHUNK)
-                chunk = torch.from_numpy(float32_features(name, array[rows], code, start))
+                chunk = torch.from_numpy(read_float32_features(name, array[rows], code, start))
                 mean[rows], var[rows] = (out.cpu().numpy() for out in head(chunk.to(head.shift.device)))
         return mean, var
 

@@ -16,8 +16,23 @@ from torch import Tensor
 from torch.nn import functional
 
 from hnscore.arguments import values
-from hnscore.arguments.checks import enough_images, features, finite_loss, float32_features, one_text_per_image
-from hnscore.arguments.numbers import choice, integer, not_negative, of_type, positive, random_generator, share, threads
+from hnscore.arguments.checks import (
+    check_enough_images,
+    check_finite_loss,
+    check_one_text_per_image,
+    read_features,
+    read_float32_features,
+)
+from hnscore.arguments.numbers import (
+    as_generator,
+    check_choice,
+    check_integer,
+    check_not_negative,
+    check_positive,
+    check_share,
+    check_type,
+    count_threads,
+)
 from hnscore.nn.encoder import CHUNK, ProbabilisticEncoder, evaluating, seeded
 from hnscore.nn.loss import ProbabilisticLoss, distances
 
@@ -50,13 +65,13 @@ class FitResult:
         return float(torch.as_tensor(self.loss.shift).detach())
 
 
-def fit(
+def fit(  # noqa: PLR0913
     encoder: ProbabilisticEncoder,
-    img: Any,
-    txt: Any,
+    img: object,
+    txt: object,
     *,
-    groups: Any = None,
-    labels: Any = None,
+    groups: object = None,
+    labels: object = None,
     loss: Callable[..., Tensor] | None = None,
     variances: str = "held_out",
     epochs: int = 60,
@@ -65,7 +80,7 @@ def fit(
     weight_decay: float = 1e-2,
     held_out: float = 0.1,
     patience: int = 10,
-    random_state: Any = None,
+    random_state: object = None,
     n_threads: int | None = None,
     show_progress_bar: bool = False,
     verbose: bool = False,
@@ -151,14 +166,14 @@ def fit(
     >>> len(result.held_out)
     20
     """
-    of_type("encoder", encoder, ProbabilisticEncoder)
-    rng = random_generator(random_state)
-    choice("variances", variances, ("held_out", "loss"))
-    epochs = integer("epochs", epochs, 1, None, "passes over the training pairs")
-    batch_size = integer("batch_size", batch_size, 2, None, "pairs in a batch")
-    patience = integer("patience", patience, 1, None, "epochs without improvement")
-    lr, weight_decay = positive("lr", lr), not_negative("weight_decay", weight_decay)
-    held_out = share("held_out", held_out)
+    check_type("encoder", encoder, ProbabilisticEncoder)
+    rng = as_generator(random_state)
+    check_choice("variances", variances, ("held_out", "loss"))
+    epochs = check_integer("epochs", epochs, 1, None, "passes over the training pairs")
+    batch_size = check_integer("batch_size", batch_size, 2, None, "pairs in a batch")
+    patience = check_integer("patience", patience, 1, None, "epochs without improvement")
+    lr, weight_decay = check_positive("lr", lr), check_not_negative("weight_decay", weight_decay)
+    held_out = check_share("held_out", held_out)
     data = _Pairs.read(encoder, img, txt, groups, labels)
     train, held = data.split(held_out, rng)
     criterion: Any = ProbabilisticLoss() if loss is None else loss
@@ -194,7 +209,7 @@ def fit(
                     value.backward()
                     optimizer.step()
                     total += value.item() * len(rows)
-                finite_loss(total, epoch, lr)
+                check_finite_loss(total, epoch, lr)
                 precision = data.precision(encoder, held)
                 history["loss"].append(total / len(train))
                 history["held_out"].append(precision)
@@ -227,16 +242,18 @@ class _Pairs(NamedTuple):
     match: Tensor
 
     @classmethod
-    def read(cls, encoder: ProbabilisticEncoder, img: Any, txt: Any, groups: Any, classes: Any) -> _Pairs:
-        img_rows, img_code = features("img", img, encoder.img.in_dim)
-        txt_rows, txt_code = features("txt", txt, encoder.txt.in_dim)
+    def read(cls, encoder: ProbabilisticEncoder, img: object, txt: object, groups: object, classes: object) -> _Pairs:
+        img_rows, img_code = read_features("img", img, encoder.img.in_dim)
+        txt_rows, txt_code = read_features("txt", txt, encoder.txt.in_dim)
         n = len(img_rows)
-        one_text_per_image("img", n, "txt", len(txt_rows))
+        check_one_text_per_image("img", n, "txt", len(txt_rows))
         given = {
-            name: values.labels(name, x, n) for name, x in (("groups", groups), ("labels", classes)) if x is not None
+            name: values.read_labels(name, x, n)
+            for name, x in (("groups", groups), ("labels", classes))
+            if x is not None
         }
-        img_rows = float32_features("img", img_rows, img_code)
-        txt_rows = float32_features("txt", txt_rows, txt_code)
+        img_rows = read_float32_features("img", img_rows, img_code)
+        txt_rows = read_float32_features("txt", txt_rows, txt_code)
         as_bytes = img_rows.view(np.dtype((np.void, img_rows.strides[0])))[:, 0]
         image = np.unique(given.get("groups", as_bytes), return_inverse=True)[1]
         match = np.unique(given["labels"], return_inverse=True)[1] if "labels" in given else image
@@ -245,7 +262,7 @@ class _Pairs(NamedTuple):
     def split(self, held_out: float, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows to train on and rows held out: no image on both sides."""
         n_images = int(self.image.max(initial=-1)) + 1
-        enough_images(n_images)
+        check_enough_images(n_images)
         n_held = min(max(round(held_out * n_images), 2), n_images - 2)
         held = np.isin(self.image, rng.permutation(n_images)[:n_held])
         return np.flatnonzero(~held), np.flatnonzero(held)
@@ -336,7 +353,7 @@ def _epochs(epochs: int, shown: object) -> Iterable[int]:
 def _thread_count(n_threads: int | None) -> Iterator[None]:
     before = torch.get_num_threads()
     if n_threads is not None:
-        torch.set_num_threads(threads(n_threads))
+        torch.set_num_threads(count_threads(n_threads))
     try:
         yield
     finally:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hnscore.arguments.checks import one_text_per_image
-from hnscore.arguments.numbers import not_negative, positive, real
+from hnscore.arguments.checks import check_one_text_per_image
+from hnscore.arguments.numbers import check_not_negative, check_positive, check_real
 from hnscore.nn.encoder import GaussianPairs
 
 
@@ -63,11 +63,14 @@ class ProbabilisticLoss(torch.nn.Module):
         least_variance: float = 0.01,
     ) -> None:
         super().__init__()
-        self.wasserstein_weight = not_negative("wasserstein_weight", wasserstein_weight)
-        self.floor_weight = not_negative("floor_weight", floor_weight)
-        self.least_variance = positive("least_variance", least_variance)
+        self.wasserstein_weight = check_not_negative("wasserstein_weight", wasserstein_weight)
+        self.floor_weight = check_not_negative("floor_weight", floor_weight)
+        self.least_variance = check_positive("least_variance", least_variance)
         self.learn = bool(learn)
-        for name, value in (("log_scale", math.log(positive("scale", scale))), ("shift", real("shift", shift))):
+        for name, value in (
+            ("log_scale", math.log(check_positive("scale", scale))),
+            ("shift", check_real("shift", shift)),
+        ):
             self.register_parameter(name, torch.nn.Parameter(torch.tensor(value), requires_grad=self.learn))
 
     @property
@@ -77,10 +80,10 @@ class ProbabilisticLoss(torch.nn.Module):
     def forward(self, pairs: GaussianPairs, groups: Tensor | None = None) -> Tensor:
         img_mean, img_var, txt_mean, txt_var = pairs
         n = len(img_mean)
-        one_text_per_image("img_mean", n, "txt_mean", len(txt_mean))
+        check_one_text_per_image("img_mean", n, "txt_mean", len(txt_mean))
         match = torch.eye(n, dtype=torch.bool, device=img_mean.device)
         if groups is not None:
-            one_text_per_image("img_mean", n, "groups", len(groups))
+            check_one_text_per_image("img_mean", n, "groups", len(groups))
             match |= groups[:, None] == groups
         logit = 2 * (self.shift - self.scale * distances(img_mean, img_var, txt_mean, txt_var))
         matching = functional.softplus(torch.where(match, -logit, logit)).sum() / max(n, 1)

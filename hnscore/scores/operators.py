@@ -43,7 +43,7 @@ def _(img_emb: torch.Tensor, txt_emb: torch.Tensor, reference_name: str, *values
     return img_emb.new_empty(img_emb.shape[:1], dtype=torch.int64 if counts else torch.float32)
 
 
-def _tensor(x: Any) -> torch.Tensor | None:
+def _tensor(x: object) -> torch.Tensor | None:
     return None if x is None else torch.as_tensor(x).detach()
 
 
@@ -58,7 +58,7 @@ def traced(arguments: dict[str, Any]) -> Any:
 
 
 @torch.library.custom_op("hnscore::reference_similarity", mutates_args=())
-def reference_op(
+def reference_op(  # noqa: PLR0917
     img_emb: torch.Tensor,
     txt_emb: torch.Tensor,
     owner: torch.Tensor | None,

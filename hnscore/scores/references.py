@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.numbers import choice, integer, only_with
+from hnscore.arguments.numbers import check_choice, check_given_with, check_integer
 from hnscore.arguments.options import REFERENCE_KINDS, SIMILARITIES
-from hnscore.arguments.rules import not_empty, other_images, paired_lengths, same_sides
+from hnscore.arguments.rules import check_not_empty, check_other_images, check_paired_lengths, check_sides
 from hnscore.engine import engine_of
 from hnscore.engine.protocol import Request, Rules
 
@@ -34,10 +34,10 @@ def reference_similarity(
     img_emb: ArrayLike, txt_emb: ArrayLike, **options: Unpack[ReferenceOptions]
 ) -> NDArray[np.float64]: ...
 def reference_similarity(
-    img_emb: Any,
-    txt_emb: Any,
+    img_emb: object,
+    txt_emb: object,
     *,
-    owner: Any = None,
+    owner: object = None,
     kind: str = "positive",
     k: int = 1,
     batch_size: int | None = None,
@@ -105,40 +105,42 @@ def reference_similarity(
     return _reference_similarity(*arguments)
 
 
-def _reference_similarity(
-    img_emb: Any,
-    txt_emb: Any,
+def _reference_similarity(  # noqa: PLR0917
+    img_emb: object,
+    txt_emb: object,
     owner: Any,
     kind: Any,
     k: Any,
     batch_size: Any,
     similarity: Any,
-    n_threads: Any,
+    n_threads: object,
 ) -> Any:
-    choice("kind", kind, REFERENCE_KINDS)
-    choice("similarity", similarity, SIMILARITIES)
+    check_choice("kind", kind, REFERENCE_KINDS)
+    check_choice("similarity", similarity, SIMILARITIES)
     engine = engine_of(n_threads, img_emb=img_emb, txt_emb=txt_emb)
     img, txt = engine.embeddings("img_emb", img_emb), engine.embeddings("txt_emb", txt_emb)
-    same_sides(img_emb, txt_emb, img, txt)
-    not_empty("img_emb", img)
-    not_empty("txt_emb", txt)
+    check_sides(img_emb, txt_emb, img, txt)
+    check_not_empty("img_emb", img)
+    check_not_empty("txt_emb", txt)
     n_img, n_txt = img.shape[0], txt.shape[0]
-    only_with("batch_size", batch_size is not None, "kind='minibatch'", kind == "minibatch")
+    check_given_with("batch_size", batch_size is not None, "kind='minibatch'", kind == "minibatch")
     if kind != "topk":
-        only_with("k", k != 1, "kind='topk'", False)
+        check_given_with("k", k != 1, "kind='topk'", False)
     if kind != "positive":
-        other_images(kind, n_img)
+        check_other_images(kind, n_img)
     if owner is None:
-        paired_lengths("owner=None", n_img, n_txt)
+        check_paired_lengths("owner=None", n_img, n_txt)
     own = engine.paired_owners(n_txt, None) if owner is None else engine.owners(owner, n_txt, n_img, "img_emb")
     if kind == "positive":
         result = engine.similarity(img, txt, similarity, None if owner is None else own)
     elif kind == "minibatch":
-        batch_size = integer("batch_size", batch_size, 2, n_img, "images in a mini-batch, the text's own included")
+        batch_size = check_integer(
+            "batch_size", batch_size, 2, n_img, "images in a mini-batch, the text's own included"
+        )
         result = engine.expected_best(txt, img, _rank_weights(n_img - 1, batch_size - 1), similarity, own)
     else:
         if kind == "topk":
-            k = integer("k", k, 1, n_img - 1, "other images of img_emb")
+            k = check_integer("k", k, 1, n_img - 1, "other images of img_emb")
         request = Request(similarity=similarity, precision="exact")
         result, _ = engine.kth_best(txt, img, k, request, Rules(col_owners=own))
     return engine.give(img_emb, result)

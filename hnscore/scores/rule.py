@@ -10,9 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.numbers import choice, integer, random_generator, real
+from hnscore.arguments.numbers import as_generator, check_choice, check_integer, check_real
 from hnscore.arguments.options import METHODS, SIMILARITIES, RandomState
-from hnscore.arguments.rules import both_groups, owner_beside, paired_lengths, skipped_images, weighting
+from hnscore.arguments.rules import (
+    check_both_groups,
+    check_owner,
+    check_paired_lengths,
+    check_skip_top_images,
+    check_weighting,
+)
 from hnscore.engine.protocol import Request
 
 
@@ -53,18 +59,18 @@ class Rule(NamedTuple):
     def of_pool(self, n_img: int, n_txt: int) -> tuple[int | None, int | None]:
         """The checked `top_k_images` and `skip_top_images`, after the other rules that look at the whole pool."""
         if isinstance(self.reference, str):
-            choice("reference", self.reference, ("pool_max", "paired"))
+            check_choice("reference", self.reference, ("pool_max", "paired"))
         if self.owner is not None or self.paired_emb is not None:
-            owner_beside(self.reference, self.owner, self.paired_emb)
+            check_owner(self.reference, self.owner, self.paired_emb)
         if isinstance(self.reference, str) and self.reference == "paired":
-            paired_lengths("reference='paired'", n_img, n_txt)
+            check_paired_lengths("reference='paired'", n_img, n_txt)
         top, skip = self.top_k_images, self.skip_top_images
         if top is not None:
-            top = integer("top_k_images", top, 1, n_img or None, "images of img_emb")
+            top = check_integer("top_k_images", top, 1, n_img or None, "images of img_emb")
         if skip is not None:
-            skip = skipped_images(skip, top)
+            skip = check_skip_top_images(skip, top)
         if self.img_groups is not None or self.txt_groups is not None:
-            both_groups(self.img_groups, self.txt_groups)
+            check_both_groups(self.img_groups, self.txt_groups)
         return top, skip
 
 
@@ -84,7 +90,7 @@ class Settings(NamedTuple):
 
     def draw(self, random_state: object) -> NDArray[np.int64]:
         """The texts of the minibatch, ascending."""
-        rows = random_generator(random_state).choice(self.n_txt, self.n_used, replace=False, shuffle=False)
+        rows = as_generator(random_state).choice(self.n_txt, self.n_used, replace=False, shuffle=False)
         return np.sort(rows).astype(np.int64)
 
 
@@ -101,7 +107,7 @@ def settings_of(n_txt: int, rule: Rule, precisions: tuple[str, ...] = _core.PREC
 
 
 @lru_cache(256, typed=True)
-def _checked(
+def _checked(  # noqa: PLR0913, PLR0917
     n_txt: int,
     precisions: tuple[str, ...],
     margin: Any,
@@ -114,18 +120,18 @@ def _checked(
     method: Any,
     minibatch: Any,
 ) -> Settings:
-    margin = real("margin", margin)
-    choice("similarity", similarity, SIMILARITIES)
-    choice("precision", precision, precisions)
-    choice("method", method, METHODS)
+    margin = check_real("margin", margin)
+    check_choice("similarity", similarity, SIMILARITIES)
+    check_choice("precision", precision, precisions)
+    check_choice("method", method, METHODS)
     if method == "cascade" and precision != "exact":
         raise ValueError(
             f"method='cascade' is exact, got precision={precision!r}; leave precision out, or use method='dense'"
         )
     n_used = n_txt
     if minibatch is not None:
-        n_used = integer("minibatch", minibatch, 1, n_txt, "texts drawn of txt_emb")
-    k, temperature = weighting(weight, aggregate, k, temperature, n_used)
+        n_used = check_integer("minibatch", minibatch, 1, n_txt, "texts drawn of txt_emb")
+    k, temperature = check_weighting(weight, aggregate, k, temperature, n_used)
     recipe, cap = weight, None
     divisor: float | None = None
     dtype: type[np.generic] = np.float32

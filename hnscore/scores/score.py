@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.rules import same_dim, same_sides
+from hnscore.arguments.rules import check_same_dim, check_sides
 from hnscore.engine import engine_of
 from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import NO_RULES, Engine, Rows
@@ -30,7 +30,7 @@ def score(
 def score(
     img_emb: ArrayLike, txt_emb: ArrayLike, margin: float = 0.2, **options: Unpack[ScoreOptions]
 ) -> NDArray[Any]: ...
-def score(
+def score(  # noqa: PLR0913
     img_emb: Any,
     txt_emb: Any,
     margin: float = 0.2,
@@ -201,7 +201,7 @@ def score(
 def _score(img_emb: Any, txt_emb: Any, rule: Rule) -> Any:
     engine = engine_of(rule.n_threads, img_emb=img_emb, txt_emb=txt_emb)
     img, txt = engine.embeddings("img_emb", img_emb), engine.embeddings("txt_emb", txt_emb)
-    same_sides(img_emb, txt_emb, img, txt)
+    check_sides(img_emb, txt_emb, img, txt)
     n_img, n_txt = img.shape[0], txt.shape[0]
     top_k_images, skip_top_images = rule.of_pool(n_img, n_txt)
     texts = TextSide(engine, txt, rule, n_img)
@@ -248,5 +248,5 @@ def _score(img_emb: Any, txt_emb: Any, rule: Rule) -> Any:
 def paired_images(engine: Engine[Rows, Any, Any], paired_emb: object, txt: Rows) -> Rows:
     """Images that are paired already and not in the pool."""
     paired = engine.paired("paired_emb", paired_emb)
-    same_dim(paired, txt, "paired_emb")
+    check_same_dim(paired, txt, "paired_emb")
     return paired

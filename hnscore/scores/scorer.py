@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import is_tensor, same_library
-from hnscore.arguments.rules import both_groups, owner_beside, refuse_pool_wide, same_dim
+from hnscore.arguments.arrays import check_same_library, is_tensor
+from hnscore.arguments.rules import check_both_groups, check_owner, check_same_dim, refuse_pool_wide
 from hnscore.engine import engine_of
 from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import Rules
@@ -60,7 +60,7 @@ class Scorer:
     (array([0.194, 0.194], dtype=float32), array([0.014], dtype=float32))
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         txt_emb: ArrayLike,
         margin: float = 0.2,
@@ -87,7 +87,7 @@ class Scorer:
     ) -> None:
         rule = Rule.of(locals() | {"img_groups": None})
         refuse_pool_wide(reference, top_k_images, skip_top_images, owner, paired_emb)
-        owner_beside(reference, owner, paired_emb)
+        check_owner(reference, owner, paired_emb)
         engine = engine_of(n_threads, txt_emb=txt_emb)
         self._texts = texts = TextSide(engine, engine.embeddings("txt_emb", txt_emb), rule, keep=True)
         if reference is None:
@@ -136,9 +136,9 @@ class Scorer:
         texts, engine = self._texts, self._texts.engine.again(img_chunk)
         img = engine.chunk("img_chunk", img_chunk)
         if engine.is_own(img):
-            same_library(img_chunk, self._of_tensors, "img_chunk")
-        same_dim(img, texts.txt, "img_chunk")
-        both_groups(img_groups, texts.groups)
+            check_same_library(img_chunk, self._of_tensors, "img_chunk")
+        check_same_dim(img, texts.txt, "img_chunk")
+        check_both_groups(img_groups, texts.groups)
         n_img = img.shape[0]
         rules = texts.rules_for(engine, img_groups, n_img)
         if not n_img:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Generic
 
-from hnscore.arguments.rules import not_empty
+from hnscore.arguments.rules import check_not_empty
 from hnscore.engine.protocol import NO_RULES, Engine, Groups, Progress, Rows, Rules, Values
 from hnscore.scores.margin import Sample, enough_pairs, judge_margin, steps, warn_if_too_small
 from hnscore.scores.rule import Rule, settings_of
@@ -27,7 +27,7 @@ class TextSide(Generic[Rows, Values, Groups]):
     ) -> None:
         self.n_txt = n_txt = txt.shape[0]
         if not n_txt:
-            not_empty("txt_emb", txt)
+            check_not_empty("txt_emb", txt)
         self.engine, self.settings = engine, settings_of(n_txt, rule, engine.precisions)
         self.limits = self.groups = None
         self.drawn = drawn = self.settings.draw(rule.random_state) if self.settings.is_minibatch else None
@@ -107,7 +107,7 @@ class TextSide(Generic[Rows, Values, Groups]):
         )  # fmt: skip
 
     def log(
-        self, engine: Engine[Rows, Values, Groups], n_img: int, verbose: Any, pool_is_reference: bool = False
+        self, engine: Engine[Rows, Values, Groups], n_img: int, verbose: object, pool_is_reference: bool = False
     ) -> None:
         """Says what was decided."""
         if not (verbose or _LOG.isEnabledFor(logging.INFO)):

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import like
-from hnscore.arguments.checks import region_labels
-from hnscore.arguments.numbers import integer, real
-from hnscore.arguments.values import point_values
+from hnscore.arguments.arrays import convert_like
+from hnscore.arguments.checks import read_region_labels
+from hnscore.arguments.numbers import check_integer, check_real
+from hnscore.arguments.values import read_point_values
 from hnscore.engine.memory.copies import computed_on_cpu
 
 # exp(-regularization * z) has long been 0 or infinite for every z of a float64 pool, so that more changes nothing.
@@ -24,7 +24,9 @@ Floats = NDArray[np.float64]
 
 
 @computed_on_cpu
-def allocate(informativeness: Any, density: Any, regions: Any, budget: int, *, regularization: float = 1.0) -> Any:
+def allocate(
+    informativeness: object, density: object, regions: object, budget: int, *, regularization: float = 1.0
+) -> Any:
     """Share a budget among the regions of the pool: to the informative, and less to the crowded.
 
     With whole shares, none larger than its region, this equals::
@@ -86,11 +88,11 @@ def allocate(informativeness: Any, density: Any, regions: Any, budget: int, *, r
     >>> hnscore.allocate([0, 3, 0, 1, 1], [1, 1, 1, 1, 1], regions=[0, 0, 1, 1, 1], budget=3)
     array([2, 1])
     """
-    info = point_values("informativeness", informativeness)
-    crowded = point_values("density", density, len(info))
-    labels = region_labels("regions", regions, len(info))
-    budget = integer("budget", budget, 0, len(info), "rows of the pool to choose")
-    strength = min(max(real("regularization", regularization), -STRONGEST), STRONGEST)
+    info = read_point_values("informativeness", informativeness)
+    crowded = read_point_values("density", density, len(info))
+    labels = read_region_labels("regions", regions, len(info))
+    budget = check_integer("budget", budget, 0, len(info), "rows of the pool to choose")
+    strength = min(max(check_real("regularization", regularization), -STRONGEST), STRONGEST)
 
     # Memory and time for the regions that have rows; the others only have a 0 in the result.
     occupied, labels = np.unique(labels, return_inverse=True)
@@ -112,7 +114,7 @@ def allocate(informativeness: Any, density: Any, regions: Any, budget: int, *, r
         budget -= int(size[full].sum())
     of_all = np.zeros(occupied.max(initial=-1) + 1, np.int64)
     of_all[occupied] = allocation
-    return like(informativeness, of_all)
+    return convert_like(informativeness, of_all)
 
 
 def _largest_remainders(allocation: NDArray[np.int64], regions: NDArray[np.int64], weight: list[int], n: int) -> None:

@@ -30,14 +30,14 @@ _LEAST_FLOAT32 = 2.0**-126
 class Pool:
     """Embeddings to choose from, the labeled rows among them, and the threads and progress of the call."""
 
-    def __init__(self, name: str, emb: Any, n_threads: int) -> None:
+    def __init__(self, name: str, emb: object, n_threads: int) -> None:
         self.rows = host_rows(name, emb)
         self.emb, self.code = self.rows.array, self.rows.code
         self.n_threads = n_threads
         self.labeled = np.zeros(0, np.int64)
         self.progress: Any = None
 
-    def prepare(self, labeled: Rows, progress: Any) -> None:
+    def prepare(self, labeled: Rows, progress: object) -> None:
         """The error that names bad rows, before anything else looks at them."""
         check_rows(self.rows, "cosine", self.n_threads, only_cosine=True)
         self.labeled, self.progress = labeled, progress

@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import convert, like
-from hnscore.arguments.checks import given_for, region_labels, row_numbers, same_rows
-from hnscore.arguments.numbers import choice, integer, not_negative, positive, random_generator, real, threads
+from hnscore.arguments.arrays import convert_like, read_array
+from hnscore.arguments.checks import check_given_for, check_same_rows, read_region_labels, read_row_numbers
+from hnscore.arguments.numbers import (
+    as_generator,
+    check_choice,
+    check_integer,
+    check_not_negative,
+    check_positive,
+    check_real,
+    count_threads,
+)
 from hnscore.arguments.options import SELECTION_METHODS
-from hnscore.arguments.values import point_values
+from hnscore.arguments.values import read_point_values
 from hnscore.densities.density import density as density_of
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.interrupts import interruptible
@@ -47,19 +55,19 @@ def select(
 ) -> NDArray[np.int64]: ...
 @breaks_graph
 @computed_on_cpu
-def select(
-    scores: Any,
+def select(  # noqa: PLR0913
+    scores: object,
     budget: int,
     *,
-    embeddings: Any = None,
-    density: Any = None,
-    regions: Any = None,
+    embeddings: object = None,
+    density: object = None,
+    regions: object = None,
     method: str = "auto",
     regularization: float = 1.0,
     density_exponent: float = -1.0,
     temperature: float | None = None,
-    labeled: Any = None,
-    random_state: Any = None,
+    labeled: object = None,
+    random_state: object = None,
     n_threads: int | None = None,
     show_progress_bar: bool = False,
 ) -> Any:
@@ -169,49 +177,49 @@ def select(
     >>> hnscore.select([3.0, 2.9, 1.0], 2, embeddings=emb, method="repulsive")
     array([0, 2])
     """
-    choice("method", method, SELECTION_METHODS)
+    check_choice("method", method, SELECTION_METHODS)
     auto = method == "auto"
     if auto:
-        given_for(method, "scores or embeddings", scores is not None or embeddings is not None)
+        check_given_for(method, "scores or embeddings", scores is not None or embeddings is not None)
         method = "top" if embeddings is None else "coverage"
-    given_for(method, "scores", scores is not None or method in _WITHOUT_SCORES)
-    given_for(method, "embeddings", embeddings is not None or (method not in _COMPARING and scores is not None))
-    given_for(method, "regions", regions is not None or method != "budgeted")
-    pool = None if embeddings is None else Pool("embeddings", embeddings, threads(n_threads))
+    check_given_for(method, "scores", scores is not None or method in _WITHOUT_SCORES)
+    check_given_for(method, "embeddings", embeddings is not None or (method not in _COMPARING and scores is not None))
+    check_given_for(method, "regions", regions is not None or method != "budgeted")
+    pool = None if embeddings is None else Pool("embeddings", embeddings, count_threads(n_threads))
     kind = embeddings if scores is None else scores  # of the result
     if method == "herding" or scores is None:
         assert pool is not None
         n, values = len(pool.emb), None
     else:
-        values = point_values("scores", scores)
+        values = read_point_values("scores", scores)
         n = len(values)
         if pool is not None:
-            same_rows("embeddings", pool.emb, n)
-    taken = row_numbers("labeled", labeled, n)
-    budget = integer("budget", budget, 0, n - len(taken), "rows to choose, of those that are not labeled")
-    regularization = real("regularization", regularization)
-    density_exponent = min(max(real("density_exponent", density_exponent), -STRONGEST), STRONGEST)
+            check_same_rows("embeddings", pool.emb, n)
+    taken = read_row_numbers("labeled", labeled, n)
+    budget = check_integer("budget", budget, 0, n - len(taken), "rows to choose, of those that are not labeled")
+    regularization = check_real("regularization", regularization)
+    density_exponent = min(max(check_real("density_exponent", density_exponent), -STRONGEST), STRONGEST)
     if temperature is None:
         temperature = _AUTO_TEMPERATURE if auto else _TEMPERATURE
-    temperature = positive("temperature", temperature)
-    random = random_generator(random_state)
+    temperature = check_positive("temperature", temperature)
+    random = as_generator(random_state)
 
     if method in _COMPARING:
         assert pool is not None
         pool.prepare(taken, rows_bar(show_progress_bar, method, budget))
         if method == "repulsive":
             assert values is not None
-            not_negative("regularization", regularization)
+            check_not_negative("regularization", regularization)
             picks = greedy.repulsive(pool, budget, values, regularization, temperature)
         elif method == "coverage":
             if auto and values is not None:
                 values = _better_half(values, taken)
             elif values is not None:
-                values = point_values("scores", scores, n, least=0.0)
+                values = read_point_values("scores", scores, n, least=0.0)
             picks = greedy.coverage(pool, budget, values, temperature, random)
         else:
             picks = greedy.herding(pool, budget, temperature, random)
-        return like(kind, picks)
+        return convert_like(kind, picks)
 
     assert values is not None
     free = np.delete(np.arange(n), taken)
@@ -219,16 +227,16 @@ def select(
         order = _best_first(values[free])
     else:
         n_regions = None
-        if method == "budgeted" and convert("regions", regions)[0].ndim == 0:
-            given_for(method, "embeddings", pool is not None)
-            n_regions = integer("regions", regions, 1, n, "the number to be found, or the region of each row")
+        if method == "budgeted" and read_array("regions", regions)[0].ndim == 0:
+            check_given_for(method, "embeddings", pool is not None)
+            n_regions = check_integer("regions", regions, 1, n, "the number to be found, or the region of each row")
         if density is None:
-            given_for(method, "density or embeddings", pool is not None)
+            check_given_for(method, "density or embeddings", pool is not None)
         if pool is not None and (density is None or n_regions is not None):
             pool.prepare(taken, None)
         if density is None:
             density = _density(embeddings, n, n_threads, show_progress_bar)
-        crowded = point_values("density", density, n)[free]
+        crowded = read_point_values("density", density, n)[free]
         if method == "density":
             order = _best_adjusted(values[free], density_exponent * _standardised(crowded))
         else:
@@ -236,12 +244,12 @@ def select(
                 assert pool is not None
                 labels = kmeans_regions(pool, n_regions, random)[free]
             else:
-                labels = region_labels("regions", regions, n)[free]
+                labels = read_region_labels("regions", regions, n)[free]
             codes = interruptible(len(labels), lambda: np.unique(labels, return_inverse=True)[1])
             # Shares of those that have rows.
             shares = allocate(values[free], crowded, codes, budget, regularization=regularization)
             order = _best_of_each(values[free], codes, shares)
-    return like(kind, free[order[:budget]])
+    return convert_like(kind, free[order[:budget]])
 
 
 @overload
@@ -251,7 +259,7 @@ def core_set(emb: ArrayLike, budget: int, **options: Unpack[CoreSetOptions]) -> 
 @breaks_graph
 @computed_on_cpu
 def core_set(
-    emb: Any, budget: int, *, labeled: Any = None, n_threads: int | None = None, show_progress_bar: bool = False
+    emb: object, budget: int, *, labeled: object = None, n_threads: int | None = None, show_progress_bar: bool = False
 ) -> Any:
     """Choose rows that leave no row far away: k-center greedy, also known as Core-set or farthest-first.
 
@@ -307,11 +315,13 @@ def core_set(
     >>> hnscore.core_set(np.array([[1, 0], [1, 0.1], [0, 1], [1, 0.9]], np.float32), 2)
     array([3, 2])
     """
-    pool = Pool("emb", emb, threads(n_threads))
-    taken = row_numbers("labeled", labeled, len(pool.emb))
-    budget = integer("budget", budget, 0, len(pool.emb) - len(taken), "rows to choose, of those that are not labeled")
+    pool = Pool("emb", emb, count_threads(n_threads))
+    taken = read_row_numbers("labeled", labeled, len(pool.emb))
+    budget = check_integer(
+        "budget", budget, 0, len(pool.emb) - len(taken), "rows to choose, of those that are not labeled"
+    )
     pool.prepare(taken, rows_bar(show_progress_bar, "core_set", budget))
-    return like(emb, greedy.core_set(pool, budget))
+    return convert_like(emb, greedy.core_set(pool, budget))
 
 
 def _better_half(values: Floats, labeled: Rows) -> Floats:

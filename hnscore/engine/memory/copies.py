@@ -39,7 +39,7 @@ def given_back(function: Callable[..., Any], arguments: Mapping[str, Any]) -> An
     return _given_back(from_copies(function, arguments), _on_gpu(arguments.values()))
 
 
-def _arrays(x: Any) -> Iterator[Any]:
+def _arrays(x: object) -> Iterator[Any]:
     """Of an argument, which may be a pair of them."""
     if isinstance(x, tuple | list):
         for part in x[:2]:  # rows in a long list are of one kind
@@ -53,13 +53,13 @@ def _on_gpu(arguments: Iterable[Any]) -> Any:
     return next((x for part in arguments for x in _arrays(part) if location(x) is not None), None)
 
 
-def _copied(name: str, x: Any) -> Any:
+def _copied(name: str, x: object) -> Any:
     if isinstance(x, tuple | list) and any(location(part) is not None for part in _arrays(x)):
         return type(x)(_copied(name, part) for part in x)
     return x if location(x) is None else to_host(name, x)
 
 
-def _given_back(result: Any, example: Any) -> Any:
+def _given_back(result: object, example: object) -> Any:
     if isinstance(result, tuple):
         parts = [_given_back(part, example) for part in result]
         return type(result)(*parts) if hasattr(result, "_fields") else tuple(parts)

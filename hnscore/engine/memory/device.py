@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import is_tensor, native, refuse_dtype, rows_and_columns
+from hnscore.arguments.arrays import check_rows_and_columns, is_tensor, refuse_dtype, to_native
 
 # DLPack's numbers of CUDA memory and of its managed memory.
 DLPACK_CUDA = (2, 13)
@@ -24,13 +24,14 @@ LEGACY_STREAM = 1
 _NAMES = {code: name for name, code in _core.DTYPES.items()}
 ITEM_BYTES = {name: 2 if name == "bfloat16" else np.dtype(name).itemsize for name in _core.DTYPES}
 PRECISIONS = (*_core.PRECISIONS, "fp16")
-_loaded: Any = None
+Backend = Any  # the module hnscore._cuda, whose types its stub has
+_loaded: Backend = None
 used: set[int] = set()  # devices
 _held: list[tuple[Any, list[DeviceArray]]] = []  # a mark that is passed when the arrays have been read
 _lock = threading.Lock()
 
 
-def backend() -> Any:
+def backend() -> Backend:
     """The extension for GPUs, imported on first use."""
     global _loaded
     if _loaded is None:
@@ -81,7 +82,7 @@ class DeviceArray:
         shape = (-(-self.shape[0] // step), *self.shape[1:])
         return replace(self, shape=shape, strides=(step * self.strides[0], *self.strides[1:]))
 
-    def rows(self, gpu: Any, side: int, pick: DeviceArray | None = None) -> Any:
+    def rows(self, gpu: Backend, side: int, pick: DeviceArray | None = None) -> Any:
         """Its rows, or those that are picked; values are rows of one column, and a single value as many as picked."""
         n = self.shape[0]
         count = n if pick is None else pick.shape[0]
@@ -93,12 +94,12 @@ class DeviceArray:
 class Space(ABC):
     """Where a call runs: a device, a stream, and the library that gives memory and takes results."""
 
-    def __init__(self, gpu: Any, device: int, stream: int) -> None:
+    def __init__(self, gpu: Backend, device: int, stream: int) -> None:
         self.gpu, self.device, self.stream = gpu, device, stream
         self._read: list[DeviceArray] = []  # of libraries beside torch
 
     @abstractmethod
-    def read(self, name: str, x: Any) -> DeviceArray:
+    def read(self, name: str, x: object) -> DeviceArray:
         """`x`, which is on this device or another."""
 
     @abstractmethod
@@ -122,11 +123,11 @@ class Space(ABC):
         """The point that the stream is at."""
 
     @abstractmethod
-    def join(self, mark: Any, owners: list[Any]) -> None:
+    def join(self, mark: object, owners: list[Any]) -> None:
         """What is queued from now on runs after the mark of another stream, and may read memory of its."""
 
     @abstractmethod
-    def leave(self, mark: Any) -> None:
+    def leave(self, mark: object) -> None:
         """The memory that was joined is no longer in use."""
 
     def zeros(self, n: int) -> DeviceArray:
@@ -155,7 +156,7 @@ class Space(ABC):
     def capturing(self) -> bool:
         return bool(self.gpu.capturing(self.device, self.stream))
 
-    def array(self, name: str, x: Any) -> DeviceArray:
+    def array(self, name: str, x: object) -> DeviceArray:
         """`x`, of which this device is asked."""
         place = location(x)
         if place != self.device:
@@ -174,11 +175,11 @@ class Space(ABC):
         )
         return self._read[-1]
 
-    def embeddings(self, name: str, x: Any) -> DeviceArray:
+    def embeddings(self, name: str, x: object) -> DeviceArray:
         array = self.array(name, x)
         if array.code is None:
             refuse_dtype(name, array.dtype)
-        rows_and_columns(name, array)
+        check_rows_and_columns(name, array)
         return array
 
     def upload(self, name: str, array: NDArray[Any], code: int | None = None) -> DeviceArray:
@@ -188,12 +189,12 @@ class Space(ABC):
                 f"{name} must be on {self.name} while a CUDA graph is captured, got it in CPU memory; copy it there "
                 "before"
             )
-        array, code = (array, _core.DTYPES[array.dtype.name]) if code is None else native(array, code)
+        array, code = (array, _core.DTYPES[array.dtype.name]) if code is None else to_native(array, code)
         array = np.ascontiguousarray(array)
         pointer, owner = self.copied(array) if array.size else (0, None)
         return DeviceArray(pointer, array.shape, array.strides, code, array.dtype, self.device, owner)
 
-    def reader(self, name: str, x: Any) -> tuple[DeviceArray, int]:
+    def reader(self, name: str, x: object) -> tuple[DeviceArray, int]:
         """What `_arrays.embeddings` is for arrays of the host."""
         array = self.embeddings(name, x)
         assert array.code is not None

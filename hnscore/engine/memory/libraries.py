@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import dense, is_tensor, refuse_device, refuse_dtype
+from hnscore.arguments.arrays import check_dense, is_tensor, refuse_device, refuse_dtype
 from hnscore.engine.memory import device as _device
-from hnscore.engine.memory.device import DLPACK_CUDA, ITEM_BYTES, LEGACY_STREAM, DeviceArray, Space, location
+from hnscore.engine.memory.device import DLPACK_CUDA, ITEM_BYTES, LEGACY_STREAM, Backend, DeviceArray, Space, location
 
 
 class TorchSpace(Space):
     """Tensors, torch's current stream, its caching allocator."""
 
-    def __init__(self, gpu: Any, device: int) -> None:
+    def __init__(self, gpu: Backend, device: int) -> None:
         import torch
 
         self.torch_device = torch.device("cuda", device)
@@ -32,7 +32,7 @@ class TorchSpace(Space):
     def read(self, name: str, x: Any) -> DeviceArray:
         if not is_tensor(x):  # beside tensors: an array of another library
             return self.from_dlpack(x)
-        dense(name, x)
+        check_dense(name, x)
         tensor = x.detach()
         if tensor.is_neg():  # a view whose memory has the other sign
             tensor = tensor.resolve_neg()
@@ -106,14 +106,14 @@ class TorchSpace(Space):
         for tensor in owners:  # the allocator gives its memory to nobody before this stream is through with it
             tensor.record_stream(stream)
 
-    def leave(self, mark: Any) -> None:
+    def leave(self, mark: object) -> None:
         pass
 
 
 class DlpackSpace(Space):
     """The arrays of any library that speaks DLPack; CuPy's current stream, the default stream for the others."""
 
-    def __init__(self, gpu: Any, device: int, example: Any = None) -> None:
+    def __init__(self, gpu: Backend, device: int, example: object = None) -> None:
         library = sys.modules.get(type(example).__module__.partition(".")[0])
         namespace = getattr(example, "__array_namespace__", None)
         self._from_dlpack = getattr(library if namespace is None else namespace(), "from_dlpack", None)
@@ -123,7 +123,7 @@ class DlpackSpace(Space):
                 stream = int(library.cuda.get_current_stream().ptr)  # type: ignore[union-attr]
         super().__init__(gpu, device, stream)
 
-    def read(self, name: str, x: Any) -> DeviceArray:
+    def read(self, name: str, x: object) -> DeviceArray:
         return self.from_dlpack(x)
 
     def allocate(self, n_bytes: int) -> tuple[int, object]:
@@ -203,7 +203,7 @@ def space_of(**arrays: Any) -> Space:
     return space_on(gpu, device, x)
 
 
-def space_on(gpu: Any, device: int, example: Any = None, *, tensors: bool | None = None) -> Space:
+def space_on(gpu: Backend, device: int, example: object = None, *, tensors: bool | None = None) -> Space:
     """Where a call on arrays like `example` runs, or one on tensors."""
     properties = gpu.device(device)
     if not properties.arch:
@@ -212,7 +212,7 @@ def space_on(gpu: Any, device: int, example: Any = None, *, tensors: bool | None
     return TorchSpace(gpu, device) if tensors or is_tensor(example) else DlpackSpace(gpu, device, example)
 
 
-def to_host(name: str, x: Any) -> Any:
+def to_host(name: str, x: object) -> Any:
     """A copy in CPU memory: a tensor of a tensor, else a NumPy array. This waits."""
     if is_tensor(x):
         return host_tensor(x)
@@ -249,7 +249,7 @@ def device_tensor(result: Any, example: Any) -> Any:
 _OLDEST = (7, 5)
 
 
-def refuse_gpu(gpu: Any, device: int, properties: Any) -> None:
+def refuse_gpu(gpu: Backend, device: int, properties: Any) -> None:
     major, minor = properties.capability
     what = f"cuda:{device} is an {properties.name} of compute capability {major}.{minor}"
     if (major, minor) < _OLDEST:

@@ -7,11 +7,10 @@ each side to memory of the host, where the next call finds it: nobody waits.
 from __future__ import annotations
 
 import os
-from typing import Any
 
-from hnscore.arguments.rules import bad_rows
-from hnscore.arguments.values import bad_value
-from hnscore.engine.memory.device import Space
+from hnscore.arguments.rules import describe_bad_rows
+from hnscore.arguments.values import describe_bad_value
+from hnscore.engine.memory.device import Backend, Space
 
 # The sides that are told apart, by their numbers in the backend.
 SIDES = (
@@ -23,11 +22,11 @@ IMG, TXT, REFERENCE_ROWS, REFERENCE_VALUES, LIMITS, CHUNK, EMB, AGAINST, DRAWN, 
 
 def _message(side: int, row: int, kind: int) -> str:
     if side in (REFERENCE_VALUES, LIMITS):
-        return bad_value(SIDES[side], "NaN or Inf", row, upper_limits=side == LIMITS)
-    return bad_rows(SIDES[side], [row], kind)
+        return describe_bad_value(SIDES[side], "NaN or Inf", row, upper_limits=side == LIMITS)
+    return describe_bad_rows(SIDES[side], [row], kind)
 
 
-def raise_found(gpu: Any, device: int, *, earlier: bool = True) -> None:
+def raise_found(gpu: Backend, device: int, *, earlier: bool = True) -> None:
     """The error for what the device has told since it was last asked."""
     # A call names its own bad rows of the host; a bad reference was found before, or comes of bad rows.
     found = [bad for bad in gpu.bad_rows(device) if bad[0] not in (HOST_CHUNK, gpu.REFERENCE_SIDE)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hnscore.engine.memory.device import DeviceArray
+from hnscore.engine.memory.device import Backend, DeviceArray
 from hnscore.engine.protocol import Rules
 
 
@@ -23,7 +23,7 @@ class DeviceRows:
     def dtype(self) -> object:
         return self.array.dtype
 
-    def of(self, gpu: Any) -> Any:
+    def of(self, gpu: Backend) -> Any:
         """As the backend takes them."""
         return self.array.rows(gpu, self.side, self.pick)
 
@@ -32,7 +32,7 @@ def pointer(array: DeviceArray | None) -> int:
     return 0 if array is None else array.pointer
 
 
-def backend_rules(gpu: Any, rules: Rules[DeviceArray], **more: Any) -> Any:
+def backend_rules(gpu: Backend, rules: Rules[DeviceArray], **more: Any) -> Any:
     """As the backend has them."""
     given = {name: getattr(rule, "pointer", rule) for name, rule in rules._asdict().items() if rule is not None}
     return gpu.Rules(**given, **more)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import native
+from hnscore.arguments.arrays import to_native
 from hnscore.engine.host import HostRows
 from hnscore.engine.memory import reports
 from hnscore.engine.memory.device import Space
@@ -122,7 +122,7 @@ class _Buffer:
     def __init__(self, call: Call, lane: Lane, img: NDArray[Any], code: int, n_rows: int) -> None:
         space = call.space
         self.call, self.space, self.gpu, self.copies = call, space, space.gpu, lane.copies
-        like, self.code = native(img[:0], code)
+        like, self.code = to_native(img[:0], code)
         shape = (n_rows, img.shape[1])
         scores_at = -(-n_rows * img.shape[1] * like.itemsize // 64) * 64
         pinned = lane.pinned(scores_at + 8 * n_rows)
