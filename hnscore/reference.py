@@ -4,7 +4,7 @@
     s_ij         <x_i, t_j> / sqrt(<x_i, x_i> <t_j, t_j>), at least -1 and at most 1; or <x_i, t_j> where similarity is
                  "dot"
     r_j          reference of text j
-    gap_ij       s_ij - (r_j - margin)
+    gap_ij       s_ij - tau_j, tau_j = r_j - margin - relative_margin |r_j|
     counts_ij    gap_ij > 0  and  s_ij <= max_similarity_j  and  the groups differ  and  i is not the owner of j;
                  with top_k_images and skip_top_images, i is also among the k most similar of the images that the last
                  three rules leave, but not among the so many most similar of them
@@ -215,10 +215,16 @@ def within_float32(w: Float, weight: str) -> Float:
     return w if weight == "similarity" else np.where(np.isinf(w.astype(np.float32)), np.inf, w)
 
 
-def counting(
+def threshold(r: Float, margin: float, relative_margin: float) -> Float:
+    """`tau`."""
+    return r - margin - relative_margin * np.abs(r) if relative_margin else r - margin
+
+
+def counting(  # noqa: PLR0913
     s: Float,
     margin: float,
     *,
+    relative_margin: float = 0.0,
     reference: Any = "pool_max",
     max_similarity: ArrayLike | None = None,
     img_groups: ArrayLike | None = None,
@@ -244,7 +250,7 @@ def counting(
         among = np.zeros(s.shape, np.bool_)
         np.put_along_axis(among, order[skip_top_images or 0 : top_k_images], True, axis=0)
         allowed &= among
-    gap = s - (r - margin)
+    gap = s - threshold(r, margin, relative_margin)
     return gap, (gap > 0) & allowed
 
 

@@ -137,6 +137,8 @@ def score(seed: int) -> None:
     rules: dict[str, Any] = {"weight": d.of("count", "count", "hinge", "squared_hinge", "similarity", "exp")}
     if rules["weight"] == "exp":
         rules["temperature"] = float(d.of(0.05, 0.3, 1.0, 20.0)) * max(1.0, float(np.abs(s).max()) / 20)
+    if d.chance(0.2):
+        rules["relative_margin"] = float(d.of(0.05, 1.0, float(d.rng.random())))
     rules["aggregate"] = d.of("sum", "sum", "mean", "max", "topk")
     pool_wide = True
     if paired:

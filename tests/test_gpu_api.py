@@ -96,6 +96,7 @@ RULES: list[dict[str, Any]] = [
     {"weight": "count"},
     {"reference": "paired"},
     {"reference": R},
+    {"reference": R, "relative_margin": 0.25},
     {"reference": OWN},
     {"reference": R, "weight": "squared_hinge", "aggregate": "mean"},
     {"reference": OWN, "weight": "similarity", "aggregate": "max"},

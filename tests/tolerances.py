@@ -151,6 +151,7 @@ def assert_sandwich(
     margin: float,
     *,
     reference: NDArray[Any],
+    relative_margin: float = 0.0,
     weight: str = "hinge",
     aggregate: str = "sum",
     k: int | None = None,
@@ -163,7 +164,7 @@ def assert_sandwich(
     For weights that never fall as s grows. A large share means that the sandwich says little.
     """
     low, high = s - np.asarray(d), s + np.asarray(d)
-    tau = reference - margin
+    tau = ref.threshold(reference, margin, relative_margin)
     never = (high <= tau) | (low > max_similarity)
     surely = (low > tau) & (high <= max_similarity)
 

@@ -18,14 +18,17 @@
 
 namespace hnscore {
 
-// What the threshold of a text takes off its reference.
+// What the threshold of a text takes off its reference: a similarity difference, and a share of the reference itself.
 struct Margins {
-    double margin;
+    double margin, relative;
 };
 constexpr int kMargins = sizeof(Margins) / sizeof(double);
 
 // A pair counts where its similarity is above this.
-HNSCORE_BOTH double threshold_of(double reference, const Margins& m) { return reference - m.margin; }
+HNSCORE_BOTH double threshold_of(double reference, const Margins& m) {
+    const double tau = reference - m.margin;
+    return m.relative == 0 ? tau : tau - m.relative * (reference < 0 ? -reference : reference);
+}
 
 // Simd supplies the vector operations; kFiltered changes the generated code, hence a template parameter.
 template <class Simd, bool kFiltered>

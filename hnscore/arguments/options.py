@@ -41,6 +41,7 @@ RandomState = int | np.random.Generator | np.random.RandomState | None
 
 
 class ScoreOptions(TypedDict, total=False):
+    relative_margin: float
     reference: Literal["pool_max", "paired"] | ArrayLike
     weight: Weight
     aggregate: Aggregate

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.numbers import as_generator, check_choice, check_integer, check_real
+from hnscore.arguments.numbers import as_generator, check_choice, check_integer, check_not_negative, check_real
 from hnscore.arguments.options import METHODS, SIMILARITIES, RandomState
 from hnscore.arguments.rules import (
     check_both_groups,
@@ -27,6 +27,7 @@ class Rule(NamedTuple):
 
     margin: float = 0.2
     # Which pairs count.
+    relative_margin: float = 0.0
     reference: Any = "pool_max"
     top_k_images: int | None = None
     skip_top_images: int | None = None
@@ -97,8 +98,8 @@ class Settings(NamedTuple):
 def settings_of(n_txt: int, rule: Rule, precisions: tuple[str, ...] = _core.PRECISIONS) -> Settings:
     """Checked once where a training loop repeats them."""
     numbers = (
-        n_txt, precisions, rule.margin, rule.weight, rule.aggregate, rule.k, rule.temperature, rule.similarity,
-        rule.precision, rule.method, rule.minibatch,
+        n_txt, precisions, rule.margin, rule.relative_margin, rule.weight, rule.aggregate, rule.k, rule.temperature,
+        rule.similarity, rule.precision, rule.method, rule.minibatch,
     )  # fmt: skip
     try:
         return _checked(*numbers)
@@ -111,6 +112,7 @@ def _checked(  # noqa: PLR0913, PLR0917
     n_txt: int,
     precisions: tuple[str, ...],
     margin: Any,
+    relative_margin: Any,
     weight: Any,
     aggregate: Any,
     k: Any,
@@ -121,6 +123,7 @@ def _checked(  # noqa: PLR0913, PLR0917
     minibatch: Any,
 ) -> Settings:
     margin = check_real("margin", margin)
+    margins = margin, check_not_negative("relative_margin", relative_margin)
     check_choice("similarity", similarity, SIMILARITIES)
     check_choice("precision", precision, precisions)
     check_choice("method", method, METHODS)
@@ -148,4 +151,4 @@ def _checked(  # noqa: PLR0913, PLR0917
         recipe = "top_similarity" if weight == "similarity" else "top_gap"
     way = method if precision == "exact" else "dense"
     request = Request(recipe, weight, temperature, k, similarity, precision, way, divisor, cap, dtype)
-    return Settings(n_txt, n_used, minibatch is not None, margin, (margin,), aggregate, request)
+    return Settings(n_txt, n_used, minibatch is not None, margin, margins, aggregate, request)

@@ -35,6 +35,7 @@ def score(  # noqa: PLR0913
     txt_emb: Any,
     margin: float = 0.2,
     *,
+    relative_margin: float = 0.0,
     reference: Any = "pool_max",
     weight: str = "hinge",
     aggregate: str = "sum",
@@ -79,6 +80,9 @@ def score(  # noqa: PLR0913
         The texts that are already paired with an image; the same kinds and dtypes, independently of img_emb's dtype.
     margin : float
         The triplet loss margin, a similarity difference.
+    relative_margin : float
+        A margin that grows with the reference r of a text: its threshold is ``r - margin - relative_margin * abs(r)``.
+        At least 0. With ``margin=0, relative_margin=0.05``, 95 % of a positive reference.
     reference : {"pool_max", "paired"}, array (n_txt,) or array (n_txt, dim)
         What a text's similarities are measured against. ``"pool_max"``: its best match in the whole pool, before
         groups and max_similarity; **the score of an image then depends on the pool it comes in**. ``"paired"``: row

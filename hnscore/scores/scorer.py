@@ -65,6 +65,7 @@ class Scorer:
         txt_emb: ArrayLike,
         margin: float = 0.2,
         *,
+        relative_margin: float = 0.0,
         reference: ArrayLike | None = None,
         weight: Weight = "hinge",
         aggregate: Aggregate = "sum",

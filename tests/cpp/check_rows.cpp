@@ -206,7 +206,7 @@ void check_columns() {
             kth.push_back(random.chance(0.3) ? -HUGE_VAL : random.uniform(-1, 1));
         }
         p.rows = rows.data();
-        const Margins margins{random.uniform(-0.5, 0.5)};
+        const Margins margins{random.uniform(-0.5, 0.5), random.chance(0.5) ? random.uniform(0, 1) : 0};
         uint64_t report = ~uint64_t{0};
         if (random.chance(0.8)) {
             p.tau = tau.data();
