@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tolerances import assert_score, norm_products
 
 import hnscore
 from hnscore import _core
@@ -148,6 +149,22 @@ def test_outliers_keep_the_contract(target: str, spread: float) -> None:
     error = np.abs(got - s.sum(axis=1)) / 2.0**-24
     norms = np.multiply.outer(*(np.linalg.norm(a.astype(np.float64), axis=1) for a in (x, t))).sum(axis=1)
     assert (error <= 4 * norms + np.abs(got)).all()
+
+
+@pytest.mark.parametrize("levels", [(-2, -1, -1, 1, 1, 1, 2), (-5, -1, -1, -1, 1, 1, 2, 2), (-9, 1, 1, 1, 2)])
+@pytest.mark.parametrize("dim", [31, 64, 512])
+@pytest.mark.parametrize("whole", [True, False])
+def test_few_magnitudes_keep_the_contract(target: str, whole: bool, dim: int, levels: tuple[int, ...]) -> None:
+    """What the digits of such rows leave out has one sign in the products of equal rows; of whole numbers it is 0."""
+    x = np.random.default_rng(dim).choice(levels, (60, dim)).astype(np.float32)
+    if not whole:
+        x /= np.linalg.norm(x, axis=1, keepdims=True)
+    s = x.astype(np.float64) @ x.T.astype(np.float64)
+    norms = norm_products(x, x, "dot") * (1 if whole else 2)  # the contract's exception
+    for weight in ("hinge", "similarity"):
+        rules: dict[str, Any] = {"reference": np.diag(s).copy(), "weight": weight}
+        got = hnscore.score(x, x, 0.2, similarity="dot", method="dense", **rules)
+        assert_score(got, s, norms, 0.2, **rules)
 
 
 # ---- In a process ----------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def check(where: str, given: object, *functions: Callable[..., Any]) -> None:
 def _fits(value: object, hint: Any) -> bool:
     if isinstance(value, float) and not math.isfinite(value):
         return False
-    if hint is Any:
+    if hint in (Any, object):
         return isinstance(value, str | int | float)
     if get_origin(hint) in (Union, types.UnionType):
         return any(_fits(value, h) for h in get_args(hint))

@@ -13,6 +13,7 @@ struct Packed {
     double middle = 0;  // digits: the norms of the second and of the third, in the units of x'
     double low = 0;
     double spread = 0;  // likewise: max|x'| / |x'|
+    double cross = 0;   // likewise: |sum of second times third| / |x'|^2, what a row's product with itself leaves out
 };
 
 struct TileFormat {

@@ -49,10 +49,15 @@ inline Packed band_packing(const Format& format, const Packed& packed) {
 // Of digits: two of these whose product exceeds 1 need the lower digits' products for values within the contract. Left
 // out, those are a random number of so many units, and the largest of many three or four times that:
 //     units = 2^8 sqrt(2 dim) digit^2 unit_i unit_j / (2^-24 |x||t|),    unit = max|x| / 8355711
+// Where a row has few different magnitudes they are no random number: they add up as they do in its product with
+// itself,
+//     units = 2^9 cross / 2^-24
 inline double spread_of(const Packed& p, int64_t dim) {
-    constexpr double kDigit = 74, kTop = 8355711, kMostUnits = 0.75;  // a digit's root mean square; the largest number
+    constexpr double kDigit = 74, kTop = 8355711;  // a digit's root mean square; the largest number
+    constexpr double kMostUnits = 0.75, kMostInStep = 0.75;
     const double units = 256 * std::sqrt(2.0 * static_cast<double>(dim)) * kDigit * kDigit / (kTop * kTop * kUnit);
-    return p.spread * std::sqrt(units / kMostUnits);
+    const double random = p.spread * p.spread * units / kMostUnits, in_step = 512 * p.cross / (kUnit * kMostInStep);
+    return std::sqrt(std::max(random, in_step));
 }
 
 // Whether float32 holds what a recipe makes of a gap to this threshold: a gap to -inf is infinite.

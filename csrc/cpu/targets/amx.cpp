@@ -64,12 +64,12 @@ void stage(const TileBlock& b, const TileArea& area, int i, int j, int from, int
 
 constexpr int kTop = 8355711;  // 127 (2^16 + 2^8 + 1): the largest number of three digits in [-128, 127]
 
-HNSCORE_INLINE double squares(__m512i a) { return _mm512_reduce_add_epi32(a); }
+HNSCORE_INLINE double sum_of(__m512i a) { return _mm512_reduce_add_epi32(a); }
 
 // 64 values to three times 64 digits, and what they say of the row.
 struct DigitSums {
     __m512d rest2 = _mm512_setzero_pd();
-    __m512i middle2 = _mm512_setzero_si512(), low2 = middle2;
+    __m512i middle2 = _mm512_setzero_si512(), low2 = middle2, cross = middle2;
 };
 HNSCORE_INLINE void to_digits(const float* x, __m512d inverse, __m512d unit, __m128i (&q)[3], DigitSums& sums) {
     const __m512 v = _mm512_loadu_ps(x);
@@ -87,9 +87,21 @@ HNSCORE_INLINE void to_digits(const float* x, __m512d inverse, __m512d unit, __m
     const __m512i middle = last(upper), high = _mm512_srai_epi32(_mm512_sub_epi32(upper, middle), 8);
     sums.middle2 = _mm512_add_epi32(sums.middle2, _mm512_mullo_epi32(middle, middle));
     sums.low2 = _mm512_add_epi32(sums.low2, _mm512_mullo_epi32(low, low));
+    sums.cross = _mm512_add_epi32(sums.cross, _mm512_mullo_epi32(middle, low));
     q[0] = _mm512_cvtepi32_epi8(high);
     q[1] = _mm512_cvtepi32_epi8(middle);
     q[2] = _mm512_cvtepi32_epi8(low);
+}
+
+// Whether all values are whole multiples of a power of two.
+HNSCORE_INLINE bool has_unit(const float* x, int64_t depth, double unit) {
+    const __m512 inverse = _mm512_set1_ps(static_cast<float>(1 / unit));
+    for (int64_t k = 0; k < depth; k += 16) {
+        const __m512 v = _mm512_mul_ps(_mm512_loadu_ps(x + k), inverse);
+        if (_mm512_cmp_ps_mask(v, _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), _CMP_NEQ_UQ))
+            return false;
+    }
+    return true;
 }
 
 // A row as digits: put(k, level, 16 digits) for k = 0, 16, ...
@@ -104,18 +116,22 @@ HNSCORE_INLINE Packed pack_digits(const float* x, int64_t depth, const Put& put)
         norm2 = _mm512_fmadd_pd(a, a, _mm512_fmadd_pd(b, b, norm2));
     }
     const double most = _mm512_reduce_max_ps(largest);
-    const double unit = (most > 0 ? most : 1) / kTop;
+    // The finest unit; but a power of two where that leaves nothing out, as in rows of small whole numbers.
+    double unit = (most > 0 ? most : 1) / kTop;
+    const double round = __builtin_scalbn(1, __builtin_ilogb(unit) + 1);
+    if (has_unit(x, depth, round)) unit = round;
     DigitSums sums;
-    double middle2 = 0, low2 = 0;
+    double middle2 = 0, low2 = 0, cross = 0;
     for (int64_t k = 0; k < depth; k += 16) {
         __m128i q[3];
         to_digits(x + k, _mm512_set1_pd(1 / unit), _mm512_set1_pd(unit), q, sums);
 #pragma GCC unroll 3
         for (int l = 0; l < 3; ++l) put(k, l, q[l]);
         if (k % 32768 == 32752 || k + 16 >= depth) {  // int32 sums of squares of up to 128
-            middle2 += squares(sums.middle2);
-            low2 += squares(sums.low2);
-            sums.middle2 = sums.low2 = _mm512_setzero_si512();
+            middle2 += sum_of(sums.middle2);
+            low2 += sum_of(sums.low2);
+            cross += sum_of(sums.cross);
+            sums.middle2 = sums.low2 = sums.cross = _mm512_setzero_si512();
         }
     }
     Packed p;
@@ -123,7 +139,11 @@ HNSCORE_INLINE Packed pack_digits(const float* x, int64_t depth, const Put& put)
     p.rest = __builtin_sqrt(_mm512_reduce_add_pd(sums.rest2)) * (1 + 1e-9) + 1e-12 * most;
     p.middle = __builtin_sqrt(middle2) * unit;
     p.low = __builtin_sqrt(low2) * unit;
-    p.spread = most > 0 ? most / __builtin_sqrt(_mm512_reduce_add_pd(norm2)) : 0;
+    if (most > 0) {
+        const double square = _mm512_reduce_add_pd(norm2);
+        p.spread = most / __builtin_sqrt(square);
+        p.cross = __builtin_fabs(cross) * unit * unit / square;
+    }
     return p;
 }
 
