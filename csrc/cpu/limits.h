@@ -54,7 +54,7 @@ inline Packed band_packing(const Format& format, const Packed& packed) {
 //     units = 2^9 cross / 2^-24
 inline double spread_of(const Packed& p, int64_t dim) {
     constexpr double kDigit = 74, kTop = 8355711;  // a digit's root mean square; the largest number
-    constexpr double kMostUnits = 0.75, kMostInStep = 0.75;
+    constexpr double kMostUnits = 0.75, kMostInStep = 1.5;
     const double units = 256 * std::sqrt(2.0 * static_cast<double>(dim)) * kDigit * kDigit / (kTop * kTop * kUnit);
     const double random = p.spread * p.spread * units / kMostUnits, in_step = 512 * p.cross / (kUnit * kMostInStep);
     return std::sqrt(std::max(random, in_step));
