@@ -67,7 +67,7 @@ def coverage(session: nox.Session) -> None:
     session.install(".[test]", "gcovr", "pytest-cov", *options)
     # Not those that limit the size of files, which are coverage's own too.
     session.run("pytest", "-nauto", "-knot full_disk", "--cov", "--cov-report=term:skip-covered", *session.posargs)
-    folders = [f"--filter=csrc/{name}/" for name in ("core", "stages", "cpu", "select")]
+    folders = [f"--filter=csrc/{name}/" for name in ("core", "recipes", "cpu", "gaussians", "select")]
     # Headers of the build's own environment are gone by now, and counters of several threads may be off by some.
     lenient = ["--gcov-ignore-errors=all", "--gcov-ignore-parse-errors=all"]
     only = ["--exclude-throw-branches", "--exclude-unreachable-branches", *folders]

@@ -191,7 +191,7 @@ def pair_similarity(
     """Exact similarity of row a_rows[j] of `a` (row j where None) with row j of `b`: (len(b),) float64."""
 
 def thresholds(reference: NDArray[np.float64], margins: Sequence[float]) -> NDArray[np.float64]:
-    """tau_j = reference_j less the margins: csrc/stages/threshold.h."""
+    """tau_j = reference_j less the margins: csrc/recipes/threshold.h."""
 
 def greedy(
     array: NDArray[Any],

@@ -36,7 +36,7 @@ def bad_rows(device: int) -> list[tuple[int, int, int]]:  # (side, first bad row
 def hangs() -> str: ...  # what warps waited for when their time ran out (HNSCORE_CUDA_HANG_SECONDS); "" nothing
 def memory_used(device: int) -> int: ...  # bytes of Memory objects, where they are not torch's
 
-# What only a measurement decides: csrc/cuda/tuning.h. For all calls that begin later.
+# What only a measurement decides: csrc/cuda/tiles/tuning.h. For all calls that begin later.
 class Tuning(TypedDict):
     resident_steps: int  # 0 to 8
     most_stages: int  # 2 to 8

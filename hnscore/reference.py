@@ -136,6 +136,14 @@ WEIGHTS: dict[str, Callable[[Float, Float, float], Float]] = {
     "similarity": lambda gap, s, temperature: s,
     "exp": lambda gap, s, temperature: np.exp(gap / temperature),
 }
+# |dg/ds|, by which an error of a similarity becomes one of a weight.
+SLOPES: dict[str, Callable[[Float, float], Float]] = {
+    "count": lambda gap, temperature: np.zeros_like(gap),
+    "hinge": lambda gap, temperature: np.ones_like(gap),
+    "squared_hinge": lambda gap, temperature: 2 * np.abs(gap),
+    "similarity": lambda gap, temperature: np.ones_like(gap),
+    "exp": lambda gap, temperature: np.exp(gap / temperature) / temperature,
+}
 
 # ---- Aggregates: h from w and counts, (n_img, n_txt) -----------------------------------------------------------------
 

@@ -20,7 +20,7 @@ import hnscore
 from hnscore import _core
 
 ROOT = Path(__file__).parents[1]
-LOOPS = ROOT / "csrc" / "cpu" / "amx-inl.h"
+LOOPS = ROOT / "csrc" / "cpu" / "kernels" / "amx-inl.h"
 EMULATED = "amx_emulated" in _core.config()["targets_emulated"]
 # Where the system was asked and refused, there is nothing to test but that.
 HARDWARE = "amx" in _core.config()["targets_supported"] and "amx" not in _core.config()["targets_missing"]

@@ -101,7 +101,7 @@ ACCUMULATORS = {"wgmma_kernel": 128, "mma_kernel": 128}
 
 # Instructions for a pair that no filter and no band hands on, beside its products: a threshold is one multiply-add,
 # a weight one to three, its addition one, the facts of a column half a load and an address. Measured, and a tenth more.
-# Tensor cores leave a lane 32 a pair at depth 512 (csrc/cuda/epilogue.h); a Sum must stay well below half of that.
+# Tensor cores leave a lane 32 a pair at depth 512 (csrc/cuda/epilogue/epilogue.h); a Sum must stay well below half of that.
 BUDGETS = {
     "Count": 6.1,  # a comparison, and an addition of 0 or 1
     "Hinge": 7.8,
@@ -334,7 +334,7 @@ def test_kernels_that_name_a_hang(tmp_path: Path) -> None:
         f"-I{csrc}",
         "-cubin",
     ]
-    source, cubin = csrc / "cuda" / "archs" / "wgmma_half.cu", tmp_path / "wgmma.cubin"
+    source, cubin = csrc / "cuda" / "tiles" / "archs" / "wgmma_half.cu", tmp_path / "wgmma.cubin"
     command = [nvcc, "-arch=sm_90a", "-DHNSCORE_HANG_SECONDS=2", *options, source, "-o", cubin]
     done = subprocess.run(["sh", NVCC_STRICT, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

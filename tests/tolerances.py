@@ -83,7 +83,7 @@ def _error(
     gap, counts = ref.counting(s, margin, **filters)
     with np.errstate(over="ignore", invalid="ignore"):
         size = np.maximum(np.asarray(norms), 0.0 if weight == "similarity" else np.abs(s - gap))
-        error = 4 * U * size * _slope(weight, gap, temperature or 1.0)
+        error = 4 * U * size * ref.SLOPES[weight](gap, temperature or 1.0)
         if weight == "exp":
             error = error + (EXP + 4 * U * np.abs(gap) / (temperature or 1.0)) * np.exp(gap / (temperature or 1.0))
     error, scale = np.where(counts, error, 0.0), 1.0
@@ -92,18 +92,6 @@ def _error(
         error, counts = error[:, drawn], counts[:, drawn]
         scale = s.shape[1] / minibatch if aggregate == "sum" else 1.0
     return scale * ref.AGGREGATES[aggregate](error, counts, k or 1)
-
-
-def _slope(weight: str, gap: Float, temperature: float) -> Float:
-    """|dg/ds|."""
-    slopes = {
-        "count": lambda: np.zeros_like(gap),
-        "hinge": lambda: np.ones_like(gap),
-        "squared_hinge": lambda: 2 * np.abs(gap),
-        "similarity": lambda: np.ones_like(gap),
-        "exp": lambda: np.exp(gap / temperature) / temperature,
-    }
-    return np.asarray(slopes[weight]())
 
 
 def similarity_error(precision: str, dim: int) -> float:

@@ -1,4 +1,4 @@
-"""What only a measurement decides (csrc/cuda/tuning.h): each choice beside the default, in one process.
+"""What only a measurement decides (csrc/cuda/tiles/tuning.h): each choice beside the default, in one process.
 
 python benchmarks/gpu/tune.py            a line per choice, and what to write into tuning.h
 """

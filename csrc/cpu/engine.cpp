@@ -8,7 +8,7 @@
 #include <mutex>
 #include <optional>
 
-#include "cpu/row_block.h"
+#include "cpu/dense/row_block.h"
 
 namespace hnscore {
 namespace {

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "core/rules.h"
-#include "cpu/columns.h"
-#include "stages/recipe.h"
+#include "cpu/rows/columns.h"
+#include "recipes/recipe.h"
 
 namespace hnscore {
 
@@ -31,7 +31,7 @@ struct Terms {
     // Weights of the terms of a sum: by column in the values of the rows, by row in those of the columns.
     const double *row_weight = nullptr, *col_weight = nullptr;
     const double* col_shift = nullptr;                              // kernel, overlap: added to a term
-    const double *row_variance = nullptr, *col_variance = nullptr;  // overlap: stages/weight.h
+    const double *row_variance = nullptr, *col_variance = nullptr;  // overlap: recipes/weight.h
     double rate = 0;
 };
 

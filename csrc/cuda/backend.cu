@@ -5,12 +5,12 @@
 #include <mutex>
 #include <sstream>
 
-#include "cuda/copy.h"
-#include "cuda/finish.h"
-#include "cuda/hang.h"
-#include "cuda/kernels.h"
-#include "cuda/rows.h"
-#include "cuda/sample.h"
+#include "cuda/device/hang.h"
+#include "cuda/epilogue/finish.h"
+#include "cuda/epilogue/sample.h"
+#include "cuda/rows/copy.h"
+#include "cuda/rows/rows.h"
+#include "cuda/tiles/kernels.h"
 
 namespace hnscore::gpu {
 namespace {

@@ -6,12 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "core/problem.h"
-#include "cuda/host_memory.h"
-#include "cuda/input.h"
-#include "cuda/reports.h"
-#include "cuda/tuning.h"
-#include "stages/threshold.h"
+#include "cpu/target/target.h"
+#include "cuda/device/host_memory.h"
+#include "cuda/device/reports.h"
+#include "cuda/rows/input.h"
+#include "cuda/tiles/tuning.h"
+#include "recipes/threshold.h"
 
 namespace hnscore::gpu {
 

@@ -148,7 +148,7 @@ if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
 endif()
 set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
 
-pybind11_add_module(_cuda MODULE NO_EXTRAS csrc/bind_cuda.cpp)
+pybind11_add_module(_cuda MODULE NO_EXTRAS csrc/bindings/bind_cuda.cpp)
 set_target_properties(_cuda PROPERTIES LINKER_LANGUAGE CXX)
 target_include_directories(_cuda PRIVATE csrc)
 target_compile_definitions(_cuda PRIVATE HNSCORE_MODULE=_cuda HNSCORE_CUDA_ARCHS="${HNSCORE_CUDA_ARCHS_BUILT}")
@@ -177,10 +177,10 @@ function(hnscore_cuda_library name archs)
   target_link_libraries(_cuda PRIVATE ${name})
 endfunction()
 
-hnscore_cuda_library(hnscore_cuda_simt "${simt_archs}" csrc/cuda/archs/simt.cu csrc/cuda/backend.cu
-                     csrc/cuda/hang.cu csrc/cuda/reports.cu csrc/cuda/runtime.cu csrc/cuda/host_memory.cu)
-hnscore_cuda_library(hnscore_cuda_mma "${mma_archs}" csrc/cuda/archs/mma_half.cu csrc/cuda/archs/mma_bf16.cu)
-hnscore_cuda_library(hnscore_cuda_wgmma "${wgmma_archs}" csrc/cuda/archs/wgmma_half.cu csrc/cuda/archs/wgmma_bf16.cu)
+hnscore_cuda_library(hnscore_cuda_simt "${simt_archs}" csrc/cuda/tiles/archs/simt.cu csrc/cuda/backend.cu
+                     csrc/cuda/device/hang.cu csrc/cuda/device/reports.cu csrc/cuda/device/runtime.cu csrc/cuda/device/host_memory.cu)
+hnscore_cuda_library(hnscore_cuda_mma "${mma_archs}" csrc/cuda/tiles/archs/mma_half.cu csrc/cuda/tiles/archs/mma_bf16.cu)
+hnscore_cuda_library(hnscore_cuda_wgmma "${wgmma_archs}" csrc/cuda/tiles/archs/wgmma_half.cu csrc/cuda/tiles/archs/wgmma_bf16.cu)
 target_compile_definitions(hnscore_cuda_simt PRIVATE HNSCORE_CUDA_ARCHS="${HNSCORE_CUDA_ARCHS_BUILT}")
 foreach(kind mma wgmma)
   if(TARGET hnscore_cuda_${kind})

@@ -5,7 +5,7 @@
 #include <queue>
 #include <unordered_map>
 
-#include "cpu/rows.h"
+#include "cpu/rows/rows.h"
 #include "select/packed_rows.h"
 
 namespace hnscore {

@@ -7,8 +7,8 @@
 
 #include <vector>
 
-#include "core/problem.h"
 #include "core/team.h"
+#include "cpu/target/target.h"
 
 namespace hnscore {
 

@@ -6,7 +6,7 @@
 #include <memory>
 #include <numeric>
 
-#include "cpu/rows.h"
+#include "cpu/rows/rows.h"
 #include "select/packed_rows.h"
 
 namespace hnscore {

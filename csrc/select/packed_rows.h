@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "core/buffer.h"
-#include "core/problem.h"
+#include "cpu/target/target.h"
 
 namespace hnscore {
 

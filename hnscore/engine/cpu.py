@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 _LOG = logging.getLogger("hnscore")
 _LAST_ROW = np.iinfo(np.int64).max
-_SMALL = 2**20  # multiply-adds: far fewer than csrc/cpu/plan.cpp wants for a cascade, on any target
+_SMALL = 2**20  # multiply-adds: far fewer than csrc/cpu/cascade/plan.cpp wants for a cascade, on any target
 _LOOK_AGAIN = 0.4  # what the plan's own sample, where there is one, must show for another look
 _COPIED_BYTES = 2**24  # at a time: a signal waits no longer
 

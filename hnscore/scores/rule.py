@@ -85,7 +85,7 @@ class Settings(NamedTuple):
     n_used: int  # of a minibatch
     is_minibatch: bool
     margin: float
-    margins: tuple[float, ...]  # what the threshold takes of the reference: csrc/stages/threshold.h
+    margins: tuple[float, ...]  # what the threshold takes of the reference: csrc/recipes/threshold.h
     aggregate: str
     request: Request
 

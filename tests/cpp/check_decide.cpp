@@ -1,5 +1,5 @@
-// Pairs marked in the registers of a warp, and the decision of each: cuda/decide.h.
-#include "cuda/decide.h"
+// Pairs marked in the registers of a warp, and the decision of each: cuda/epilogue/decide.h.
+#include "cuda/epilogue/decide.h"
 
 #include <algorithm>
 

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "cuda/runtime.h"
+#include "cuda/device/runtime.h"
 
 namespace hnscore::gpu {
 

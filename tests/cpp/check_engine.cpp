@@ -6,8 +6,8 @@
 #include <random>
 #include <vector>
 
-#include "cpu/dispatch.h"
-#include "cpu/plan.h"
+#include "cpu/cascade/plan.h"
+#include "cpu/target/dispatch.h"
 
 namespace {
 

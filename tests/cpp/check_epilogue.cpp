@@ -1,8 +1,8 @@
-// What becomes of made-up products: the sums and the screen of cuda/epilogue.h, without a tile loop.
+// What becomes of made-up products: the sums and the screen of cuda/epilogue/epilogue.h, without a tile loop.
 //
 // Products and values are drawn apart, so that the sum of a row tells which of the two a pair was taken from: those
 // beyond the band must be taken from the products, those within it must be decided from the values.
-#include "cuda/epilogue.h"
+#include "cuda/epilogue/epilogue.h"
 
 #include "made_up_problem.h"
 

@@ -1,6 +1,6 @@
-// Exact sums of products on made-up numbers: core/wide_sum.h and cuda/exact.h against arithmetic that is too simple to
-// be wrong.
-#include "cuda/exact.h"
+// Exact sums of products on made-up numbers: core/wide_sum.h and cuda/rows/exact.h against arithmetic that is too
+// simple to be wrong.
+#include "cuda/rows/exact.h"
 
 #include <algorithm>
 
@@ -159,7 +159,8 @@ void check_rounds_surely() {
     expect(!rounds_surely(1, 0, HUGE_VAL, 5, value), "a lost error");
 }
 
-// ---- cuda/exact.h ---------------------------------------------------------------------------------------------------
+// ---- cuda/rows/exact.h
+// ---------------------------------------------------------------------------------------------------
 
 const DType kAll[] = {DType::f16, DType::bf16, DType::f32, DType::f64, DType::i8,  DType::u8,
                       DType::i16, DType::u16,  DType::i32, DType::u32, DType::i64, DType::u64};

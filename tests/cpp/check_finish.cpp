@@ -1,10 +1,10 @@
-// The second pass on made-up sums and lists: cuda/finish.h.
-#include "cuda/finish.h"
+// The second pass on made-up sums and lists: cuda/epilogue/finish.h.
+#include "cuda/epilogue/finish.h"
 
 #include <algorithm>
 
 #include "properties.h"
-#include "stages/recipe.h"
+#include "recipes/recipe.h"
 
 namespace {
 

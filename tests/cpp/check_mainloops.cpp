@@ -10,9 +10,9 @@
 #include <string_view>
 #include <vector>
 
-#include "cuda/mainloop_mma.h"
-#include "cuda/mainloop_wgmma.h"
-#include "cuda/runtime.h"
+#include "cuda/device/runtime.h"
+#include "cuda/tiles/mainloop_mma.h"
+#include "cuda/tiles/mainloop_wgmma.h"
 
 using namespace hnscore;
 using namespace hnscore::gpu;

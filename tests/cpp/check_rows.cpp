@@ -1,9 +1,10 @@
-// Rows and columns made ready for the tiles, pairs of rows, and copies, on made-up rows: cuda/rows.h and cuda/copy.h.
-#include "cuda/rows.h"
+// Rows and columns made ready for the tiles, pairs of rows, and copies, on made-up rows: cuda/rows/rows.h and
+// cuda/rows/copy.h.
+#include "cuda/rows/rows.h"
 
 #include <algorithm>
 
-#include "cuda/copy.h"
+#include "cuda/rows/copy.h"
 #include "properties.h"
 
 namespace {

@@ -2,7 +2,7 @@
 // once, with its own products, rows in order, whatever the numbers of tiles, panels and steps.
 #define HNSCORE_NS amx_emulated
 #define HNSCORE_EMULATE_AMX
-#include "cpu/simd/avx512.h"
+#include "cpu/target/simd/avx512.h"
 namespace hnscore::amx_emulated {
 using Simd = avx512::Simd;
 }
@@ -11,7 +11,7 @@ using Simd = avx512::Simd;
 #include <random>
 #include <vector>
 
-#include "cpu/amx-inl.h"
+#include "cpu/kernels/amx-inl.h"
 
 using namespace hnscore;
 using namespace hnscore::amx_emulated;

@@ -1,5 +1,5 @@
-// The k largest of each row from made-up products: Top of cuda/epilogue.h against a sort, over several tiles, and over
-// launches that continue a list.
+// The k largest of each row from made-up products: Top of cuda/epilogue/epilogue.h against a sort, over several tiles,
+// and over launches that continue a list.
 //
 // Some products lie: they are far too small for the similarity of their pair. Where the running threshold of a row is
 // what it must be, such a pair is never decided, and so does not come into the list.

@@ -1,10 +1,10 @@
-// The sharing out of the work, and the choice between two kernels: cuda/work.h and cuda/sample.h.
-#include "cuda/work.h"
+// The sharing out of the work, and the choice between two kernels: cuda/tiles/work.h and cuda/epilogue/sample.h.
+#include "cuda/tiles/work.h"
 
 #include <algorithm>
 #include <map>
 
-#include "cuda/sample.h"
+#include "cuda/epilogue/sample.h"
 #include "properties.h"
 
 namespace {

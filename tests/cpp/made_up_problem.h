@@ -4,11 +4,11 @@
 
 #include <algorithm>
 
-#include "cuda/epilogue.h"
-#include "cuda/rows.h"
-#include "cuda/work.h"
+#include "cuda/epilogue/epilogue.h"
+#include "cuda/rows/rows.h"
+#include "cuda/tiles/work.h"
 #include "properties.h"
-#include "stages/recipe.h"
+#include "recipes/recipe.h"
 
 namespace properties {
 

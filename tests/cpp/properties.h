@@ -16,8 +16,8 @@
 #include <vector>
 
 #include "core/wide_sum.h"
-#include "cuda/input.h"
-#include "cuda/runtime.h"
+#include "cuda/device/runtime.h"
+#include "cuda/rows/input.h"
 
 namespace properties {
 

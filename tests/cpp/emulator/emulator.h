@@ -1,4 +1,4 @@
-// The vocabulary of cuda/gpu.h for the host: kernels in plain C++, run by the machine of machine.h.
+// The vocabulary of cuda/device/gpu.h for the host: kernels in plain C++, run by the machine of machine.h.
 //
 // What hardware demands and plain execution would not notice is an error here, thrown out of launch(): a fence or wait
 // left out, a barrier used before it can be seen, an accumulator read too early, a hang. Every synchronising call
@@ -18,7 +18,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "cuda/wait.h"
+#include "cuda/device/wait.h"
 #include "emulator/async.h"
 #include "emulator/half.h"
 #include "emulator/machine.h"

@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-#include "cuda/wait.h"
+#include "cuda/device/wait.h"
 #include "emulator/state.h"
 
 namespace hnscore::gpu::emulator {

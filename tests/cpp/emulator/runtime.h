@@ -12,7 +12,7 @@
 #include <tuple>
 #include <utility>
 
-#include "cuda/runtime.h"
+#include "cuda/device/runtime.h"
 #include "emulator/emulator.h"
 
 namespace hnscore::gpu {

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "cuda/gpu.h"
+#include "cuda/device/gpu.h"
 #include "emulator/half.h"
 
 namespace hnscore::gpu::emulator {

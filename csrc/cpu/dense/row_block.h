@@ -1,0 +1,478 @@
+// One thread's rows: packed, run against a block of columns, their open pairs decided, their results written.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+#include <optional>
+
+#include "cpu/cascade/screened_panels.h"
+#include "cpu/cascade/screened_rows.h"
+#include "cpu/dense/limits.h"
+#include "cpu/dense/top.h"
+#include "recipes/recipe.h"
+
+namespace hnscore {
+
+// Of |x - t|^2 from float32 products, relative to |x|^2 + |t|^2: the 8 units that a product is known to reach, and the
+// rounding of the squares and their sum.
+constexpr float kSquareError = 11 * static_cast<float>(kUnit);
+
+// One thread's rows in flight and everything known of them.
+class RowBlock {
+  public:
+    // screen: the limits of a cascade, else null.
+    RowBlock(const Job& job, const ColumnLimits& limits, const ScreenLimits* screen, int tiles)
+        : job_(job),
+          columns_(*job.columns),
+          format_(columns_.format),
+          kernels_(format_.kernels()),
+          limits_(limits),
+          size_(static_cast<int64_t>(tiles) * kernels_.rows),
+          tile_bytes_(format_.tile_bytes()),
+          packed_(columns_.dense_panels > 0 ? tiles * tile_bytes_ : 0),
+          scale_(size_),
+          scale_low_(size_),
+          band_(size_),
+          limit_(size_),
+          factor_(size_),
+          weight_(size_),
+          variance_(size_),
+          square_(size_),
+          spread_(size_),
+          mask_(size_),
+          group_(size_),
+          owner_(size_),
+          order_(size_),
+          states_(kStates[job.recipe] * kernels_.lanes),
+          state_(size_ * std::max(states_, 1)),
+          col_sums_(kPanelsPerBlock * kernels_.cols),
+          scratch_((3 + tiles * kernels_.scratch_per_tile) * kernels_.rows * kernels_.cols),
+          scaled_(format_.operand().row_depth(columns_.dim)),
+          m_(static_cast<size_t>(size_)),
+          plain_(static_cast<size_t>(size_)),
+          norm_(static_cast<size_t>(size_)),
+          lanes_(static_cast<size_t>(size_)),
+          decided_(static_cast<size_t>(size_)),
+          largest_(static_cast<size_t>(size_)),
+          rows_(format_, job.rows),
+          texts_(format_, columns_.view) {
+        std::memset(scaled_.data(), 0, static_cast<size_t>(scaled_.bytes()));  // the padding of the depth stays 0
+        std::memset(packed_.data(), 0, static_cast<size_t>(packed_.bytes()));  // nothing there may be NaN or subnormal
+        for (int64_t c = 0; c < kPanelsPerBlock * kernels_.cols; ++c) col_sums_[c] = 0;
+        if (is_top(job.recipe)) top_.resize(static_cast<size_t>(size_));
+        if (screen && format_.target->screen.by_column) {
+            panels_.emplace(*screen, columns_, size_);
+            column_ = Buffer<float>(ScreenedPanels::value_pitch(columns_.dim));
+            std::memset(column_.data(), 0, static_cast<size_t>(column_.bytes()));
+        } else if (screen) {
+            screened_.emplace(*screen, columns_, size_);
+        }
+    }
+
+    // Packs rows [first, first + count) of the call; false where some are bad. col_values: where the terms of columns
+    // are added up, in a triangle.
+    bool load(int64_t first, int64_t count, BadRows& bad, double* col_values) {
+        col_values_ = col_values;
+        first_ = first;
+        count_ = count;
+        bool good = true;
+        for (int64_t i = 0; i < tiles() * kernels_.rows; ++i) {
+            if (i >= count) {  // padding: whatever was packed there, masked
+                set_limits(i, false, RowFacts{}, Packed{});
+                continue;
+            }
+            const RowFacts f = rows_.read(first + i, scaled_.data());
+            if (f.bad != kGood) {
+                bad.add(first + i, f.bad);
+                good = false;
+            }
+            Packed packed;
+            if (columns_.dense_panels > 0)
+                format_.operand().pack_row(scaled_.data(), format_.operand().row_depth(columns_.dim), kernels_.rows,
+                                           i % kernels_.rows, packed_.data() + i / kernels_.rows * tile_bytes_,
+                                           &packed);
+            set_limits(i, true, f, packed);
+            norm_[static_cast<size_t>(i)] = std::ldexp(f.norm, f.exponent);
+            if (screened_) screened_->add(i, scaled_.data(), f, i == count - 1);
+            if (panels_) panels_->add(i, scaled_.data(), f, i == count - 1);
+        }
+        return good;
+    }
+
+    // Panels before this one have no column that comes after a row of the block.
+    int64_t first_panel() const { return std::max<int64_t>(0, first_ + 1 - job_.rules.first_column) / kernels_.cols; }
+
+    void run(int64_t first_panel, int64_t panels) {
+        const int64_t at = first_panel * kernels_.cols;
+        block_ = {
+            .rows = packed_.data(),
+            .tile_bytes = tile_bytes_,
+            .tiles = static_cast<int>(tiles()),
+            .row_scale = scale_.data(),
+            .row_scale_low = scale_low_.data(),
+            .row_band = band_.data(),
+            .row_limit = limit_.data(),
+            .row_factor = factor_.data(),
+            .row_spread = spread_.data(),
+            .row_mask = mask_.data(),
+            .row_group = group_.data(),
+            .row_owner = owner_.data(),
+            .row_order = order_.data(),
+            .row_weight = weight_.data(),
+            .row_variance = variance_.data(),
+            .row_square = square_.data(),
+            .row_state = state_.data(),
+            .cols = columns_.packed.data() + first_panel * columns_.panel_bytes,
+            .panel_bytes = columns_.panel_bytes,
+            .panels = static_cast<int>(panels),
+            .tau = limits_.tau.data() + at,
+            .tau_low = limits_.tau_low.data() + at,
+            .col_band = limits_.band.data() + at,
+            .col_spread = limits_.spread.data() + at,
+            .col_scale = limits_.scale.data() + at,
+            .col_limit = limits_.limit.data() + at,
+            .col_least = limits_.least.data() + at,
+            .col_group = limits_.group.data() + at,
+            .col_owner = limits_.owner.data() + at,
+            .col_order = limits_.order.data() + at,
+            .col_weight = limits_.weight.data() + at,
+            .col_shift = limits_.shift.data() + at,
+            .col_variance = limits_.variance.data() + at,
+            .col_square = limits_.square.data() + at,
+            .col_sums = col_sums_.data(),
+            .rate = static_cast<float>(job_.recipe == kernel ? 1 / job_.temperature : job_.terms.rate),
+            .half_dim = static_cast<float>(columns_.dim) / 2,
+            .square_error = format_.precision == Precision::exact ? kSquareError : 0,
+            .depth = columns_.depth,
+            .group_depth = chunks_per_group(columns_.depth) * kChunk,
+            .scratch = scratch_.data(),
+            .resolve = resolve,
+            .context = this,
+        };
+        first_column_ = at;
+        (limits_.filtered ? kernels_.filtered : kernels_.plain)[job_.recipe](block_);
+        for (int64_t i = 0; states_ > 0 && i < count_; ++i) {
+            merge_lanes(i);
+            reset_lanes(i);
+        }
+        if (col_values_ == nullptr) return;
+        for (int64_t c = 0; c < std::min(panels * kernels_.cols, columns_.rows - at); ++c) {
+            col_values_[at + c] += static_cast<double>(col_sums_[c]);
+            col_sums_[c] = 0;
+        }
+    }
+
+    // The passes of a cascade over `panels` panels of codes. What survives waits to be decided, in column order; a top
+    // recipe wants its threshold raised at once.
+    void screen(int64_t first_panel, int64_t panels) {
+        if (panels_)
+            screen_by_column(first_panel, panels);
+        else
+            screen_by_row(first_panel, panels);
+    }
+    void screen_by_column(int64_t first_panel, int64_t panels) {
+        for (int64_t p = first_panel; p < first_panel + panels; ++p) {
+            if (is_top(job_.recipe))
+                for (int64_t i = 0; i < count_; ++i) panels_->set_least(i, state_[i] / m_[static_cast<size_t>(i)]);
+            panels_->run(p, count_);
+            decide_panel();
+            panels_->list(p, count_, texts_);
+        }
+    }
+    void screen_by_row(int64_t first_panel, int64_t panels) {
+        ScreenedRows& s = *screened_;
+        if (is_top(job_.recipe))
+            for (int64_t i = 0; i < count_; ++i) s.set_least(i, state_[i] / m_[static_cast<size_t>(i)]);
+        for (int64_t t = 0; t < tiles(); t += ScreenedRows::kTiles) {
+            const int64_t end = std::min(tiles(), t + ScreenedRows::kTiles);
+            s.run(t, end - t, first_panel, panels, scratch_.data());
+            for (int64_t i = t * kernels_.rows; i < std::min(count_, end * kernels_.rows); ++i) {
+                const ScreenedRows::List found = s.survivors_of(i);
+                if (s.wait(i, found)) continue;
+                decide_waiting(i);
+                decide(i, found);
+            }
+        }
+        if (s.all_waiting() < ScreenedRows::kEnough * count_) return;
+        for (int64_t i = 0; i < count_; ++i) decide_waiting(i);
+    }
+
+    void finish() {
+        if (panels_) decide_panel();
+        for (int64_t i = 0; i < count_; ++i) {
+            if (screened_) decide_waiting(i);
+            if (panels_) decided_[static_cast<size_t>(i)] += panels_->take_sure(i);
+            if (is_top(job_.recipe)) {
+                finish_top(i);
+                continue;
+            }
+            double sum = decided_[static_cast<size_t>(i)];
+            if (job_.recipe == overlap)
+                sum = largest_[static_cast<size_t>(i)] + std::log(lanes_[static_cast<size_t>(i)]);
+            else if (plain_[static_cast<size_t>(i)])
+                sum += lanes_[static_cast<size_t>(i)] / std::pow(m_[static_cast<size_t>(i)], kRowPower[job_.recipe]);
+            job_.values[first_ + i] = sum;
+        }
+    }
+
+    int64_t tiles() const { return (count_ + kernels_.rows - 1) / kernels_.rows; }
+    Survivors survivors() const {
+        return screened_ ? screened_->survivors() : panels_ ? panels_->survivors() : Survivors{};
+    }
+
+  private:
+    void set_limits(int64_t i, bool real, const RowFacts& f, const Packed& packed) {
+        const Rules& r = job_.rules;
+        const int64_t row = first_ + i;
+        const double exact_m = f.m / packed.unit;
+        const auto m = static_cast<float>(exact_m);
+        const bool plain = f.plain && (format_.cosine || std::abs(std::log2(exact_m)) <= kPlainExponent);
+        m_[static_cast<size_t>(i)] = exact_m;
+        plain_[static_cast<size_t>(i)] = plain;
+        scale_[i] = plain ? m : std::numeric_limits<float>::quiet_NaN();
+        scale_low_[i] = plain ? static_cast<float>(exact_m - m) : 0;
+        band_[i] = static_cast<float>(band_of_row(band_packing(format_, packed), f.norm) / packed.unit * (1 + 0x1p-20));
+        spread_[i] = static_cast<float>(spread_of(packed, columns_.dim));
+        limit_[i] = real && r.max_similarity && r.max_similarity_of_rows
+                        ? static_cast<float>(r.max_similarity[row] * exact_m)
+                        : m;
+        if (!plain) limit_[i] = scale_[i];
+        factor_[i] = static_cast<float>(1 / (exact_m * job_.temperature));
+        mask_[i] = real ? ~uint32_t{0} : 0;
+        group_[i] = real && r.row_group ? r.row_group[row] : -1;
+        owner_[i] = real && r.row_owner ? r.row_owner[row] : -1;
+        order_[i] = real ? (r.triangle ? static_cast<int32_t>(row) : -1) : std::numeric_limits<int32_t>::max();
+        weight_[i] = real && job_.terms.row_weight ? static_cast<float>(job_.terms.row_weight[row]) : 1;
+        variance_[i] = real && job_.terms.row_variance ? static_cast<float>(job_.terms.row_variance[row]) : 1;
+        square_[i] = format_.cosine ? 1 : static_cast<float>(std::pow(std::ldexp(f.norm, f.exponent), 2));
+        if (is_top(job_.recipe)) {
+            const double floor = real && r.floor ? r.floor[row] * exact_m : -kInfinity;
+            const auto least = static_cast<float>(floor - std::abs(floor) * 0x1p-20 - 0x1p-120);
+            state_[i] = real ? least : kInfinity;
+            if (real) top_[static_cast<size_t>(i)].reset(job_.k, std::isnan(least) ? -kInfinity : least);
+        } else {
+            reset_lanes(i);
+            lanes_[static_cast<size_t>(i)] = decided_[static_cast<size_t>(i)] = 0;
+            largest_[static_cast<size_t>(i)] = -HUGE_VAL;
+        }
+    }
+    void reset_lanes(int64_t i) {
+        float* state = state_.data() + i * states_;
+        std::memset(state, 0, static_cast<size_t>(states_) * sizeof(float));
+        if (job_.recipe == overlap) std::fill(state, state + kernels_.lanes, LogSum<Overlap>::kNone);
+    }
+    void merge_lanes(int64_t i) {
+        const float *state = state_.data() + i * states_, *end = state + kernels_.lanes;
+        if (job_.recipe != overlap) {
+            double sums[4] = {};  // lanes are 4, 8 or 16
+            for (const float* l = state; l < end; l += 4)
+                for (int quarter = 0; quarter < 4; ++quarter) sums[quarter] += static_cast<double>(l[quarter]);
+            lanes_[static_cast<size_t>(i)] += (sums[0] + sums[2]) + (sums[1] + sums[3]);
+            return;
+        }
+        const float largest = *std::max_element(state, end);
+        float sum = 0;
+        for (int l = 0; l < kernels_.lanes; ++l) sum += end[l] * std::exp(state[l] - largest);
+        if (sum > 0) merge_log(i, largest, sum);
+    }
+    // The row's log sum takes in sum * exp(e).
+    void merge_log(int64_t i, double e, double sum) {
+        double &largest = largest_[static_cast<size_t>(i)], &mine = lanes_[static_cast<size_t>(i)];
+        const double now = std::max(largest, e);
+        mine = (mine > 0 ? mine * std::exp(largest - now) : 0) + sum * std::exp(e - now);
+        largest = now;
+    }
+
+    double similarity_of(int64_t i, int64_t j, float acc) {
+        if (format_.precision != Precision::exact)
+            return static_cast<double>(acc) / (m_[static_cast<size_t>(i)] * columns_.packed_m(j));
+        return rows_.exact_similarity(first_ + i, texts_, j);
+    }
+    double tau_of(int64_t j) const {
+        return job_.rules.tau ? job_.rules.tau[j] : -std::numeric_limits<double>::infinity();
+    }
+    // The contract's own words: whether the pair counts.
+    bool counts(int64_t i, int64_t j, double s) const {
+        const Rules& r = job_.rules;
+        return (!r.tau || s - r.tau[j] > 0) && r.verdict(first_ + i, j, s, 0) == Verdict::counts;
+    }
+
+    static void resolve(void* context, int tile, int panel, const uint32_t* pairs, const uint32_t* sure,
+                        const float* acc) {
+        auto& self = *static_cast<RowBlock*>(context);
+        const Kernels& t = self.kernels_;
+        for (int r = 0; r < t.rows; ++r)
+            for (uint32_t bits = pairs[r]; bits != 0; bits &= bits - 1) {
+                const int c = __builtin_ctz(bits);
+                const int64_t i = static_cast<int64_t>(tile) * t.rows + r;
+                const int64_t j = self.first_column_ + static_cast<int64_t>(panel) * t.cols + c;
+                if (j >= self.columns_.rows) continue;
+                if (is_top(self.job_.recipe))
+                    self.push(i, j, acc[r * t.cols + c], (sure[r] >> c & 1) != 0);
+                else
+                    self.add(i, j, acc[r * t.cols + c]);
+            }
+    }
+    void add(int64_t i, int64_t j, float acc) {
+        const double s = similarity_of(i, j, acc);
+        if (counts(i, j, s)) add_decided(i, j, s);
+    }
+    void add_decided(int64_t i, int64_t j, double s) {
+        const double shift = job_.terms.col_shift ? job_.terms.col_shift[j] : 0;
+        if (job_.recipe == overlap) {
+            const int64_t row = first_ + i;
+            const double variance = job_.terms.row_variance[row] + job_.terms.col_variance[j];
+            const double distance2 = rows_.distance2(row, texts_, j), half_dim = static_cast<double>(columns_.dim) / 2;
+            return merge_log(i, shift - half_dim * std::log(variance) - job_.terms.rate * distance2 / variance, 1);
+        }
+        const double term = weight_of(job_.recipe, s, s - tau_of(j), job_.temperature) + shift;
+        decided_[static_cast<size_t>(i)] += job_.terms.col_weight ? term * job_.terms.col_weight[j] : term;
+        if (col_values_) col_values_[j] += job_.terms.row_weight ? term * job_.terms.row_weight[first_ + i] : term;
+    }
+
+    void decide_waiting(int64_t i) {
+        decide(i, screened_->waiting(i));
+        screened_->clear(i);
+    }
+    void decide(int64_t i, const ScreenedRows::List& list) {
+        constexpr int64_t kBatch = 16, kAhead = 2;
+        double dots[kBatch];  // first all of them: a decision would wait for its sum, and the next sum for the decision
+        for (int64_t from = 0; from < list.count; from += kBatch) {
+            const int64_t to = std::min(list.count, from + kBatch);
+            for (int64_t c = from; c < to; ++c) {
+                if (c + kAhead < list.count) texts_.prefetch(list.columns[c + kAhead]);
+                dots[c - from] = rows_.dot(first_ + i, texts_, list.columns[c]);
+            }
+            for (int64_t c = from; c < to; ++c) settle(i, list.columns[c], dots[c - from]);
+        }
+    }
+    // The survivors of a panel, by float32 products; by float64 ones where those are too close to call.
+    void decide_panel() {
+        const double units = float_units(ScreenedPanels::value_pitch(columns_.dim)) * kUnit;
+        panels_->decide([&](int64_t j, const uint16_t* rows, int64_t count) {
+            const auto at = static_cast<size_t>(j);
+            const double norm = columns_.norm[at];
+            const bool plain = columns_.plain[at] && norm > 0;
+            if (plain) texts_.scaled(j, std::ilogb(norm), column_.data());
+            for (int64_t r = 0; r < count; r += 4) {
+                float dots[4];
+                if (plain) panels_->dots(column_.data(), rows, r, count, dots);
+                for (int64_t e = r; e < std::min(count, r + 4); ++e) {
+                    const int64_t i = rows[e];
+                    const double s = static_cast<double>(dots[e - r]) / (panels_->m(i) * columns_.m[at]);
+                    const double error = format_.cosine ? units : units * norm_[static_cast<size_t>(i)] * norm;
+                    if (!plain || !settle(i, j, s, error)) settle(i, j, rows_.dot(first_ + i, texts_, j));
+                }
+            }
+        });
+    }
+    // False where s, off by at most `error`, is too close to a threshold.
+    bool settle(int64_t i, int64_t j, double s, double error) {
+        if (!clear_of_limits(i, j, s, error)) return false;
+        if (!counts(i, j, s)) return true;
+        if (is_top(job_.recipe))
+            push(i, j, s, error, true);
+        else
+            add_decided(i, j, s);
+        return true;
+    }
+    // A survivor, by its float64 dot product; by the exact similarity where that is too close to call.
+    void settle(int64_t i, int64_t j, double dot) {
+        const double norms = norm_[static_cast<size_t>(i)] * columns_.norm[static_cast<size_t>(j)];
+        double s = dot, error = static_cast<double>(columns_.dim + 24) * 0x1p-52;
+        if (format_.cosine)
+            s /= norms;
+        else
+            error = error * norms + static_cast<double>(columns_.dim) * 0x1p-1074;
+        if (settle(i, j, s, error)) return;
+        if (is_top(job_.recipe)) return push(i, j, s, error, false);
+        s = rows_.exact_similarity(first_ + i, texts_, j);
+        if (counts(i, j, s)) add_decided(i, j, s);
+    }
+    bool clear_of_limits(int64_t i, int64_t j, double s, double error) const {
+        return std::abs(s - tau_of(j)) > error &&  // false for NaN
+               job_.rules.verdict(first_ + i, j, s, error) != Verdict::open;
+    }
+
+    void push(int64_t i, int64_t j, double s, double error, bool sure) {
+        const double key = job_.recipe == top_gap ? s - tau_of(j) : s, m = m_[static_cast<size_t>(i)];
+        push(i, {0, bound((key - error) * m, -1), bound((key + error) * m, 1), static_cast<int32_t>(j), 0, false},
+             sure);
+    }
+    void push(int64_t i, int64_t j, float acc, bool sure) {
+        const bool gap = job_.recipe == top_gap;
+        const double x = gap ? acc - static_cast<double>(scale_[i]) * static_cast<double>(limits_.tau[j]) : acc;
+        const double scale = limits_.scale[j], band = static_cast<double>(band_[i]) * limits_.band[j];
+        push(i, {0, bound((x - band) * scale, -1), bound((x + band) * scale, 1), static_cast<int32_t>(j), acc, false},
+             sure && format_.precision == Precision::exact);
+    }
+    // Bounds serve where the pair surely counts; NaN bounds never do.
+    void push(int64_t i, TopRow::Entry e, bool sure) {
+        TopRow& top = top_[static_cast<size_t>(i)];
+        const auto decide = [&](TopRow::Entry& entry) { return this->decide(i, entry); };
+        if (!(sure && e.lower <= e.upper) && !decide(e)) return;
+        top.push(e, decide);
+        state_[i] = top.least();
+    }
+    bool decide(int64_t i, TopRow::Entry& e) {
+        const double s = similarity_of(i, e.col, e.acc);
+        if (!counts(i, e.col, s)) return false;
+        e.key = job_.recipe == top_gap ? s - tau_of(e.col) : s;
+        if (job_.rules.floor && !(e.key > job_.rules.floor[first_ + i])) return false;
+        const double in_row_units = e.key * m_[static_cast<size_t>(i)];
+        e.lower = bound(in_row_units, -1);
+        e.upper = bound(in_row_units, 1);
+        e.decided = true;
+        return true;
+    }
+    // A float32 surely below (side -1) or above (+1) x and its float32 neighbours by rounding.
+    static float bound(double x, int side) { return static_cast<float>(x + side * (std::abs(x) * 0x1p-20 + 0x1p-120)); }
+
+    void finish_top(int64_t i) {
+        TopRow& top = top_[static_cast<size_t>(i)];
+        top.finish([&](TopRow::Entry& e) { return decide(i, e); });
+        const auto& entries = top.entries();
+        const int64_t row = first_ + i, found = static_cast<int64_t>(entries.size());
+        if (job_.rank_weights != nullptr) {
+            double sum = 0;
+            for (int64_t r = 0; r < found; ++r) {
+                const double key = entries[static_cast<size_t>(r)].key;
+                sum += job_.rank_weights[r] * weight_of(job_.weight, key, key, job_.temperature);
+            }
+            job_.values[row] = sum;
+            return;
+        }
+        for (int64_t r = 0; r < job_.k; ++r) {
+            job_.values[row * job_.k + r] = r < found ? entries[static_cast<size_t>(r)].key : -HUGE_VAL;
+            job_.entries[row * job_.k + r] = r < found ? entries[static_cast<size_t>(r)].col : -1;
+        }
+    }
+
+    const Job& job_;
+    const Columns& columns_;
+    const Format format_;
+    const Kernels& kernels_;
+    const ColumnLimits& limits_;
+    const int64_t size_, tile_bytes_;
+    Buffer<char> packed_;
+    Buffer<float> scale_, scale_low_, band_, limit_, factor_, weight_, variance_, square_, spread_;
+    Buffer<uint32_t> mask_;
+    Buffer<int32_t> group_, owner_, order_;
+    const int states_;  // of a row, in floats
+    Buffer<float> state_, col_sums_, scratch_, scaled_;
+    std::vector<double> m_;                // m_i in the units of what is packed
+    std::vector<char> plain_;              // float32 serves
+    std::vector<double> norm_;             // |x|
+    std::vector<double> lanes_, decided_;  // sums of lanes in row units; sums of pairs decided one by one
+    std::vector<double> largest_;          // of a log sum: lanes_ lack the factor exp(largest)
+    std::vector<TopRow> top_;
+    std::optional<ScreenedRows> screened_;  // of a cascade, by its screen
+    std::optional<ScreenedPanels> panels_;
+    Buffer<float> column_;  // values of one column
+    RowReader rows_, texts_;
+    TileBlock block_{};
+    double* col_values_ = nullptr;
+    int64_t first_ = 0, count_ = 0, first_column_ = 0;
+};
+
+}  // namespace hnscore

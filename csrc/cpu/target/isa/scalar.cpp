@@ -1,0 +1,3 @@
+#define HNSCORE_NS scalar
+#include "cpu/target/simd/scalar.h"
+#include "cpu/target/target-inl.h"

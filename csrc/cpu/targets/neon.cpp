@@ -1,3 +1,0 @@
-#define HNSCORE_NS neon
-#include "cpu/simd/neon.h"
-#include "cpu/target-inl.h"

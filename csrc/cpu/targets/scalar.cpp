@@ -1,3 +1,0 @@
-#define HNSCORE_NS scalar
-#include "cpu/simd/scalar.h"
-#include "cpu/target-inl.h"
