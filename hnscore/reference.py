@@ -133,7 +133,6 @@ WEIGHTS: dict[str, Callable[[Float, Float, float], Float]] = {
     "count": lambda gap, s, temperature: np.ones_like(gap),
     "hinge": lambda gap, s, temperature: gap,
     "squared_hinge": lambda gap, s, temperature: gap * gap,
-    "cubed_hinge": lambda gap, s, temperature: gap**3,
     "similarity": lambda gap, s, temperature: s,
     "exp": lambda gap, s, temperature: np.exp(gap / temperature),
 }
@@ -142,7 +141,6 @@ SLOPES: dict[str, Callable[[Float, float], Float]] = {
     "count": lambda gap, temperature: np.zeros_like(gap),
     "hinge": lambda gap, temperature: np.ones_like(gap),
     "squared_hinge": lambda gap, temperature: 2 * np.abs(gap),
-    "cubed_hinge": lambda gap, temperature: 3 * gap * gap,
     "similarity": lambda gap, temperature: np.ones_like(gap),
     "exp": lambda gap, temperature: np.exp(gap / temperature) / temperature,
 }

@@ -53,18 +53,6 @@ struct SquaredHinge {
     }
 };
 
-// cubed_hinge: gap^3
-struct CubedHinge {
-    static constexpr int kRowPower = 3;
-    static constexpr bool kUsesGap = true, kOnGpu = true;
-    static HNSCORE_BOTH double exact(double, double gap, double) { return within_float32(gap * gap * gap); }
-    template <class S>
-    static HNSCORE_BOTH typename S::F32 term(const Pairs<S>& p) {
-        const typename S::F32 x = S::mul(p.gap, p.scale);
-        return S::mul(S::mul(x, x), x);
-    }
-};
-
 // similarity: s, of both signs, which may cancel
 struct Similarity {
     static constexpr int kRowPower = 1;
