@@ -79,8 +79,9 @@ MUTANTS = {
 def test_mutants_are_noticed(tmp_path: Path, name: str) -> None:
     source, (old, new) = LOOPS.read_text(), MUTANTS[name]
     assert source.count(old) >= 1, "the mutant is of today's source"
-    (tmp_path / "cpu").mkdir()
-    (tmp_path / "cpu" / LOOPS.name).write_text(source.replace(old, new))
+    mutant = tmp_path / LOOPS.relative_to(ROOT / "csrc")
+    mutant.parent.mkdir(parents=True)
+    mutant.write_text(source.replace(old, new))
     program = built(tmp_path, tmp_path)
     try:
         done = subprocess.run([program], capture_output=True, text=True, timeout=60, check=False)

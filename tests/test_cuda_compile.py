@@ -101,7 +101,8 @@ ACCUMULATORS = {"wgmma_kernel": 128, "mma_kernel": 128}
 
 # Instructions for a pair that no filter and no band hands on, beside its products: a threshold is one multiply-add,
 # a weight one to three, its addition one, the facts of a column half a load and an address. Measured, and a tenth more.
-# Tensor cores leave a lane 32 a pair at depth 512 (csrc/cuda/epilogue/epilogue.h); a Sum must stay well below half of that.
+# Tensor cores leave a lane 32 a pair at depth 512 (csrc/cuda/epilogue/epilogue.h); a Sum must stay well below half of
+# that.
 BUDGETS = {
     "Count": 6.1,  # a comparison, and an addition of 0 or 1
     "Hinge": 7.8,
