@@ -123,6 +123,19 @@ def test_a_fitting_margin_is_not_told() -> None:
     hnscore.score(IMG, MANY, 3.0, top_k_images=3)
 
 
+def test_a_number_that_changes_is_read_anew() -> None:
+    margin = np.array(0.1)
+    few = hnscore.score(IMG, TXT, margin, reference=OWN, weight="count").sum()
+    margin[()] = 0.9
+    assert hnscore.score(IMG, TXT, margin, reference=OWN, weight="count").sum() > few
+    torch = pytest.importorskip("torch")
+    img, txt, own = (torch.from_numpy(x) for x in (IMG, TXT, OWN))
+    scalar = torch.tensor(0.1)
+    assert hnscore.score(img, txt, scalar, reference=own, weight="count").sum() == few
+    scalar.fill_(0.9)
+    assert hnscore.score(img, txt, scalar, reference=own, weight="count").sum() > few
+
+
 # ---- What is shown ---------------------------------------------------------------------------------------------------
 
 

@@ -101,10 +101,11 @@ def settings_of(n_txt: int, rule: Rule, precisions: tuple[str, ...] = _core.PREC
         n_txt, precisions, rule.margin, rule.relative_margin, rule.weight, rule.aggregate, rule.k, rule.temperature,
         rule.similarity, rule.precision, rule.method, rule.minibatch,
     )  # fmt: skip
-    try:
-        return _checked(*numbers)
-    except TypeError:  # what cannot be hashed is no number, which the check says
-        return _checked.__wrapped__(*numbers)
+    # Only what cannot change: a tensor of one number may be another one at the next call.
+    return _checked(*numbers) if _PLAIN.issuperset(map(type, numbers)) else _checked.__wrapped__(*numbers)
+
+
+_PLAIN = frozenset((int, float, str, tuple, type(None)))
 
 
 @lru_cache(256, typed=True)
