@@ -126,6 +126,23 @@ struct ColumnLimits {
                 square[j] = static_cast<float>(std::pow(columns.norm[static_cast<size_t>(j)], 2));
         }
     }
+    // Those of the columns from `at` on.
+    void put(TileBlock& b, int64_t at) const {
+        b.tau = tau.data() + at;
+        b.tau_low = tau_low.data() + at;
+        b.col_band = band.data() + at;
+        b.col_spread = spread.data() + at;
+        b.col_scale = scale.data() + at;
+        b.col_limit = limit.data() + at;
+        b.col_least = least.data() + at;
+        b.col_group = group.data() + at;
+        b.col_owner = owner.data() + at;
+        b.col_order = order.data() + at;
+        b.col_weight = weight.data() + at;
+        b.col_shift = shift.data() + at;
+        b.col_variance = variance.data() + at;
+        b.col_square = square.data() + at;
+    }
     int64_t padded() const { return columns.panels * columns.format.kernels().cols; }
 
     const Columns& columns;

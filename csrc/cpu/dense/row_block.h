@@ -7,7 +7,7 @@
 
 #include "cpu/cascade/screened_panels.h"
 #include "cpu/cascade/screened_rows.h"
-#include "cpu/dense/limits.h"
+#include "cpu/dense/row_limits.h"
 #include "cpu/dense/top.h"
 #include "recipes/recipe.h"
 
@@ -30,26 +30,12 @@ class RowBlock {
           size_(static_cast<int64_t>(tiles) * kernels_.rows),
           tile_bytes_(format_.tile_bytes()),
           packed_(columns_.dense_panels > 0 ? tiles * tile_bytes_ : 0),
-          scale_(size_),
-          scale_low_(size_),
-          band_(size_),
-          limit_(size_),
-          factor_(size_),
-          weight_(size_),
-          variance_(size_),
-          square_(size_),
-          spread_(size_),
-          mask_(size_),
-          group_(size_),
-          owner_(size_),
-          order_(size_),
+          own_(job, size_),
           states_(kStates[job.recipe] * kernels_.lanes),
           state_(size_ * std::max(states_, 1)),
           col_sums_(kPanelsPerBlock * kernels_.cols),
           scratch_((3 + tiles * kernels_.scratch_per_tile) * kernels_.rows * kernels_.cols),
           scaled_(format_.operand().row_depth(columns_.dim)),
-          m_(static_cast<size_t>(size_)),
-          plain_(static_cast<size_t>(size_)),
           norm_(static_cast<size_t>(size_)),
           lanes_(static_cast<size_t>(size_)),
           decided_(static_cast<size_t>(size_)),
@@ -108,37 +94,10 @@ class RowBlock {
             .rows = packed_.data(),
             .tile_bytes = tile_bytes_,
             .tiles = static_cast<int>(tiles()),
-            .row_scale = scale_.data(),
-            .row_scale_low = scale_low_.data(),
-            .row_band = band_.data(),
-            .row_limit = limit_.data(),
-            .row_factor = factor_.data(),
-            .row_spread = spread_.data(),
-            .row_mask = mask_.data(),
-            .row_group = group_.data(),
-            .row_owner = owner_.data(),
-            .row_order = order_.data(),
-            .row_weight = weight_.data(),
-            .row_variance = variance_.data(),
-            .row_square = square_.data(),
             .row_state = state_.data(),
             .cols = columns_.packed.data() + first_panel * columns_.panel_bytes,
             .panel_bytes = columns_.panel_bytes,
             .panels = static_cast<int>(panels),
-            .tau = limits_.tau.data() + at,
-            .tau_low = limits_.tau_low.data() + at,
-            .col_band = limits_.band.data() + at,
-            .col_spread = limits_.spread.data() + at,
-            .col_scale = limits_.scale.data() + at,
-            .col_limit = limits_.limit.data() + at,
-            .col_least = limits_.least.data() + at,
-            .col_group = limits_.group.data() + at,
-            .col_owner = limits_.owner.data() + at,
-            .col_order = limits_.order.data() + at,
-            .col_weight = limits_.weight.data() + at,
-            .col_shift = limits_.shift.data() + at,
-            .col_variance = limits_.variance.data() + at,
-            .col_square = limits_.square.data() + at,
             .col_sums = col_sums_.data(),
             .rate = static_cast<float>(job_.recipe == kernel ? 1 / job_.temperature : job_.terms.rate),
             .half_dim = static_cast<float>(columns_.dim) / 2,
@@ -149,6 +108,8 @@ class RowBlock {
             .resolve = resolve,
             .context = this,
         };
+        own_.put(block_);
+        limits_.put(block_, at);
         first_column_ = at;
         (limits_.filtered ? kernels_.filtered : kernels_.plain)[job_.recipe](block_);
         for (int64_t i = 0; states_ > 0 && i < count_; ++i) {
@@ -173,7 +134,7 @@ class RowBlock {
     void screen_by_column(int64_t first_panel, int64_t panels) {
         for (int64_t p = first_panel; p < first_panel + panels; ++p) {
             if (is_top(job_.recipe))
-                for (int64_t i = 0; i < count_; ++i) panels_->set_least(i, state_[i] / m_[static_cast<size_t>(i)]);
+                for (int64_t i = 0; i < count_; ++i) panels_->set_least(i, state_[i] / m_of(i));
             panels_->run(p, count_);
             decide_panel();
             panels_->list(p, count_, texts_);
@@ -182,7 +143,7 @@ class RowBlock {
     void screen_by_row(int64_t first_panel, int64_t panels) {
         ScreenedRows& s = *screened_;
         if (is_top(job_.recipe))
-            for (int64_t i = 0; i < count_; ++i) s.set_least(i, state_[i] / m_[static_cast<size_t>(i)]);
+            for (int64_t i = 0; i < count_; ++i) s.set_least(i, state_[i] / m_of(i));
         for (int64_t t = 0; t < tiles(); t += ScreenedRows::kTiles) {
             const int64_t end = std::min(tiles(), t + ScreenedRows::kTiles);
             s.run(t, end - t, first_panel, panels, scratch_.data());
@@ -209,8 +170,8 @@ class RowBlock {
             double sum = decided_[static_cast<size_t>(i)];
             if (job_.recipe == overlap)
                 sum = largest_[static_cast<size_t>(i)] + std::log(lanes_[static_cast<size_t>(i)]);
-            else if (plain_[static_cast<size_t>(i)])
-                sum += lanes_[static_cast<size_t>(i)] / std::pow(m_[static_cast<size_t>(i)], kRowPower[job_.recipe]);
+            else if (own_.plain[static_cast<size_t>(i)])
+                sum += lanes_[static_cast<size_t>(i)] / std::pow(m_of(i), kRowPower[job_.recipe]);
             job_.values[first_ + i] = sum;
         }
     }
@@ -222,31 +183,11 @@ class RowBlock {
 
   private:
     void set_limits(int64_t i, bool real, const RowFacts& f, const Packed& packed) {
-        const Rules& r = job_.rules;
         const int64_t row = first_ + i;
-        const double exact_m = f.m / packed.unit;
-        const auto m = static_cast<float>(exact_m);
-        const bool plain = f.plain && (format_.cosine || std::abs(std::log2(exact_m)) <= kPlainExponent);
-        m_[static_cast<size_t>(i)] = exact_m;
-        plain_[static_cast<size_t>(i)] = plain;
-        scale_[i] = plain ? m : std::numeric_limits<float>::quiet_NaN();
-        scale_low_[i] = plain ? static_cast<float>(exact_m - m) : 0;
-        band_[i] = static_cast<float>(band_of_row(band_packing(format_, packed), f.norm) / packed.unit * (1 + 0x1p-20));
-        spread_[i] = static_cast<float>(spread_of(packed, columns_.dim));
-        limit_[i] = real && r.max_similarity && r.max_similarity_of_rows
-                        ? static_cast<float>(r.max_similarity[row] * exact_m)
-                        : m;
-        if (!plain) limit_[i] = scale_[i];
-        factor_[i] = static_cast<float>(1 / (exact_m * job_.temperature));
-        mask_[i] = real ? ~uint32_t{0} : 0;
-        group_[i] = real && r.row_group ? r.row_group[row] : -1;
-        owner_[i] = real && r.row_owner ? r.row_owner[row] : -1;
-        order_[i] = real ? (r.triangle ? static_cast<int32_t>(row) : -1) : std::numeric_limits<int32_t>::max();
-        weight_[i] = real && job_.terms.row_weight ? static_cast<float>(job_.terms.row_weight[row]) : 1;
-        variance_[i] = real && job_.terms.row_variance ? static_cast<float>(job_.terms.row_variance[row]) : 1;
-        square_[i] = format_.cosine ? 1 : static_cast<float>(std::pow(std::ldexp(f.norm, f.exponent), 2));
+        own_.set(i, row, real, f, packed);
         if (is_top(job_.recipe)) {
-            const double floor = real && r.floor ? r.floor[row] * exact_m : -kInfinity;
+            const double* floors = job_.rules.floor;
+            const double floor = real && floors ? floors[row] * m_of(i) : -kInfinity;
             const auto least = static_cast<float>(floor - std::abs(floor) * 0x1p-20 - 0x1p-120);
             state_[i] = real ? least : kInfinity;
             if (real) top_[static_cast<size_t>(i)].reset(job_.k, std::isnan(least) ? -kInfinity : least);
@@ -284,10 +225,10 @@ class RowBlock {
     }
 
     double similarity_of(int64_t i, int64_t j, float acc) {
-        if (format_.precision != Precision::exact)
-            return static_cast<double>(acc) / (m_[static_cast<size_t>(i)] * columns_.packed_m(j));
+        if (format_.precision != Precision::exact) return static_cast<double>(acc) / (m_of(i) * columns_.packed_m(j));
         return rows_.exact_similarity(first_ + i, texts_, j);
     }
+    double m_of(int64_t i) const { return own_.m[static_cast<size_t>(i)]; }
     double tau_of(int64_t j) const {
         return job_.rules.tau ? job_.rules.tau[j] : -std::numeric_limits<double>::infinity();
     }
@@ -395,14 +336,14 @@ class RowBlock {
     }
 
     void push(int64_t i, int64_t j, double s, double error, bool sure) {
-        const double key = job_.recipe == top_gap ? s - tau_of(j) : s, m = m_[static_cast<size_t>(i)];
+        const double key = job_.recipe == top_gap ? s - tau_of(j) : s, m = m_of(i);
         push(i, {0, bound((key - error) * m, -1), bound((key + error) * m, 1), static_cast<int32_t>(j), 0, false},
              sure);
     }
     void push(int64_t i, int64_t j, float acc, bool sure) {
         const bool gap = job_.recipe == top_gap;
-        const double x = gap ? acc - static_cast<double>(scale_[i]) * static_cast<double>(limits_.tau[j]) : acc;
-        const double scale = limits_.scale[j], band = static_cast<double>(band_[i]) * limits_.band[j];
+        const double x = gap ? acc - static_cast<double>(own_.scale[i]) * static_cast<double>(limits_.tau[j]) : acc;
+        const double scale = limits_.scale[j], band = static_cast<double>(own_.band[i]) * limits_.band[j];
         push(i, {0, bound((x - band) * scale, -1), bound((x + band) * scale, 1), static_cast<int32_t>(j), acc, false},
              sure && format_.precision == Precision::exact);
     }
@@ -419,7 +360,7 @@ class RowBlock {
         if (!counts(i, e.col, s)) return false;
         e.key = job_.recipe == top_gap ? s - tau_of(e.col) : s;
         if (job_.rules.floor && !(e.key > job_.rules.floor[first_ + i])) return false;
-        const double in_row_units = e.key * m_[static_cast<size_t>(i)];
+        const double in_row_units = e.key * m_of(i);
         e.lower = bound(in_row_units, -1);
         e.upper = bound(in_row_units, 1);
         e.decided = true;
@@ -455,13 +396,9 @@ class RowBlock {
     const ColumnLimits& limits_;
     const int64_t size_, tile_bytes_;
     Buffer<char> packed_;
-    Buffer<float> scale_, scale_low_, band_, limit_, factor_, weight_, variance_, square_, spread_;
-    Buffer<uint32_t> mask_;
-    Buffer<int32_t> group_, owner_, order_;
+    RowLimits own_;
     const int states_;  // of a row, in floats
     Buffer<float> state_, col_sums_, scratch_, scaled_;
-    std::vector<double> m_;                // m_i in the units of what is packed
-    std::vector<char> plain_;              // float32 serves
     std::vector<double> norm_;             // |x|
     std::vector<double> lanes_, decided_;  // sums of lanes in row units; sums of pairs decided one by one
     std::vector<double> largest_;          // of a log sum: lanes_ lack the factor exp(largest)
