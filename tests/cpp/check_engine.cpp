@@ -178,9 +178,9 @@ void check_set(const hnscore::Target& target, const Case& c) {
     overlap.rows = job.rows;
     overlap.columns = &columns;
     overlap.recipe = hnscore::overlap;
-    overlap.rate = kRate;
-    overlap.row_variance = variance.data();
-    overlap.col_variance = variance.data() + first;
+    overlap.terms.rate = kRate;
+    overlap.terms.row_variance = variance.data();
+    overlap.terms.col_variance = variance.data() + first;
     overlap.values = rows.data();
     hnscore::reduce(overlap, 2, {});
     ok = true;

@@ -90,24 +90,23 @@ class RowBlock {
 
     void run(int64_t first_panel, int64_t panels) {
         const int64_t at = first_panel * kernels_.cols;
-        block_ = {
-            .rows = packed_.data(),
-            .tile_bytes = tile_bytes_,
-            .tiles = static_cast<int>(tiles()),
-            .row_state = state_.data(),
-            .cols = columns_.packed.data() + first_panel * columns_.panel_bytes,
-            .panel_bytes = columns_.panel_bytes,
-            .panels = static_cast<int>(panels),
-            .col_sums = col_sums_.data(),
-            .rate = static_cast<float>(job_.recipe == kernel ? 1 / job_.temperature : job_.terms.rate),
-            .half_dim = static_cast<float>(columns_.dim) / 2,
-            .square_error = format_.precision == Precision::exact ? kSquareError : 0,
-            .depth = columns_.depth,
-            .group_depth = chunks_per_group(columns_.depth) * kChunk,
-            .scratch = scratch_.data(),
-            .resolve = resolve,
-            .context = this,
-        };
+        block_ = {};
+        block_.rows = packed_.data();
+        block_.tile_bytes = tile_bytes_;
+        block_.tiles = static_cast<int>(tiles());
+        block_.row_state = state_.data();
+        block_.cols = columns_.packed.data() + first_panel * columns_.panel_bytes;
+        block_.panel_bytes = columns_.panel_bytes;
+        block_.panels = static_cast<int>(panels);
+        block_.col_sums = col_sums_.data();
+        block_.rate = static_cast<float>(job_.recipe == kernel ? 1 / job_.temperature : job_.terms.rate);
+        block_.half_dim = static_cast<float>(columns_.dim) / 2;
+        block_.square_error = format_.precision == Precision::exact ? kSquareError : 0;
+        block_.depth = columns_.depth;
+        block_.group_depth = chunks_per_group(columns_.depth) * kChunk;
+        block_.scratch = scratch_.data();
+        block_.resolve = resolve;
+        block_.context = this;
         own_.put(block_);
         limits_.put(block_, at);
         first_column_ = at;
