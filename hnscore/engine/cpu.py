@@ -14,7 +14,7 @@ from hnscore import _core
 from hnscore.arguments.arrays import convert_like
 from hnscore.arguments.numbers import count_threads
 from hnscore.arguments.values import check_kind_of_labels, read_group_labels, read_owners, read_reference, read_values
-from hnscore.engine.host import HostRows, host_rows
+from hnscore.engine.host import HostRows, host_rows, in_use, numbers_among
 from hnscore.engine.interrupts import interruptible
 from hnscore.engine.pool import HostRules, best_in_pool, check_rows, choose, describe, kth_best, pack
 from hnscore.engine.protocol import NO_RULES, Progress, Request, Rules
@@ -58,13 +58,13 @@ class Cpu:
         return rows._replace(array=copied(rows.array)) if keep else rows
 
     def limits(self, name: str, x: object, n: int, drawn: NDArray[np.int64] | None) -> Floats | None:
-        limits = _in_use(read_values(name, x, n, upper_limits=True), drawn)
+        limits = in_use(read_values(name, x, n, upper_limits=True), drawn)
         return None if np.isposinf(limits).all() else limits
 
     def owners(
         self, x: object, n_txt: int, n_paired: int, of: str, drawn: NDArray[np.int64] | None = None
     ) -> NDArray[np.int64]:
-        return _in_use(read_owners(x, n_txt, n_paired, of), drawn)
+        return in_use(read_owners(x, n_txt, n_paired, of), drawn)
 
     def arange(self, n: int) -> NDArray[np.int64]:
         return np.arange(n)
@@ -73,7 +73,7 @@ class Cpu:
         return np.arange(n) if drawn is None else drawn
 
     def groups(self, x: object, n: int, drawn: NDArray[np.int64] | None) -> HostGroups:
-        labels = _in_use(read_group_labels("txt_groups", x, n), drawn)
+        labels = in_use(read_group_labels("txt_groups", x, n), drawn)
         known, ids = interruptible(len(labels), lambda: np.unique(labels, return_inverse=True))
         return HostGroups(known, ids.astype(np.int32))
 
@@ -85,12 +85,10 @@ class Cpu:
         groups, known = read_group_labels("img_groups", x, n_img), texts.known
         check_kind_of_labels(groups, known)
         wanted = groups if known.dtype.kind == "U" else groups.astype(known.dtype)
-        ids = interruptible(n_img, lambda: np.searchsorted(known, wanted))
-        ids[ids == len(known)] = 0
-        same = known[ids] == wanted
+        ids = interruptible(n_img, lambda: numbers_among(known, wanted))
         if known.dtype.kind != "U" and groups.dtype != known.dtype:
-            same &= groups.astype(np.int64) >= 0  # equal bits of int64 and uint64 above 2^63 are no equal labels
-        return np.where(same, ids, -1).astype(np.int32), texts.ids, False
+            ids[groups.astype(np.int64) < 0] = -1  # equal bits of int64 and uint64 above 2^63 are no equal labels
+        return ids.astype(np.int32), texts.ids, False
 
     # ---- Work --------------------------------------------------------------------------------------------------------
 
@@ -105,12 +103,10 @@ class Cpu:
         self, x: object, n_txt: int, txt: HostRows, drawn: NDArray[np.int64] | None, similarity: str
     ) -> Floats:
         array, code = read_reference(x, n_txt, txt.shape[1], similarity)
-        own = array if drawn is None else array[drawn]
-        return (
-            own
-            if code is None
-            else self.similarity(HostRows("reference", own, code, own.shape, drawn), txt, similarity)
-        )
+        own = in_use(array, drawn)
+        if code is None:
+            return own
+        return self.similarity(HostRows("reference", own, code, own.shape, drawn), txt, similarity)
 
     def thresholds(self, reference: Floats, margins: tuple[float, ...]) -> Floats:
         return _core.thresholds(reference, margins)
@@ -299,10 +295,6 @@ def core_rules(rules: HostRules) -> _core.Rules:
         if name in given:
             given[name] = given[name].astype(np.int32)
     return _core.Rules(**given) if given else _NO_RULES
-
-
-def _in_use(array: Array, drawn: NDArray[np.int64] | None) -> Array:
-    return array if drawn is None else array[drawn]
 
 
 def copied(array: Array) -> Array:

@@ -24,7 +24,7 @@ from hnscore.arguments.values import (
     read_values,
 )
 from hnscore.engine.gpu_texts import DeviceTexts
-from hnscore.engine.host import HostRows, host_rows
+from hnscore.engine.host import HostRows, host_rows, in_use, numbers_among
 from hnscore.engine.memory import device, reports
 from hnscore.engine.memory.device import PRECISIONS, DeviceArray, Space, location
 from hnscore.engine.memory.libraries import space_of, space_on
@@ -55,6 +55,8 @@ class Gpu:
     def __init__(self, space: Space, tensors: bool, n_threads: object) -> None:
         self.space, self.gpu, self.tensors, self.n_threads = space, space.gpu, tensors, n_threads
         self.threads = count_threads(n_threads)  # that fill buffers with images of the host
+        self._drawn: Drawn = None
+        self._picked: DeviceArray | None = None
 
     @classmethod
     def of(cls, n_threads: object, arrays: dict[str, Any]) -> Gpu:
@@ -68,19 +70,12 @@ class Gpu:
         return DeviceRows(self.space.embeddings(name, x), _SIDES[name])
 
     def paired(self, name: str, x: object) -> DeviceRows:
-        return self.embeddings(name, x) if location(x) is not None else self._uploaded(name, *read_embeddings(name, x))
-
-    def _uploaded(self, name: str, array: NDArray[Any], code: int) -> DeviceRows:
-        return DeviceRows(self.space.upload(name, array, code), _SIDES.get(name, reports.REFERENCE_ROWS))
+        if location(x) is not None:
+            return self.embeddings(name, x)
+        return DeviceRows(self.space.upload(name, *read_embeddings(name, x)), _SIDES[name])
 
     def taken(self, rows: DeviceRows, drawn: Drawn, keep: bool) -> DeviceRows:
-        if drawn is not None:
-            if self.space.capturing:
-                raise ValueError(
-                    "minibatch must be None while a CUDA graph is captured, whose replays would all have one draw, got "
-                    f"{len(drawn)}; make a Scorer before"
-                )
-            rows = replace(rows, pick=self.space.upload("minibatch", drawn))
+        rows = rows if drawn is None else replace(rows, pick=self._pick(drawn))
         if not keep:
             return rows
         side = rows.side if drawn is None else reports.DRAWN
@@ -93,7 +88,7 @@ class Gpu:
             limit = float(read_values(name, x, 1, upper_limits=True)[0])
             return None if limit == np.inf else self.space.full(n if drawn is None else len(drawn), limit)
         host = read_values(name, x, n, upper_limits=True)
-        return None if np.isposinf(host).all() else self.space.upload(name, _in_use(host, drawn))
+        return None if np.isposinf(host).all() else self.space.upload(name, in_use(host, drawn))
 
     def _values(self, name: str, array: DeviceArray, n: int, drawn: Drawn, side: int) -> DeviceArray:
         """A float64 value for each text in use."""
@@ -104,23 +99,32 @@ class Gpu:
         return self.space.values(array, "float64", side, self._pick(drawn), finite=True, or_infinity=limits)
 
     def _pick(self, drawn: Drawn) -> DeviceArray | None:
-        return None if drawn is None else self.space.upload("minibatch", drawn)
+        """The rows that were drawn, on the device: copied there once a call."""
+        if drawn is not None and self._drawn is not drawn:
+            if self.space.capturing:
+                raise ValueError(
+                    "minibatch must be None while a CUDA graph is captured, whose replays would all have one draw, got "
+                    f"{len(drawn)}; make a Scorer before"
+                )
+            self._drawn, self._picked = drawn, self.space.upload("minibatch", drawn)
+        return None if drawn is None else self._picked
 
     def owners(self, x: object, n_txt: int, n_paired: int, of: str, drawn: Drawn = None) -> DeviceArray:
         if location(x) is not None:  # every one is looked at, which waits
             x = self.space.download(self._labels("owner", x, n_txt).array)
-        return self.space.upload("owner", _in_use(read_owners(x, n_txt, n_paired, of), drawn))
+        return self.space.upload("owner", in_use(read_owners(x, n_txt, n_paired, of), drawn))
 
     def arange(self, n: int) -> DeviceArray:
         return self.space.arange(n)
 
     def paired_owners(self, n: int, drawn: Drawn) -> DeviceArray:
-        return self.space.arange(n) if drawn is None else self.space.upload("minibatch", drawn)
+        picked = self._pick(drawn)
+        return self.space.arange(n) if picked is None else picked
 
     def groups(self, x: object, n: int, drawn: Drawn) -> DeviceGroups:
         if location(x) is not None:
             return self._labels("txt_groups", x, n, self._pick(drawn))
-        host, names = _in_use(read_group_labels("txt_groups", x, n), drawn), None
+        host, names = in_use(read_group_labels("txt_groups", x, n), drawn), None
         if host.dtype.kind == "U":
             names, host = np.unique(host, return_inverse=True)
         return self._integers("txt_groups", host, names)
@@ -135,9 +139,7 @@ class Gpu:
             host, known = read_group_labels("img_groups", x, n_img), texts.names
             check_kind_of_labels(host, np.zeros(1, np.int64) if known is None else known)
             if known is not None and n_img:
-                ids = np.searchsorted(known, host)
-                ids[ids == len(known)] = 0
-                host = np.where(known[ids] == host, ids, -1)
+                host = numbers_among(known, host)
             elif known is not None or host.dtype.kind == "U":
                 host = np.zeros(0, np.int64)
             images = self._integers("img_groups", host)
@@ -170,10 +172,10 @@ class Gpu:
         dim = txt.shape[1]
         if location(x) is None:
             host, code = read_reference(x, n_txt, dim, similarity)
-            array = self.space.upload("reference", _in_use(host, drawn), code)
-            return (
-                array if code is None else self.similarity(DeviceRows(array, reports.REFERENCE_ROWS), txt, similarity)
-            )
+            array = self.space.upload("reference", in_use(host, drawn), code)
+            if code is None:
+                return array
+            return self.similarity(DeviceRows(array, reports.REFERENCE_ROWS), txt, similarity)
         array = self.space.array("reference", x)
         check_values_or_rows(array, array.code, n_txt, dim)
         if len(array.shape) == 1:
@@ -347,7 +349,3 @@ class Gpu:
 class _Travelling:
     array: NDArray[Any]
     code: int | None
-
-
-def _in_use(array: NDArray[Any], drawn: Drawn) -> NDArray[Any]:
-    return array if drawn is None else array[drawn]

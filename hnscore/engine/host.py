@@ -34,6 +34,18 @@ class HostRows(NamedTuple):
             refuse_bad_rows(self.name, bad, self.numbers, self.first, only_cosine=only_cosine)
 
 
+def in_use(array: NDArray[Any], drawn: NDArray[np.int64] | None) -> NDArray[Any]:
+    """What a minibatch leaves of one value or row for each text."""
+    return array if drawn is None else array[drawn]
+
+
+def numbers_among(known: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64]:
+    """Where each label is among the sorted known ones, -1 where it is not."""
+    ids = np.searchsorted(known, labels)
+    ids[ids == len(known)] = 0
+    return np.where(known[ids] == labels, ids, -1)
+
+
 def host_rows(name: str, x: object) -> HostRows:
     array, code = read_embeddings(name, x)
     return HostRows(name, array, code, array.shape)

@@ -84,10 +84,13 @@ class Settings(NamedTuple):
     n_txt: int
     n_used: int  # of a minibatch
     is_minibatch: bool
-    margin: float
-    margins: tuple[float, ...]  # what the threshold takes of the reference: csrc/recipes/threshold.h
+    margins: tuple[float, ...]  # the margin first: what the threshold takes of the reference: csrc/recipes/threshold.h
     aggregate: str
     request: Request
+
+    @property
+    def margin(self) -> float:
+        return self.margins[0]
 
     def draw(self, random_state: object) -> NDArray[np.int64]:
         """The texts of the minibatch, ascending."""
@@ -123,8 +126,7 @@ def _checked(  # noqa: PLR0913, PLR0917
     method: Any,
     minibatch: Any,
 ) -> Settings:
-    margin = check_real("margin", margin)
-    margins = margin, check_not_negative("relative_margin", relative_margin)
+    margins = check_real("margin", margin), check_not_negative("relative_margin", relative_margin)
     check_choice("similarity", similarity, SIMILARITIES)
     check_choice("precision", precision, precisions)
     check_choice("method", method, METHODS)
@@ -152,4 +154,4 @@ def _checked(  # noqa: PLR0913, PLR0917
         recipe = "top_similarity" if weight == "similarity" else "top_gap"
     way = method if precision == "exact" else "dense"
     request = Request(recipe, weight, temperature, k, similarity, precision, way, divisor, cap, dtype)
-    return Settings(n_txt, n_used, minibatch is not None, margin, margins, aggregate, request)
+    return Settings(n_txt, n_used, minibatch is not None, margins, aggregate, request)

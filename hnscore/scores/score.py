@@ -245,8 +245,8 @@ def _score(img_emb: Any, txt_emb: Any, rule: Rule) -> Any:
         texts.warn_if_wide(engine, img, rule.verbose)
     texts.log(engine, n_img, rule.verbose, pool_is_reference)
     scores = texts.scores(engine, img, rules, rows_bar(rule.show_progress_bar, "score", n_img))
-    if engine.sees_values and top_k_images is None and skip_top_images is None and not scores.any():
-        texts.warn_if_none(img)
+    if engine.sees_values and top_k_images is None and skip_top_images is None:
+        texts.warn_if_none(img, scores)
     return engine.give(img_emb, scores)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hnscore.arguments.arrays import check_same_library, is_tensor
 from hnscore.arguments.rules import check_both_groups, check_owner, check_same_dim, refuse_pool_wide
 from hnscore.engine import engine_of
+from hnscore.engine.host import in_use
 from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import Rules
 from hnscore.scores.rule import Rule
@@ -145,8 +146,7 @@ class Scorer:
         if not n_img:
             return engine.give(img_chunk, engine.no_scores(texts.settings.request.dtype))
         if owner is not None:
-            own = owner if texts.drawn is None else owner[texts.drawn]
-            rules = rules._replace(row_owners=first_row + np.arange(n_img), col_owners=own)
+            rules = rules._replace(row_owners=first_row + np.arange(n_img), col_owners=in_use(owner, texts.drawn))
         with texts.packed.read_on(engine):
             texts.prepare(img, _CHUNKS * n_img, rules)
             if not self._judged:
@@ -163,7 +163,7 @@ class Scorer:
 
     def _warn_if_none(self, some: Any) -> None:
         """Warns that no pair of any chunk counts; `some` images of the pool say what would."""
-        self._texts.warn_if_none(self._texts.engine.embeddings("img_emb", some))
+        self._texts.warn_if_none(self._texts.engine.embeddings("img_emb", some), np.zeros(1))
 
     def __repr__(self) -> str:
         texts, settings, request = self._texts, self._texts.settings, self._texts.settings.request

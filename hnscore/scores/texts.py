@@ -25,7 +25,7 @@ class TextSide(Generic[Rows, Values, Groups]):
         n_img: int | None = None,
         keep: bool = False,
     ) -> None:
-        self.n_txt = n_txt = txt.shape[0]
+        n_txt = txt.shape[0]
         if not n_txt:
             check_not_empty("txt_emb", txt)
         self.engine, self.settings = engine, settings_of(n_txt, rule, engine.precisions)
@@ -55,11 +55,13 @@ class TextSide(Generic[Rows, Values, Groups]):
 
     def given(self, reference: object) -> Values:
         """The similarities that a reference array means for the texts in use."""
-        return self.engine.reference(reference, self.n_txt, self.txt, self.drawn, self.settings.request.similarity)
+        return self.engine.reference(
+            reference, self.settings.n_txt, self.txt, self.drawn, self.settings.request.similarity
+        )
 
     def owned(self, owner: object, paired: Rows, name: str) -> Values:
         """Which row of the paired images is the own image of each text in use."""
-        return self.engine.owners(owner, self.n_txt, paired.shape[0], name, self.drawn)
+        return self.engine.owners(owner, self.settings.n_txt, paired.shape[0], name, self.drawn)
 
     def similarity(self, paired: Rows, own: Values | None) -> Values:
         """Of each text in use with its own image."""
@@ -91,9 +93,9 @@ class TextSide(Generic[Rows, Values, Groups]):
             self.packed.share = max(share, self.packed.share)
         return True
 
-    def warn_if_none(self, images: Rows) -> None:
-        """Warns that no pair counts, where there were enough to expect some."""
-        if enough_pairs(images.shape[0], self.settings.n_used):
+    def warn_if_none(self, images: Rows, scores: Any) -> None:
+        """Warns where no pair counts though there were enough to expect some."""
+        if enough_pairs(images.shape[0], self.settings.n_used) and not scores.any():
             warn_if_too_small(self._sample(self.engine, images))
 
     def _sample(self, engine: Engine[Rows, Values, Groups], images: Rows) -> Sample:

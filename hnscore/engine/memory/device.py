@@ -194,12 +194,6 @@ class Space(ABC):
         pointer, owner = self.copied(array) if array.size else (0, None)
         return DeviceArray(pointer, array.shape, array.strides, code, array.dtype, self.device, owner)
 
-    def reader(self, name: str, x: object) -> tuple[DeviceArray, int]:
-        """What `_arrays.embeddings` is for arrays of the host."""
-        array = self.embeddings(name, x)
-        assert array.code is not None
-        return array, array.code
-
     def internal(self, shape: tuple[int, ...], dtype: str) -> DeviceArray:
         """Memory that the caller never sees."""
         pointer, owner = self.allocate(ITEM_BYTES[dtype] * math.prod(shape))
