@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from comparisons import cascade, regimes
 
-from hnscore.bench import cascade, regimes, workloads
+from hnscore.bench import workloads
 from hnscore.bench.methods import Method, methods, set_threads
 
 N, DIM, THREADS = 2048, 256, 2

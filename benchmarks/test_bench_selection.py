@@ -1,9 +1,10 @@
-"""The parts of `hnscore bench --select` at sizes for a quick look: rows are made, and peers pick the same."""
+"""The parts of `bench_score.py --select` at sizes for a quick look: rows are made, and peers pick the same."""
 
 import numpy as np
 import pytest
+from comparisons import selection
 
-from hnscore.bench import selection, workloads
+from hnscore.bench import workloads
 from hnscore.bench.report import Row
 
 THREADS = 2

@@ -8,7 +8,6 @@ import platform
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -108,22 +107,6 @@ def say(text: str) -> None:
     """What is being measured now, on one line of stderr that the next one overwrites."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-
-
-def elsewhere(args: argparse.Namespace, options: list[str], environment: dict[str, str]) -> list[Row]:
-    """The rows of one part that a process of its own measures: of what is read when the libraries are loaded."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "rows.json"
-        options = [*options, f"--threads={args.threads}", f"--rounds={args.rounds}", f"--json={path}"]
-        subprocess.run(
-            [sys.executable, "-m", "hnscore.bench", *options],
-            env={**os.environ, **environment},
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
-        (group,) = json.loads(path.read_text())["groups"].values()
-        (rows,) = group["parts"].values()
-        return list(rows)
 
 
 def machine() -> dict[str, str]:

@@ -4,6 +4,7 @@ The peers are written anew after the published algorithms, or called through the
 unit rows. k-center greedy starts from row 0, which is labeled.
 """
 
+import heapq
 import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -178,9 +179,11 @@ def repulsive_method(budget: int) -> Method:
 def coverage_methods(budget: int) -> Iterator[Method]:
     def ours(emb: Any, n_threads: int) -> Run:
         options: dict[str, Any] = {"method": "coverage", "temperature": TEMPERATURE, "n_threads": n_threads}
+        options["subsample"] = None
         return lambda: hnscore.select(None, budget, embeddings=emb, **options)
 
     yield Method("hnscore coverage", "", "hnscore", _pool, ours, weight=None)
+    yield Method("NumPy lazy greedy", "matrix kept", "numpy", _pool, _numpy_lazy(budget), weight=None)
     for optimizer in ("lazy", "two-stage"):  # "naive" is slower by far
         build = _apricot(budget, optimizer)
         yield Method("apricot facility location", optimizer, "apricot", _float64, build, weight=None)
@@ -197,6 +200,31 @@ def kernel(emb: Any) -> Any:
     k -= 1
     k /= TEMPERATURE
     return np.exp(k, out=k)
+
+
+def _numpy_lazy(budget: int) -> Callable[..., Run]:
+    """As users write it: the float32 kernels of all pairs, and a heap of gains as they were last."""
+
+    def build(emb: Any, n_threads: int) -> Run:
+        def run() -> Any:
+            k = kernel(emb)
+            covered = np.zeros(len(emb), np.float32)
+            heap = [(-gain, row, 0) for row, gain in enumerate(k.sum(axis=0, dtype=np.float64))]
+            heapq.heapify(heap)
+            picks: list[int] = []
+            while len(picks) < budget:
+                _, row, seen = heapq.heappop(heap)
+                if seen == len(picks):
+                    picks.append(row)
+                    covered = np.maximum(covered, k[row])
+                else:
+                    gain = np.maximum(k[row] - covered, 0).sum(dtype=np.float64)
+                    heapq.heappush(heap, (-gain, row, len(picks)))
+            return np.array(picks)
+
+        return run
+
+    return build
 
 
 def _apricot(budget: int, optimizer: str) -> Callable[..., Run]:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 import hnscore
+from comparisons import regimes
 from hnscore import _core
-from hnscore.bench import regimes, workloads
+from hnscore.bench import workloads
 from hnscore.bench.measure import Result, best, compare, growth_in_child, ratio
 from hnscore.bench.methods import CHUNKS, Method, Run
 from hnscore.bench.report import Group, Row, mebibytes, say, seconds

@@ -9,12 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from hnscore import _core
-from hnscore.bench import informativeness_methods, workloads
-from hnscore.bench.measure import PAUSE, Result, best, compare, memory_growth, ratio
-from hnscore.bench.methods import Method
-from hnscore.bench.report import Group, Row, elsewhere, mebibytes, say, seconds
-from hnscore.bench.selection_methods import (
+from comparisons import informativeness_methods
+from comparisons.elsewhere import elsewhere
+from comparisons.selection_methods import (
     READ,
     TEMPERATURE,
     Picks,
@@ -25,6 +22,11 @@ from hnscore.bench.selection_methods import (
     read_methods,
     repulsive_method,
 )
+from hnscore import _core
+from hnscore.bench import workloads
+from hnscore.bench.measure import PAUSE, Result, best, compare, memory_growth, ratio
+from hnscore.bench.methods import Method
+from hnscore.bench.report import Group, Row, mebibytes, say, seconds
 from hnscore.bench.workloads import Array, Workload
 
 _ALONE = "HNSCORE_BENCH_ALONE"

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 import hnscore
+from comparisons import regimes
+from comparisons.elsewhere import elsewhere
+from comparisons.regimes import Regime, Round
 from hnscore import _core, demo
-from hnscore.bench import regimes
 from hnscore.bench.measure import PAUSE, Result, best, compare, ratio
 from hnscore.bench.methods import PEER, Method, Run, affordable
-from hnscore.bench.regimes import Regime, Round
-from hnscore.bench.report import Group, Row, elsewhere, milliseconds, say
+from hnscore.bench.report import Group, Row, milliseconds, say
 from hnscore.bench.workloads import MARGIN
 from hnscore.engine.cpu import Cpu, Floats, HostTexts
 from hnscore.engine.host import HostRows

@@ -46,6 +46,7 @@ class Round(NamedTuple):
     txt: Array
     train: Array
     owner: NDArray[np.int64]
+    all_txt: Array
 
     @property
     def own(self) -> Array:
@@ -62,7 +63,7 @@ def flickr8k() -> Round | None:
         unused = data["part"] == "pool_unused"
     texts = trained[owner]
     row = np.cumsum(trained) - 1
-    return Round(img[unused], txt[texts], img[trained], row[owner[texts]])
+    return Round(img[unused], txt[texts], img[trained], row[owner[texts]], txt)
 
 
 def _unit(emb: Array) -> NDArray[np.float32]:

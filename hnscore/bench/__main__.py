@@ -1,5 +1,0 @@
-"""``python -m hnscore.bench``"""
-
-from hnscore.bench import main
-
-raise SystemExit(main())
