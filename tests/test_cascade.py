@@ -20,7 +20,7 @@ from tolerances import SMALLEST, U, assert_score
 import hnscore
 from hnscore import _core
 from hnscore import reference as ref
-from hnscore.command import score_file
+from hnscore.command import score_file, scores_file
 from hnscore.engine import pool
 from hnscore.engine.host import host_rows
 from hnscore.engine.protocol import NO_RULES, Request
@@ -307,14 +307,14 @@ def test_files_remember_the_method(tmp_path: Path) -> None:
         np.save(tmp_path / f"{name}.npy", array)
     files = [tmp_path / f"{name}.npy" for name in ("x", "t", "out")]
     chosen = []
-    write = score_file._Scores.write_rows
+    write = scores_file.ScoresFile.write_rows
 
-    def spy(self: score_file._Scores, start: int, scores: NDArray[Any]) -> None:
+    def spy(self: scores_file.ScoresFile, start: int, scores: NDArray[Any]) -> None:
         write(self, start, scores)
         chosen.append(json.loads((tmp_path / "out.npy.partial.json").read_text())["method"])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score_file._Scores, "write_rows", spy)
+        patch.setattr(scores_file.ScoresFile, "write_rows", spy)
         score_file.score_file(*files, 0.0, reference=tmp_path / "r.npy", chunk_rows=700, show_progress_bar=False)
     assert chosen == ["cascade"] * 6
     np.testing.assert_array_equal(np.load(files[2]), hnscore.score(x, t, 0.0, reference=r))
