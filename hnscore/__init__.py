@@ -19,7 +19,8 @@ from hnscore.scores.references import reference_similarity
 from hnscore.scores.score import score
 from hnscore.scores.scorer import Scorer
 from hnscore.selections.allocate import allocate
-from hnscore.selections.select import core_set, select
+from hnscore.selections.farthest import core_set
+from hnscore.selections.select import select
 
 __all__ = [
     "Informativeness",

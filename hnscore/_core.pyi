@@ -197,7 +197,7 @@ def greedy(
     array: NDArray[Any],
     code: int,
     covered: NDArray[np.int64],
-    budget: int,
+    picks: NDArray[np.int64],
     *,
     farthest: bool = False,
     base: NDArray[np.float64] | None = None,
@@ -207,9 +207,9 @@ def greedy(
     temperature: float = 1.0,
     n_threads: int,
     progress: Progress = None,
-) -> tuple[NDArray[np.int64], int, int]:
-    """Rows picked one after another for the largest gain, ties to the lowest row; and how many rows were read for
-    that, and how many products of two rows computed. With c over the covered and the picked, the gain of row x at pick
+) -> tuple[int, int]:
+    """Into `picks`, all of it, one by one: rows of the largest gain, ties to the lowest row. How many rows were read,
+    and how many products of two rows computed. With c over the covered and the picked, the gain of row x at pick
     t = 0, 1, .. is min_c (1 - s(x, c)) with `farthest`, otherwise
 
         base[x] * (first_factor + t * factor_step) - penalty * sum_c exp((s(x, c) - 1) / temperature)
@@ -233,23 +233,52 @@ def coverage_gains(
     """sum_x weights[x] max(exp((s(x, c) - 1) / temperature) - floor[x], 0) over the points x, in float64, for the
     candidates c among the rows of `array`. Good rows only."""
 
-def cover(
-    array: NDArray[Any],
-    code: int,
-    candidates: NDArray[np.int64],
-    points: NDArray[Any],
-    points_code: int,
-    temperature: float,
-    n_threads: int,
-    *,
-    bounds: NDArray[np.float64],
-    budget: int,
-    weights: NDArray[np.float64] | None = None,
-    floor: NDArray[np.float64],
-    progress: Progress = None,
-) -> NDArray[np.int64]:
+class Cover:
     """Candidates picked one after another for the largest of `coverage_gains`, ties to the lowest row, each raising the
-    floor as `raise_floor` does. `bounds`: at least the gain of each candidate now."""
+    `floor` as `raise_floor` does. `memory`: bytes for what is kept, beside what is needed."""
+
+    def __init__(
+        self,
+        array: NDArray[Any],
+        code: int,
+        candidates: NDArray[np.int64],
+        points: NDArray[Any],
+        points_code: int,
+        temperature: float,
+        n_threads: int,
+        *,
+        weights: NDArray[np.float64] | None = None,
+        floor: NDArray[np.float64],
+        memory: int,
+    ) -> None: ...
+    def lower(self, bounds: NDArray[np.float64]) -> None:
+        """At least the gain now, of every row of the array."""
+
+    def pick(
+        self,
+        picks: NDArray[np.int64],
+        *,
+        patience: int = 0,
+        draw: int = 0,
+        seed: int = 0,
+        progress: Progress = None,
+    ) -> int:
+        """Into `picks`, one by one; how many were made. Fewer than there is room for where more candidates than
+        `patience` were looked at since `lower` or wait to be; 0: never. `draw`: so many candidates for each pick."""
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Candidates looked at since `lower`; those that wait to be, where `pick` returned for them."""
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Gains computed so far: their bounds in float32, and in float64."""
+
+def bf16_rest(array: NDArray[Any], code: int, n_threads: int, *, progress: Progress = None) -> float:
+    """The largest |x - bf16(x)| / |x| of the rows x. Good rows only."""
+
+def product_units(dim: int) -> float:
+    """Units of 2^-24 of the product of two norms by which a float32 product of two rows can be off."""
 
 def raise_floor(
     array: NDArray[Any],

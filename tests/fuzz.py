@@ -287,15 +287,17 @@ def select(seed: int) -> None:
     scores = np.round(d.rng.random(n), int(d.of(1, 2, 9)))
     labeled = d.rng.choice(n, int(d.rng.integers(0, n // 3 + 1)), replace=False)
     budget = int(d.rng.integers(0, n - len(labeled) + 1))
-    method = d.of("top", "repulsive", "coverage", "herding", "core_set")
+    method = d.of("top", "repulsive", "coverage", "stochastic", "herding", "core_set")
     work = d.work()
+    kept = {} if d.rng.random() < 0.5 else {"memory_limit": 10**5 + 2000 * n + 16384 * dim}
     if method == "core_set":
         picks = hnscore.core_set(x, budget, labeled=labeled, **work)
     else:
         given = None if method == "herding" else scores
         picks = hnscore.select(
-            given, budget, embeddings=x, method=method, labeled=labeled, temperature=0.3, regularization=0.7, **work
-        )
+            given, budget, embeddings=x, method=method, labeled=labeled, temperature=0.3, regularization=0.7,
+            random_state=seed if method == "stochastic" else None, **kept, **work,
+        )  # fmt: skip
     assert len(picks) == budget
     assert len(set(picks.tolist())) == budget
     assert not set(picks.tolist()) & set(labeled.tolist())
@@ -304,6 +306,7 @@ def select(seed: int) -> None:
         return
     if method == "core_set":
         _check_farthest(x, picks, labeled, seed)
+    if method in ("core_set", "stochastic"):
         return
     # Rounding decides between gains that are equal but for it: whatever is picked must be as good as the best.
     _check_gains(x, picks, labeled, scores, method, seed)

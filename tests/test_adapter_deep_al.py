@@ -172,6 +172,7 @@ def test_ascmr_hardest_first() -> None:
     assert q_idxs.dtype == np.int64
 
 
+@pytest.mark.filterwarnings("ignore:.*share the score")
 def test_ascmr_rounds() -> None:
     """The loop of main.py; in the last round nothing is left over."""
     strategy = ascmr(hardest(margin=0.5, score_options={"weight": "count"}))
@@ -227,6 +228,7 @@ def test_badge_covers_without_scores(selection: dict[str, Any]) -> None:
     np.testing.assert_array_equal(picks, hnscore.select(None, 6, embeddings=IMG.numpy(), labeled=known, **selection))
 
 
+@pytest.mark.filterwarnings("ignore:.*share the score")
 def test_badge_with_scores_of_the_users_own() -> None:
     def score_pool(self, img_emb, txt_emb, unlabeled, labeled):
         assert txt_emb is None
@@ -239,7 +241,7 @@ def test_badge_with_scores_of_the_users_own() -> None:
 
 
 def test_one_modality_without_scores_is_refused() -> None:
-    with pytest.raises(NotImplementedError, match=r"score_pool must be overridden .* auto, coverage, herding"):
+    with pytest.raises(NotImplementedError, match=r"score_pool must be .* auto, coverage, stochastic, herding"):
         single(selection={"method": "top"}).query(5)
     with pytest.raises(ValueError, match="returns must be one of 'tuple', 'indices', got 'list'"):
         single(returns="list").query(5)

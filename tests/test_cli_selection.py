@@ -109,13 +109,14 @@ def test_select_is_the_function(folder: Path, args: list[object], keywords: dict
         assert done.stdout == "".join(f"{pick}\n" for pick in picks)
 
 
-def test_negate(folder: Path) -> None:
+@pytest.mark.filterwarnings("ignore:.*share the score")
+def test_prefer(folder: Path) -> None:
     """Also of unsigned integers, whose negatives NumPy wraps."""
     np.save(folder / "bytes.npy", np.arange(N, dtype=np.uint8) * 37 % N)
     for name in ("scores.npy", "bytes.npy"):
         scores = -np.load(folder / name).astype(np.float64)
         for more, keywords in (([], {}), (["--embeddings", "emb.npy"], {"embeddings": np.load(folder / "emb.npy")})):
-            done = command("select", "--scores", name, "--negate", "--budget", BUDGET, *more, cwd=folder)
+            done = command("select", "--scores", name, "--prefer", "easy", "--budget", BUDGET, *more, cwd=folder)
             picks = hnscore.select(scores, BUDGET, **keywords)
             assert done.stdout.split() == [str(pick) for pick in picks]
 
@@ -303,8 +304,8 @@ BAD: list[tuple[str, list[object], str]] = [
     ("select", ["--scores", "scores.npy", "--budget", 91], "budget"),
     ("select", ["--scores", "scores.npy", "--budget", -1], "budget"),
     ("select", [], "scores"),
-    ("select", ["--embeddings", "emb.npy", "--negate"], "--negate is for --scores, which are not given"),
-    ("select", ["--scores", "void.npy", "--negate"], "which names no number type"),
+    ("select", ["--embeddings", "emb.npy", "--prefer", "easy"], "prefer must be None without scores"),
+    ("select", ["--scores", "void.npy", "--prefer", "easy"], "which names no number type"),
     (
         "select",
         [*BUDGETED, "--regions", "-1"],

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 import hnscore
 from hnscore import _core
 from hnscore import reference as ref
-from hnscore.selections import greedy
+from hnscore.selections import coverage, greedy
 
 Array = NDArray[Any]
 NEAR = 1e-9
@@ -137,8 +137,9 @@ def test_bounds_by_blocks_of_picks(labeled: list[int]) -> None:
     centres = random.standard_normal((300, 64))
     emb = (centres[random.integers(300, size=10000)] + 0.8 * random.standard_normal((10000, 64))).astype(np.float32)
     scores = np.maximum(random.standard_normal(10000) - 0.8, 0)
-    picks, _, _ = _core.greedy(
-        emb, _core.DTYPES["float32"], np.array(labeled, np.int64), 400, base=scores / scores.max(), penalty=0.05,
+    picks = np.zeros(400, np.int64)
+    _core.greedy(
+        emb, _core.DTYPES["float32"], np.array(labeled, np.int64), picks, base=scores / scores.max(), penalty=0.05,
         temperature=0.5, n_threads=1,
     )  # fmt: skip
     assert picks.tolist() == ref_greedy_fast(emb, "repulsive", 400, scores, 0.05, 0.5, labeled)
@@ -176,11 +177,12 @@ def ref_greedy_fast(
 def test_most_rows_are_left_alone() -> None:
     """Few rows of high score are in the race, and only they are compared with the picks."""
     emb, scores = clustered(5000, 16), scores_of(5000) ** 30
-    picks, rows_read, products = _core.greedy(
+    picks = np.zeros(50, np.int64)
+    rows_read, products = _core.greedy(
         emb,
         _core.DTYPES["float32"],
         np.zeros(0, np.int64),
-        50,
+        picks,
         base=scores / scores.max(),
         penalty=0.01,
         temperature=0.1,
@@ -238,8 +240,71 @@ def test_covered_rows_of_core_set_in_order() -> None:
 def test_ties_of_scores() -> None:
     scores = np.array([1, 3, 3, 0, 3, -0.0])
     assert hnscore.select(scores, 6).tolist() == [1, 2, 4, 0, 3, 5]
-    assert hnscore.select(scores, 3, labeled=[1, 0]).tolist() == [2, 4, 3]
+    with pytest.warns(UserWarning, match="2 rows share the score at which the budget ends, and 1 of them are picked"):
+        assert hnscore.select(scores, 3, labeled=[1, 0]).tolist() == [2, 4, 3]
     assert hnscore.select(scores, 6, method="density", density=np.ones(6)).tolist() == [1, 2, 4, 0, 3, 5]
+    assert hnscore.select(scores, 3).tolist() == [1, 2, 4], "all three of the best: no tie at the cut"
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [{}, {"method": "density", "density": np.ones(500)},
+     {"method": "budgeted", "density": np.ones(500), "regions": np.arange(500) % 2}],
+)  # fmt: skip
+def test_ties_at_the_cut(rules: dict[str, Any]) -> None:
+    """Scores of which most are 0, as sums are: row order decides with a warning, chance with a random state."""
+    scores = np.zeros(500)
+    scores[[400, 401]] = 1.0
+    with pytest.warns(UserWarning, match="share the score.*random_state") as caught:
+        picks = hnscore.select(scores, 20, **rules)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert set(picks) == {400, 401, *range(18)}
+    drawn = [set(hnscore.select(scores, 20, random_state=i, **rules)) for i in range(20)]
+    assert all({400, 401} <= rows for rows in drawn)
+    assert len(set.union(*drawn)) > 200, "of 500, of which each is missed by all 20 with a probability of one half"
+    assert hnscore.select(scores, 20, random_state=3, **rules).tolist() == list(
+        hnscore.select(scores, 20, random_state=np.random.default_rng(3), **rules)
+    )
+
+
+def test_prefer() -> None:
+    emb, scores = clustered(90, 9), scores_of(90)
+    for rules in ({}, {"embeddings": emb}, {"embeddings": emb, "method": "repulsive"}):
+        easy = hnscore.select(-scores, 12, **rules).tolist()
+        assert hnscore.select(scores, 12, prefer="easy", **rules).tolist() == easy
+        assert (
+            hnscore.select(scores, 12, prefer="hard", **rules).tolist() == hnscore.select(scores, 12, **rules).tolist()
+        )
+
+
+def test_center() -> None:
+    emb = clustered(200, 9) + 40
+    whole = np.asarray((emb - emb.mean(axis=0)) / emb.std(axis=0), np.float32)
+    for method in ("auto", "repulsive", "herding"):
+        expected = hnscore.select(scores_of(200), 15, embeddings=whole, method=method)
+        got = hnscore.select(scores_of(200), 15, embeddings=emb, method=method, center=True)
+        assert got.tolist() == expected.tolist()
+    constant = np.concatenate([emb, np.ones((200, 1), np.float32)], axis=1)
+    expected = hnscore.select(None, 15, embeddings=whole)
+    assert hnscore.select(None, 15, embeddings=constant, center=True).tolist() == expected.tolist()
+
+
+def test_picks_of_an_interrupted_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    emb = clustered(400, 16)
+    for method in ("coverage", "repulsive", "core_set"):
+        expected = pick(emb, method, 300, scores_of(400))
+        picks = np.full(300, -1, np.int64)
+        pool = greedy.Pool("embeddings", emb, 1)
+
+        def interrupted(pool: greedy.Pool = pool, picks: Array = picks, expected: Array = expected) -> None:
+            with pool.keeps(picks):
+                picks[:120] = expected[:120]
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt, match="120 of 300 rows were picked") as caught:
+            interrupted()
+        assert caught.value.picks.tolist() == expected[:120].tolist()
 
 
 @pytest.mark.parametrize("method", GREEDY)
@@ -300,6 +365,7 @@ def test_density_is_computed_where_it_is_missing() -> None:
     assert hnscore.select([2.0], 1, embeddings=emb[:1], method="density").tolist() == [0]
 
 
+@pytest.mark.filterwarnings("ignore:.*share the score")
 @given(st.data())
 def test_budgeted_is_the_reference(data: st.DataObject) -> None:
     n = data.draw(st.integers(1, 20))
@@ -469,17 +535,149 @@ def test_an_empty_pool(method: str) -> None:
 # ---- Float32 sums and samples ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("labeled", [[], [1, 8, 30]])
-@pytest.mark.parametrize("temperature", [1e-9, 0.01, 0.1, 2.0])
-def test_bounds_of_coverage(labeled: list[int], temperature: float) -> None:
-    """The first gains are float32 sums with an error that is claimed."""
-    emb, scores = clustered(300, 24), scores_of(300)
+def least_memory(emb: Array) -> int:
+    """With which no kernel and no packed point is kept, and every pass is over all pairs."""
+    return coverage._OF_POINT * len(emb) + coverage._OF_VALUE * emb.shape[1]
+
+
+def covering(emb: Array, weights: Array | None, temperature: float, labeled: list[int]) -> coverage.Covering:
     pool = greedy.Pool("embeddings", emb, 1)
-    floor = np.zeros(300)
-    _core.raise_floor(emb, pool.code, np.array(labeled, np.int64), emb, pool.code, temperature, 1, floor)
-    sums, errors = pool.kernel_sums(pool.emb, temperature, scores, floor)
-    exact, _ = pool.kernel_sums(pool.emb, temperature, scores, floor, plain_pairs=300 * 300)
-    assert (np.abs(sums - exact) <= errors).all()
+    pool.prepare(np.array(labeled, np.int64), None)
+    how = coverage.How(temperature, least_memory(emb), None)
+    return coverage.Covering(pool, emb, weights, how, np.random.default_rng(0))
+
+
+class Lowered:
+    """In place of the core: keeps the bounds that it is given."""
+
+    def lower(self, bounds: Array) -> None:
+        self.bounds = bounds
+
+
+@pytest.mark.parametrize("labeled", [[], [1, 8, 30], list(range(0, 600, 3))])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("temperature", [0.003, 0.03, 0.1, 0.4, 2.0])
+def test_bounds_of_a_pass(labeled: list[int], weighted: bool, temperature: float) -> None:
+    """In bf16, in float32 and by the cascade: at least the gains, and near them."""
+    emb, weights = clustered(600, 96), scores_of(600) if weighted else None
+    c = covering(emb, weights, temperature, labeled)
+    exact = _core.coverage_gains(
+        emb, _core.DTYPES["float32"], np.arange(600), emb, _core.DTYPES["float32"], temperature, 1, weights=weights,
+        floor=c._floor,
+    )  # fmt: skip
+    covered = float(c._floor @ (np.ones(600) if weights is None else weights))
+    for how in {c._first(), c._float32(), c._next()} if labeled else {c._first(), c._float32()}:
+        core, c._core = c._core, Lowered()
+        c._pass(how, None)
+        bounds, c._core = c._core.bounds, core
+        assert (bounds >= exact).all(), how
+        assert (bounds - exact <= 2.1 * np.expm1(how.error + 2.0**-17) * (exact + covered) + 1e-30).all(), how
+
+
+def test_bf16_rest() -> None:
+    for dtype in ("f2", "f4", "f8"):
+        x = torch.from_numpy(clustered(50, 37).astype(dtype).astype(np.float32))
+        rest = ((x - x.bfloat16()).double().norm(dim=1) / x.double().norm(dim=1)).max()
+        emb = clustered(50, 37).astype(dtype)
+        got = _core.bf16_rest(emb, _core.DTYPES[emb.dtype.name], 2)
+        assert got == pytest.approx(float(rest), rel=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [1e-9, 0.01, 0.1, 0.4])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("labeled", [[], [5, 3, 77]])
+def test_picks_by_passes(
+    temperature: float, weighted: bool, labeled: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same picks where nothing is kept, where some is, and where all is; and those of float64."""
+    emb = clustered(900, 40)
+    scores = scores_of(900) if weighted else None
+    if temperature < 1e-8 and not weighted:  # every row covers itself alone: roundings of 1 decide
+        expected = hnscore.select(
+            None, 60, embeddings=emb, method="coverage", temperature=temperature, labeled=labeled
+        ).tolist()
+    else:
+        expected = cover_in_float64(emb, 60, scores, temperature, labeled)
+    passes: list[int] = []
+    whole = coverage.Covering._pass
+    monkeypatch.setattr(coverage.Covering, "_pass", lambda *args: passes.append(0) or whole(*args))
+    for more in (0, 200_000, 800_000, 10**9):
+        passes.clear()
+        got = hnscore.select(
+            scores, 60, embeddings=emb, method="coverage", temperature=temperature, labeled=labeled,
+            memory_limit=least_memory(emb) + more,
+        )  # fmt: skip
+        assert got.tolist() == expected, more
+        assert bool(passes) == (more < 10**9 and temperature > 1e-8)
+
+
+def cover_in_float64(
+    emb: Array, budget: int, scores: Array | None, temperature: float, labeled: list[int]
+) -> list[int]:
+    x = emb.astype(np.float64)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    k = np.exp((np.minimum(x @ x.T, 1) - 1) / temperature)
+    u = np.ones(len(x)) if scores is None else scores
+    covered = k[labeled].max(axis=0, initial=0)
+    taken: list[int] = list(labeled)
+    while len(taken) < budget + len(labeled):
+        gain = np.maximum(k - covered, 0) @ u
+        gain[taken] = -np.inf
+        taken.append(int(gain.argmax()))
+        covered = np.maximum(covered, k[taken[-1]])
+    return taken[len(labeled) :]
+
+
+@pytest.mark.parametrize("copies", [2, 40])
+def test_many_copies_by_passes(copies: int) -> None:
+    """Bounds of copies overlap: all that lead are decided in float64. A pass that changes nothing is not repeated."""
+    emb = np.tile(clustered(30, 24), (copies, 1))
+    for more in (0, 10**9):
+        picks = hnscore.select(None, 35, embeddings=emb, memory_limit=least_memory(emb) + more)
+        assert sorted(picks[:30] % 30) == list(range(30))
+        assert picks[30:].tolist() == [i for i in range(35 + copies) if i not in picks[:30]][:5]
+        assert (picks[:30] < 30).all()
+    same = np.tile(emb[:1], (300, 1))
+    assert hnscore.select(None, 9, embeddings=same, memory_limit=least_memory(same)).tolist() == list(range(9))
+
+
+def test_stochastic_looks_at_some() -> None:
+    emb, scores = clustered(400, 12), scores_of(400)
+    rules: dict[str, Any] = {"embeddings": emb, "method": "stochastic"}
+    first = hnscore.select(scores, 30, random_state=1, **rules)
+    assert len(set(first)) == 30
+    for more in ({"n_threads": 1}, {"memory_limit": least_memory(emb)}):
+        assert hnscore.select(scores, 30, random_state=1, **more, **rules).tolist() == first.tolist()
+    assert hnscore.select(scores, 30, random_state=2, **rules).tolist() != first.tolist()
+    # epsilon so small that all rows are looked at
+    everything = hnscore.select(scores, 30, random_state=1, epsilon=1e-300, **rules)
+    assert everything.tolist() == hnscore.select(scores, 30, embeddings=emb, method="coverage").tolist()
+    # One pick: the best of a random third of the rows.
+    best = hnscore.select(scores, 400, embeddings=emb, method="coverage", subsample=None)
+    gains = ref.greedy_gains(emb, "coverage", scores)([])
+    rank = np.argsort(np.argsort(-gains))
+    ranks = [rank[hnscore.select(scores, 1, epsilon=np.exp(-1 / 3), random_state=i, **rules)[0]] for i in range(200)]
+    # The first of a third drawn of 400 has the rank r with a probability of about (2/3)^r / 3: mean 2, deviation 2.4.
+    assert 1.3 < np.mean(ranks) < 2.7, "four deviations of the mean of 200"
+    assert len(best) == 400
+
+
+def test_stochastic_near_the_end() -> None:
+    emb = clustered(50, 5)
+    picks = hnscore.select(None, 50, embeddings=emb, method="stochastic", epsilon=0.9, random_state=0)
+    assert sorted(picks) == list(range(50))
+
+
+def test_stochastic_guarantee() -> None:
+    """On average 1 - 1/e - epsilon of the best possible, of which greedy's is a lower bound."""
+    emb = clustered(300, 16)
+    k = np.exp((ref.cosines(emb) - 1) / 0.1)
+    values = [
+        k[hnscore.select(None, 20, embeddings=emb, method="stochastic", random_state=i)].max(axis=0).mean()
+        for i in range(10)
+    ]
+    greedy_value = k[hnscore.select(None, 20, embeddings=emb, method="coverage")].max(axis=0).mean()
+    assert np.mean(values) >= (1 - 1 / np.e - 0.1) * greedy_value
 
 
 def test_float32_means_of_herding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -494,28 +692,27 @@ def test_float32_means_of_herding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_samples(weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond MOST_POINTS rows the means are over so many drawn ones."""
+def test_samples(weighted: bool) -> None:
+    """Beyond `subsample` rows the means are over so many drawn ones."""
     emb, scores = clustered(200, 6), scores_of(200)
-    monkeypatch.setattr(greedy, "MOST_POINTS", 50)
     drawn = np.sort(np.random.default_rng(4).choice(200, 50, replace=False, shuffle=False))
     k = np.exp((ref.cosines(emb) - 1) / 0.1)[drawn]
     u = scores[drawn] if weighted else np.ones(50)
     covered, herd = np.zeros(50), np.zeros(200)
-    coverage: list[int] = []
+    cover: list[int] = []
     herding: list[int] = []
     for t in range(20):
         for chosen, gain in (
-            (coverage, u @ np.maximum(k - covered[:, None], 0)),
+            (cover, u @ np.maximum(k - covered[:, None], 0)),
             (herding, (t + 1) * k.mean(axis=0) - herd),
         ):
             gain[chosen] = -np.inf
             chosen.append(int(gain.argmax()))
-        covered = np.maximum(covered, k[:, coverage[-1]])
+        covered = np.maximum(covered, k[:, cover[-1]])
         herd += np.exp((ref.cosines(emb)[:, herding[-1]] - 1) / 0.1)
     given_scores = scores if weighted else None
-    assert pick(emb, "coverage", 20, given_scores, random_state=4).tolist() == coverage
-    assert pick(emb, "herding", 20, given_scores, random_state=4).tolist() == herding
+    assert pick(emb, "coverage", 20, given_scores, random_state=4, subsample=50).tolist() == cover
+    assert pick(emb, "herding", 20, given_scores, random_state=4, subsample=50).tolist() == herding
 
 
 @pytest.mark.parametrize("method", GREEDY)
@@ -549,6 +746,21 @@ def with_value(array: Array, at: Any, value: float) -> Array:
 # Each: what is called, the error, and what its message must say: argument, expectation, what came, remedy.
 CASES: list[tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = [
     (lambda: hnscore.select(SCORES, 3, method="best"), ValueError, ("method", "'herding'", "'best'", "choose")),
+    (lambda: hnscore.select(SCORES, 3, prefer="soft"), ValueError, ("prefer", "'easy'", "'soft'", "choose")),
+    (lambda: hnscore.select(None, 3, embeddings=EMB, prefer="easy"), ValueError, ("prefer", "without scores", "leave")),
+    (lambda: hnscore.select(SCORES, 3, embeddings=EMB, method="coverage", prefer="easy"), ValueError,
+     ("prefer", "'coverage', where scores are weights", "'easy'", "method='auto'")),
+    (lambda: hnscore.select(SCORES, 3, center=True), ValueError, ("embeddings", "centered", "None", "pass")),
+    (lambda: hnscore.select(SCORES, 3, embeddings=EMB, center=1), TypeError, ("center", "True or False", "1")),
+    (lambda: hnscore.select(SCORES, 3, embeddings=np.ones((12, 2)), center=True), ValueError,
+     ("embeddings, centered,", "zero rows", "rows 0, 1")),
+    (lambda: hnscore.select(SCORES, 3, embeddings=with_value(EMB, 7, np.nan), center=True), ValueError,
+     ("embeddings must be finite", "row 7")),
+    (lambda: hnscore.select(SCORES, 3, embeddings=EMB, subsample=0), ValueError, ("subsample", "at least 1", "0")),
+    (lambda: hnscore.select(SCORES, 3, embeddings=EMB, subsample="all"), ValueError, ("subsample", "'auto'", "'all'")),
+    (lambda: hnscore.select(SCORES, 3, embeddings=EMB, memory_limit=1000), ValueError,
+     ("memory_limit", "at least", "bytes", "1000", "raise it, or lower subsample")),
+    (lambda: hnscore.select(SCORES, 3, embeddings=EMB, epsilon=1.0), ValueError, ("epsilon", "below 1", "1.0")),
     (lambda: hnscore.select(SCORES, 13), ValueError, ("budget", "from 0 to 12", "13", "pass")),
     (lambda: hnscore.select(SCORES, 12, labeled=[4]), ValueError, ("budget", "from 0 to 11", "not labeled", "12")),
     (lambda: hnscore.select(SCORES, -1), ValueError, ("budget", "from 0 to 12", "-1", "pass")),

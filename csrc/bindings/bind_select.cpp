@@ -3,8 +3,9 @@
 #include <pybind11/stl.h>
 
 #include "bindings/bind.h"
+#include "cpu/rows/rows.h"
 #include "cpu/target/dispatch.h"
-#include "select/coverage.h"
+#include "select/cover.h"
 #include "select/greedy.h"
 
 namespace py = pybind11;
@@ -22,7 +23,7 @@ void check_rows(const Rows& rows, int64_t n) {
         if (rows.data()[i] < 0 || rows.data()[i] >= n) throw std::invalid_argument("row out of range");
 }
 
-py::tuple greedy(const py::array& array, int code, const Rows& covered, int64_t budget, bool farthest,
+py::tuple greedy(const py::array& array, int code, const Rows& covered, Rows picks, bool farthest,
                  const Side<double>& base, double first_factor, double factor_step, double penalty, double temperature,
                  int n_threads, const py::object& progress) {
     hnscore::GreedyProblem problem;
@@ -36,13 +37,13 @@ py::tuple greedy(const py::array& array, int code, const Rows& covered, int64_t 
     problem.temperature = temperature;
     check_rows(covered, problem.rows.rows);
     problem.covered.assign(covered.data(), covered.data() + covered.size());
-    problem.budget = budget;
-    if (budget < 0 || budget > problem.rows.rows - covered.size())
+    problem.budget = picks.size();
+    if (picks.ndim() != 1 || picks.size() > problem.rows.rows - covered.size())
         throw std::invalid_argument("there are not so many rows to pick");
-    const auto result =
-        without_gil(progress, [&](const auto& poll) { return hnscore::greedy(problem, n_threads, poll); });
-    return py::make_tuple(Rows(static_cast<int64_t>(result.picks.size()), result.picks.data()), result.rows_read,
-                          result.products);
+    int64_t* out = picks.mutable_data();
+    const auto counts =
+        without_gil(progress, [&](const auto& poll) { return hnscore::greedy(problem, out, n_threads, poll); });
+    return py::make_tuple(counts.rows_read, counts.products);
 }
 
 hnscore::Coverage coverage_of(const py::array& array, int code, const Rows& candidates, const py::array& points,
@@ -80,25 +81,60 @@ void raise_floor(const py::array& array, int code, const Rows& candidates, const
     without_gil(progress, [&](const auto& poll) { hnscore::raise_floor(c, out, n_threads, poll); });
 }
 
-Rows cover(const py::array& array, int code, const Rows& candidates, const py::array& points, int points_code,
-           double temperature, int n_threads, const Values& bounds, int64_t budget, const Side<double>& weights,
-           Values floor, const py::object& progress) {
-    const hnscore::Coverage c = coverage_of(array, code, candidates, points, points_code, temperature);
-    const double* w = hnscore::side(weights, c.points.rows, "weights");
-    if (floor.ndim() != 1 || floor.size() != c.points.rows || bounds.ndim() != 1 || bounds.size() != c.count)
-        throw std::invalid_argument("floor must have a value for each point, bounds one for each candidate");
-    if (budget < 0 || budget > c.count) throw std::invalid_argument("budget must be from 0 to the candidates");
-    double* out = floor.mutable_data();
-    const auto picks = without_gil(
-        progress, [&](const auto& poll) { return hnscore::cover(c, bounds.data(), budget, w, out, n_threads, poll); });
-    return Rows(static_cast<py::ssize_t>(picks.size()), picks.data());
-}
+// A Cover with the arrays that it reads and writes.
+struct Covering {
+    Covering(py::array array, int code, Rows candidates_, py::array points, int points_code, double temperature,
+             int n_threads, const Side<double>& weights, Values floor_, int64_t memory)
+        : held{array, candidates_, points, weights ? py::object(*weights) : py::none(), floor_},
+          rows(hnscore::view_of(array, code).rows),
+          candidates(candidates_.size()) {
+        const hnscore::Coverage c = coverage_of(array, code, candidates_, points, points_code, temperature);
+        if (floor_.ndim() != 1 || floor_.size() != c.points.rows || c.points.rows == 0)
+            throw std::invalid_argument("points must be at least one, floor must have a value for each");
+        const double* w = hnscore::side(weights, c.points.rows, "weights");
+        double* out = floor_.mutable_data();
+        py::gil_scoped_release release;
+        cover = std::make_unique<hnscore::Cover>(c, w, out, std::max<int64_t>(memory, 0), n_threads);
+    }
+    void lower(const Values& bounds) {
+        if (bounds.ndim() != 1 || bounds.size() != rows)
+            throw std::invalid_argument("bounds must have one of each row");
+        const double* in = bounds.data();
+        py::gil_scoped_release release;
+        cover->lower(in);
+    }
+    int64_t pick(Rows picks, int64_t patience, int64_t draw, uint64_t seed, const py::object& progress) {
+        if (picks.ndim() != 1 || picks.size() > candidates)
+            throw std::invalid_argument("there are not so many candidates to pick");
+        const hnscore::Cover::Request request{picks.size(), patience, draw, seed};
+        int64_t* out = picks.mutable_data();
+        const int64_t made = without_gil(progress, [&](const auto& poll) { return cover->pick(request, out, poll); });
+        candidates -= made;
+        return made;
+    }
+    py::tuple waiting() const { return py::make_tuple(cover->waiting().looked_at, cover->waiting().waiting); }
+    py::tuple counts() const { return py::make_tuple(cover->counts().bounds, cover->counts().gains); }
+
+    std::vector<py::object> held;
+    int64_t rows, candidates;
+    std::unique_ptr<hnscore::Cover> cover;
+};
 
 }  // namespace
 
 void register_select(py::module_& m) {
-    m.def("greedy", &greedy, py::arg("array"), py::arg("code"), py::arg("covered"), py::arg("budget"), py::kw_only(),
-          py::arg("farthest") = false, py::arg("base") = py::none(), py::arg("first_factor") = 1.0,
+    m.def(
+        "bf16_rest",
+        [](const py::array& array, int code, int n_threads, const py::object& progress) {
+            const hnscore::View view = hnscore::view_of(array, code);
+            return without_gil(progress, [&](const auto& poll) {
+                return hnscore::bf16_rest(view, hnscore::current_target(), n_threads, poll);
+            });
+        },
+        py::arg("array"), py::arg("code"), py::arg("n_threads"), py::kw_only(), py::arg("progress") = py::none());
+    m.def("product_units", &hnscore::chain_units, py::arg("dim"));
+    m.def("greedy", &greedy, py::arg("array"), py::arg("code"), py::arg("covered"), py::arg("picks").noconvert(),
+          py::kw_only(), py::arg("farthest") = false, py::arg("base") = py::none(), py::arg("first_factor") = 1.0,
           py::arg("factor_step") = 0.0, py::arg("penalty") = 0.0, py::arg("temperature") = 1.0, py::arg("n_threads"),
           py::arg("progress") = py::none());
     m.def("coverage_gains", &coverage_gains, py::arg("array"), py::arg("code"), py::arg("candidates"),
@@ -107,8 +143,14 @@ void register_select(py::module_& m) {
     m.def("raise_floor", &raise_floor, py::arg("array"), py::arg("code"), py::arg("candidates"), py::arg("points"),
           py::arg("points_code"), py::arg("temperature"), py::arg("n_threads"), py::arg("floor").noconvert(),
           py::kw_only(), py::arg("progress") = py::none());
-    m.def("cover", &cover, py::arg("array"), py::arg("code"), py::arg("candidates"), py::arg("points"),
-          py::arg("points_code"), py::arg("temperature"), py::arg("n_threads"), py::kw_only(), py::arg("bounds"),
-          py::arg("budget"), py::arg("weights") = py::none(), py::arg("floor").noconvert(),
-          py::arg("progress") = py::none());
+    py::class_<Covering>(m, "Cover")
+        .def(py::init<py::array, int, Rows, py::array, int, double, int, const Side<double>&, Values, int64_t>(),
+             py::arg("array"), py::arg("code"), py::arg("candidates"), py::arg("points"), py::arg("points_code"),
+             py::arg("temperature"), py::arg("n_threads"), py::kw_only(), py::arg("weights") = py::none(),
+             py::arg("floor").noconvert(), py::arg("memory"))
+        .def("lower", &Covering::lower, py::arg("bounds"))
+        .def("pick", &Covering::pick, py::arg("picks").noconvert(), py::kw_only(), py::arg("patience") = 0,
+             py::arg("draw") = 0, py::arg("seed") = 0, py::arg("progress") = py::none())
+        .def_property_readonly("waiting", &Covering::waiting)
+        .def_property_readonly("counts", &Covering::counts);
 }

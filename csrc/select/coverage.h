@@ -5,8 +5,6 @@
 // in float64, summed over the points by blocks that depend on nothing but their number.
 #pragma once
 
-#include <vector>
-
 #include "core/team.h"
 #include "cpu/target/target.h"
 
@@ -27,9 +25,7 @@ void coverage_gains(const Coverage& coverage, const double* weights, const doubl
 // floor(x) = max(floor(x), k(x, c)) for all candidates c.
 void raise_floor(const Coverage& coverage, double* floor, int n_threads, const Poll& poll);
 
-// Candidates picked one after another for the largest gain, each raising the floor; ties to the lowest row. `bounds`:
-// at least the gain of each candidate now. A gain only falls, so that an earlier one is a bound too.
-std::vector<int64_t> cover(const Coverage& coverage, const double* bounds, int64_t budget, const double* weights,
-                           double* floor, int n_threads, const Poll& poll);
+// kernels[i][x] = k(x, candidate i), of few candidates.
+void exact_kernels(const Coverage& coverage, double* const* kernels, int n_threads, const Poll& poll);
 
 }  // namespace hnscore

@@ -42,8 +42,9 @@ struct Costs {
 
 class Greedy {
   public:
-    Greedy(const GreedyProblem& problem, int n_threads, const Poll& poll)
+    Greedy(const GreedyProblem& problem, int64_t* picks, int n_threads, const Poll& poll)
         : p_(problem),
+          picked_(picks),
           n_(problem.rows.rows),
           n_threads_(n_threads),
           poll_(poll),
@@ -60,7 +61,7 @@ class Greedy {
           blocks_seen_(n_),
           blocks_(*problem.target, problem.rows.dim, picks_.norms.bytes() / 8 / kBlock + 1) {}
 
-    GreedyResult run() {
+    GreedyCounts run() {
         const bool from_mean = p_.farthest && p_.covered.empty();
         measure(from_mean);
         std::fill(values_.data(), values_.data() + n_, p_.farthest ? kInfinity : 0.0);
@@ -71,7 +72,7 @@ class Greedy {
         for (const int64_t row : p_.covered) take(row);
         if (from_mean && p_.budget > 0) pick(nearest_mean());
         front_size_ = std::max<int64_t>(kLeastFront, n_ / 64);
-        while (static_cast<int64_t>(result_.picks.size()) < p_.budget) {
+        while (done_ < p_.budget) {
             if (front_.empty() || front_cost_ > kPatience * sync_cost_) synchronise();
             Candidate best = best_of_front();
             if (best.slot < 0) {
@@ -83,7 +84,7 @@ class Greedy {
             front_.pop_back();
             look_for_interrupts();
         }
-        return std::move(result_);
+        return counts_;
     }
 
   private:
@@ -95,7 +96,7 @@ class Greedy {
     static constexpr size_t kFirstBatch = 32;
 
     int64_t time() const { return picks_.size; }
-    double factor() const { return p_.first_factor + p_.factor_step * static_cast<double>(result_.picks.size()); }
+    double factor() const { return p_.first_factor + p_.factor_step * static_cast<double>(done_); }
     double key(double base, double value) const { return p_.farthest ? value : base * factor() - p_.penalty * value; }
     double base(int64_t row) const { return p_.base == nullptr ? 0 : p_.base[row]; }
 
@@ -112,12 +113,10 @@ class Greedy {
     }
     void pick(int64_t row) {
         take(row);
-        result_.picks.push_back(row);
+        picked_[done_++] = row;
     }
 
-    double share() const {
-        return static_cast<double>(result_.picks.size()) / static_cast<double>(std::max<int64_t>(p_.budget, 1));
-    }
+    double share() const { return static_cast<double>(done_) / static_cast<double>(std::max<int64_t>(p_.budget, 1)); }
     void look_for_interrupts() {
         const auto now = std::chrono::steady_clock::now();
         if (!poll_ || now - last_poll_ < std::chrono::milliseconds(50)) return;
@@ -201,8 +200,8 @@ class Greedy {
         for (int64_t i = 0; i < count; ++i) products += others.size - entries[i]->stamp;
         const double nanoseconds =
             costs_.read * static_cast<double>(count) + costs_.product * static_cast<double>(products);
-        result_.rows_read += count;
-        result_.products += products;
+        counts_.rows_read += count;
+        counts_.products += products;
         cost += nanoseconds;
         in_parallel(count, RowGroup::kRows, nanoseconds, [&](RowGroup& group, int64_t first, int64_t last) {
             update(group, entries + first, last - first, others, each);
@@ -392,12 +391,14 @@ class Greedy {
     bool taken(int64_t row) const { return stamps_[row] == kTaken; }
 
     const GreedyProblem& p_;
+    int64_t* const picked_;
     const int64_t n_;
     const int n_threads_;
     const Poll poll_;
     const Costs costs_;
     std::chrono::steady_clock::time_point last_poll_ = std::chrono::steady_clock::now();
-    GreedyResult result_;
+    int64_t done_ = 0;
+    GreedyCounts counts_;
     std::vector<std::unique_ptr<RowGroup>> groups_;  // one a thread
     Buffer<double> norms_, values_, keys_, ranked_;  // of all rows
     Buffer<int32_t> stamps_;
@@ -418,8 +419,8 @@ class Greedy {
 
 }  // namespace
 
-GreedyResult greedy(const GreedyProblem& problem, int n_threads, const Poll& poll) {
-    return Greedy(problem, n_threads, poll).run();
+GreedyCounts greedy(const GreedyProblem& problem, int64_t* picks, int n_threads, const Poll& poll) {
+    return Greedy(problem, picks, n_threads, poll).run();
 }
 
 }  // namespace hnscore

@@ -25,13 +25,13 @@ struct GreedyProblem {
     int64_t budget = 0;                   // at most the rows that are not covered
 };
 
-struct GreedyResult {
-    std::vector<int64_t> picks;
+struct GreedyCounts {
     int64_t rows_read = 0;
     int64_t products = 0;  // of a row with a picked or covered one
 };
 
-// The farthest row from nothing is the one nearest the mean direction, of largest x . mean(x / |x|) / |x|.
-GreedyResult greedy(const GreedyProblem& problem, int n_threads, const Poll& poll);
+// The farthest row from nothing is the one nearest the mean direction, of largest x . mean(x / |x|) / |x|. Picks are
+// written one by one, so that those before an interruption are known.
+GreedyCounts greedy(const GreedyProblem& problem, int64_t* picks, int n_threads, const Poll& poll);
 
 }  // namespace hnscore

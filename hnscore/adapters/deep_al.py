@@ -28,7 +28,7 @@ from hnscore.arguments.arrays import is_tensor
 from hnscore.arguments.numbers import check_choice
 
 _PER_ROW = ("density", "regions")
-_WITHOUT_SCORES = ("auto", "coverage", "herding")
+_WITHOUT_SCORES = ("auto", "coverage", "stochastic", "herding")
 
 
 class HNScoreStrategy:

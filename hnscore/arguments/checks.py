@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore.arguments.arrays import BFLOAT16, Shaped, is_tensor, read_array, read_embeddings, widen
-from hnscore.arguments.numbers import check_real
+from hnscore.arguments.numbers import check_choice, check_integer, check_real
+from hnscore.arguments.options import PREFERENCES
 from hnscore.arguments.values import read_labels
 
 # ---- Values and labels of the rows of a pool -------------------------------------------------------------------------
@@ -68,6 +69,27 @@ def check_given_for(method: str, name: str, given: bool) -> None:
         )
 
 
+def check_preference(prefer: object, useless: str) -> None:
+    """`useless`: where it would say nothing, if there."""
+    if prefer is None:
+        return
+    check_choice("prefer", prefer, PREFERENCES)
+    if useless:
+        raise ValueError(
+            f"prefer must be None {useless}, got {prefer!r}; leave it out, or pass scores to method='auto'"
+        )
+
+
+def check_subsample(subsample: object, default: int) -> int | None:
+    """How many points means are over at most; None: all."""
+    if subsample is None:
+        return None
+    if isinstance(subsample, str):
+        check_choice("subsample", subsample, ("auto",))
+        return default
+    return check_integer("subsample", subsample, 1, None, 'rows that means are over; "auto", or None for all')
+
+
 def check_same_rows(name: str, array: NDArray[Any], n: int) -> None:
     if len(array) != n:
         raise ValueError(
@@ -97,6 +119,13 @@ def read_row_numbers(name: str, x: object, n: int) -> NDArray[np.int64]:
             f"{name} must name each row once, got {rows[counts.argmax()]} more than once; use np.unique({name})"
         )
     return rows
+
+
+def check_memory_limit(limit: int, least: int) -> None:
+    if limit < least:
+        raise ValueError(
+            f"memory_limit must be at least {least} bytes for these points, got {limit}; raise it, or lower subsample"
+        )
 
 
 # ---- Gaussians -------------------------------------------------------------------------------------------------------

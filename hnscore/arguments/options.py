@@ -30,12 +30,12 @@ Weight = Literal["count", "hinge", "squared_hinge", "similarity", "exp"]
 Aggregate = Literal["sum", "mean", "max", "topk"]
 ReferenceKind = Literal["positive", "hardest", "topk", "minibatch"]
 DensityKind = Literal["knn", "ball", "kernel", "mean", "gaussian"]
-SelectionMethod = Literal["auto", "top", "density", "budgeted", "repulsive", "coverage", "herding"]
+SelectionMethod = Literal["auto", "top", "density", "budgeted", "repulsive", "coverage", "stochastic", "herding"]
+Preference = Literal["easy", "hard"]
 SIMILARITIES, METHODS = get_args(Similarity), get_args(Method)
 WEIGHTS, AGGREGATES = get_args(Weight), get_args(Aggregate)
-REFERENCE_KINDS, DENSITY_KINDS, SELECTION_METHODS = (
-    get_args(names) for names in (ReferenceKind, DensityKind, SelectionMethod)
-)
+REFERENCE_KINDS, DENSITY_KINDS = get_args(ReferenceKind), get_args(DensityKind)
+SELECTION_METHODS, PREFERENCES = get_args(SelectionMethod), get_args(Preference)
 
 RandomState = int | np.random.Generator | np.random.RandomState | None
 
@@ -99,19 +99,24 @@ class NeighbourOptions(TypedDict, total=False):
 
 
 class SelectOptions(TypedDict, total=False):
-    density: ArrayLike | None
-    regions: int | ArrayLike | None
+    prefer: Preference | None
     method: SelectionMethod
-    regularization: float
-    density_exponent: float
-    temperature: float | None
     labeled: ArrayLike | None
     random_state: RandomState
+    temperature: float | None
+    center: bool
+    density: ArrayLike | None
+    density_exponent: float
+    regions: int | ArrayLike | None
+    regularization: float
+    subsample: int | Literal["auto"] | None
+    epsilon: float
+    memory_limit: int
     n_threads: int | None
-    show_progress_bar: bool
+    show_progress_bar: bool | None
 
 
 class CoreSetOptions(TypedDict, total=False):
     labeled: ArrayLike | None
     n_threads: int | None
-    show_progress_bar: bool
+    show_progress_bar: bool | None

@@ -9,7 +9,7 @@ from typing import Any
 
 import hnscore
 from hnscore import _core
-from hnscore.arguments.values import read_point_values
+from hnscore.arguments.options import PREFERENCES, SELECTION_METHODS
 from hnscore.command.files import Array, numbers_of, open_array
 from hnscore.command.output import Output
 
@@ -21,7 +21,7 @@ The kinds and their rules are explained by: python -c "help('hnscore.density')"
 _SELECT_HELP = """\
 Which rows of the pool to annotate next: their indices, best first, one a line, or with -o as an int64 .npy file.
 Without --method: picks that cover the better half of the scores where --embeddings are given, else the best scores.
-High scores are better; for those of `hnscore score`, --negate prefers the images that are the least hard negatives,
+High scores are better; for those of `hnscore score`, --prefer easy takes the images that are the least hard negatives,
 which made the better training set in our runs (docs/active_learning.md).
 The methods and what each needs are explained by: python -c "help('hnscore.select')"
 """
@@ -76,13 +76,23 @@ def _add_select(commands: object) -> None:
     _add_reading(files)
     rule = select.add_argument_group("rule")
     rule.add_argument("--budget", type=int, required=True, metavar="N", help="how many rows to pick")
-    rule.add_argument("--method", help="auto (default), top, density, budgeted, repulsive, coverage, herding")
-    rule.add_argument("--negate", action="store_true", default=False, help="low scores are the better ones")
+    rule.add_argument("--prefer", choices=PREFERENCES, help="easy: low scores are the better ones")
+    rule.add_argument("--method", help=f"auto (default), {', '.join(SELECTION_METHODS[1:])}")
+    rule.add_argument("--center", action="store_true", help="standardise the embeddings over the pool first")
     rule.add_argument("--regularization", type=float, metavar="R", help="for budgeted and repulsive (default: 1)")
     rule.add_argument("--density-exponent", type=float, metavar="E", help="for density (default: -1)")
     rule.add_argument("--temperature", type=float, metavar="T", help="of the kernel (default: 0.4 for auto, else 0.1)")
+    rule.add_argument(
+        "--subsample",
+        type=_number_or_word,
+        metavar="N|all",
+        help="points of means (default: 10,000 or more)",
+    )
+    rule.add_argument("--epsilon", type=float, metavar="E", help="for stochastic (default: 0.1)")
     rule.add_argument("--random-state", type=int, metavar="SEED")
-    _add_work(select.add_argument_group("work"))
+    work = select.add_argument_group("work")
+    work.add_argument("--memory-limit", type=int, metavar="BYTES", help="of what is kept (default: 1 GiB)")
+    _add_work(work)
     select.set_defaults(command=_select)
 
 
@@ -112,6 +122,12 @@ def _add_work(work: Any) -> None:
     )
 
 
+def _number_or_word(text: str) -> int | str | None:
+    with contextlib.suppress(ValueError):
+        return int(text)
+    return None if text == "all" else text
+
+
 def _number_or_path(text: str) -> float | str:
     """Numbers that are no count too: the function refuses those by name."""
     for number in (int, float):
@@ -139,10 +155,6 @@ def _select(args: argparse.Namespace) -> None:
     paths, arrays, options = _arrays_and_options(args, "density", "embeddings", "labeled", "regions", "scores")
     settings = dict(options)
     scores, budget = arrays.pop("scores", None), options.pop("budget")
-    if options.pop("negate"):
-        if scores is None:
-            raise ValueError("--negate is for --scores, which are not given; pass both or neither")
-        scores = -read_point_values("scores", scores)
     _write(lambda: hnscore.select(scores, budget, **arrays, **options), args, paths, settings)
 
 

@@ -129,8 +129,8 @@ def run(
         print(f"  {best.rank}. {best.name:22s} score {best.score:.2f}, {best.n_texts} texts: {texts}, ...")
 
     # What docs/active_learning.md found is for features that no caption has shaped; this set has only the encoder's.
-    picks = hnscore.select(-scores, N_NEXT, embeddings=data.img_emb, n_threads=n_threads).tolist()
-    call = f"hnscore.select(-scores, {N_NEXT}, embeddings=...)"
+    picks = hnscore.select(scores, N_NEXT, prefer="easy", embeddings=data.img_emb, n_threads=n_threads).tolist()
+    call = f'hnscore.select(scores, {N_NEXT}, prefer="easy", embeddings=...)'
     print(
         f"\nWhat to annotate next, by {call}:\n  {', '.join(data.names[i] for i in picks)}\n"
         "They stand for the least hard half of the pool: in our runs on photographs, the hardest negatives made a\n"

@@ -52,6 +52,7 @@ def kernel_gains(
     *,
     weights: Floats | None = None,
     floor: Floats | None = None,
+    plan: _core.Plan | None = None,
     progress: Progress = None,
 ) -> Floats:
     """sum_j weights_j max(exp((s_ij - 1) / temperature) - floor_j, 0) of each row i over the points j, s the cosine."""
@@ -70,7 +71,7 @@ def kernel_gains(
 
     gains = np.zeros(rows.shape[0])
     request = request._replace(recipe="kernel", similarity="cosine")
-    for sums in reduced_blocks(rows, points, request, n_threads, options, progress):
+    for sums in reduced_blocks(rows, points, request, n_threads, options, progress, plan=plan):
         gains += sums
     return gains
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
+from hnscore.arguments.warn import warn_caller
 
 # The margin is looked at where a call has this many pairs, on a sample of at most so many images and texts.
 _SAMPLED_FROM = 2**16
@@ -63,9 +62,10 @@ def judge_margin(sample: Sample) -> float:
         if useful > 0
         else "no positive margin would help: the reference is too low"
     )
-    _warn(
+    warn_caller(
         f"{share:.0%} of the sampled pairs are hard negatives: margin={sample.margin:g} is too wide for these "
         f"similarities; {remedy}",
+        MarginWarning,
     )
     return share
 
@@ -75,9 +75,10 @@ def warn_if_too_small(sample: Sample) -> None:
     useful = margin_of_one_percent(sample)
     if not np.isfinite(useful):  # the other rules leave no pair
         return
-    _warn(
+    warn_caller(
         f"no pair is a hard negative, every score is 0: margin={sample.margin:g} is too small for these similarities "
         f"and references; margin={useful:.3g} would let about 1 % of the sampled pairs count",
+        MarginWarning,
     )
 
 
@@ -87,11 +88,3 @@ def margin_of_one_percent(sample: Sample) -> float:
     gaps = (similar - sample.tau[at])[at >= 0]
     # The pair counts from the margin r - s = margin - gap on.
     return float(sample.margin - np.quantile(gaps, 0.99)) if len(gaps) else float("nan")
-
-
-def _warn(message: str) -> None:
-    """At the line that called hnscore."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "hnscore":
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, MarginWarning, stacklevel=level)

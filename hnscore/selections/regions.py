@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from hnscore.arguments.arrays import as_float64
-from hnscore.selections.greedy import MOST_POINTS, Floats, Pool, Rows
+from hnscore.selections.greedy import Floats, Pool, Rows
 
+_MOST_ROWS = 100_000  # that k-means learns from
 _CHUNK = 2**14  # rows at a time
 
 
@@ -20,7 +21,7 @@ def kmeans_regions(pool: Pool, n_regions: int, random: np.random.Generator) -> R
             "pip install scikit-learn, or pass the region of each row"
         ) from error
     n = len(pool.emb)
-    drawn = np.sort(random.choice(n, MOST_POINTS, replace=False, shuffle=False)) if n > MOST_POINTS else np.arange(n)
+    drawn = np.sort(random.choice(n, _MOST_ROWS, replace=False, shuffle=False)) if n > _MOST_ROWS else np.arange(n)
     seed = int(random.integers(2**31))
     model = KMeans(min(n_regions, len(drawn)), n_init=1, random_state=seed).fit(_directions(pool, drawn))
     rows = np.arange(n)

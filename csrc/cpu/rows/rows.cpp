@@ -212,6 +212,37 @@ std::vector<std::pair<int64_t, int>> check_rows(const View& view, const Format& 
     return bad.sorted();
 }
 
+double bf16_rest(const View& view, const Target& target, int n_threads, const Poll& poll) {
+    constexpr int64_t kStep = 256;
+    Format whole, rounded;
+    whole.target = rounded.target = &target;
+    whole.precision = Precision::fp32;
+    rounded.precision = Precision::bf16;
+    std::atomic<int64_t> next{0};
+    const int64_t steps = (view.rows + kStep - 1) / kStep;
+    std::vector<double> largest(static_cast<size_t>(steps), 0.0);
+    Team team(useful_threads(n_threads, steps, 10.0 * static_cast<double>(view.rows * view.dim)), steps, poll);
+    team.run([&](int worker) {
+        RowReader reader(whole, view), again(rounded, view);
+        Buffer<float> x(view.dim), y(view.dim);
+        for (int64_t step; (step = next.fetch_add(1)) < steps;) {
+            double& most = largest[static_cast<size_t>(step)];
+            for (int64_t i = step * kStep; i < std::min(view.rows, (step + 1) * kStep); ++i) {
+                const RowFacts f = reader.read(i, x.data());
+                again.read(i, y.data());
+                double sum = 0;
+                for (int64_t k = 0; k < view.dim; ++k) {
+                    const double off = static_cast<double>(x[k]) - static_cast<double>(y[k]);
+                    sum += off * off;
+                }
+                most = std::max(most, std::sqrt(sum) / f.norm);
+            }
+            if (!team.advance(worker, 1)) return;
+        }
+    });
+    return steps == 0 ? 0 : *std::max_element(largest.begin(), largest.end());
+}
+
 int useful_threads(int limit, int64_t items, double operations) {
     // A thread costs about 20 microseconds; give each at least ten times that at 50 operations a nanosecond.
     const double wanted = std::max(1.0, operations / 1e7);

@@ -103,6 +103,9 @@ void store_in_tile(const float* row, int64_t depth, int rows, int64_t r, float* 
 std::vector<std::pair<int64_t, int>> check_rows(const View& view, const Format& format, size_t most, int n_threads,
                                                 const Poll& poll);
 
+// The largest |x - bf16(x)| / |x| of the rows x of a view, good ones.
+double bf16_rest(const View& view, const Target& target, int n_threads, const Poll& poll);
+
 // The bf16 elements of float32 values that are already rounded to bf16.
 void to_bf16(const float* in, int64_t count, uint16_t* out);
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/kernels/cosine-inl.h"
+#include "cpu/kernels/cover-inl.h"
 #include "cpu/kernels/gaussians-inl.h"
 #include "cpu/kernels/rows-inl.h"
 #include "cpu/kernels/screen-inl.h"
@@ -28,6 +29,8 @@ const Target kTarget = {
     .dots = dots,
     .cosines = cosines,
     .kernels_of_cosines = kernels_of_cosines,
+    .upper_kernels = upper_kernels,
+    .gain = gain,
     .fp32 = kernels<F32Product>(kFloat32),
     .product = product<F32Product>,
     .exact = kernels<F32Product>(kFloat32),

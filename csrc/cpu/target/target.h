@@ -169,6 +169,10 @@ struct Target {
                  double* out, int64_t out_pitch);
     void (*cosines)(double* dots_of_row, int64_t n, double norm, const double* norms);
     void (*kernels_of_cosines)(double* s, int64_t n, double temperature);
+    // Bounds for selections, aligned, n a multiple of Kernels::lanes (cpu/kernels/cover-inl.h).
+    void (*upper_kernels)(const float* acc, int64_t n, const float* scales, float row_scale, float slack, float rate,
+                          uint16_t* out);
+    float (*gain)(const uint16_t* kernels, const float* floor, const float* weights, int64_t n);
     // Tiles of float32 values; the products of one tile of rows with `panels` panels, stored: out[row * pitch +
     // column].
     Kernels fp32;

@@ -1,0 +1,66 @@
+// Bounds, in float32, on kernels and on what a row would add to what covers the points (csrc/select).
+#pragma once
+
+#include <cstring>
+
+#include "cpu/kernels/common-inl.h"
+#include "recipes/functions.h"
+
+namespace hnscore {
+namespace HNSCORE_NS {
+
+// Kernels in 16 bits: those of a float32 from its 3rd exponent bit on, rounded up, of values from 2^-31 to 1. Smaller
+// ones become 2^-31.
+constexpr int kKernelShift = 12;
+constexpr uint32_t kKernelBase = (127u - 31u) << (23 - kKernelShift);
+
+typedef uint32_t Words __attribute__((vector_size(sizeof(Simd::F32))));
+typedef uint16_t HalfWords __attribute__((vector_size(sizeof(Simd::F32) / 2)));
+
+HNSCORE_INLINE Simd::F32 load_kernels(const uint16_t* p) {
+    HalfWords half;
+    std::memcpy(&half, p, sizeof half);
+    return reinterpret_cast<Simd::F32>((__builtin_convertvector(half, Words) + kKernelBase) << kKernelShift);
+}
+
+// Of one row with n columns: exp((min(acc row_scale scales_j + slack, 1) - 1) rate), rounded up. The exponent's two
+// roundings are 2^-23 of it, exp_of is off by about 1 unit in the last place: kDown and kUp are twice that and more.
+inline void upper_kernels(const float* acc, int64_t n, const float* scales, float row_scale, float slack, float rate,
+                          uint16_t* out) {
+    constexpr float kDown = 1 - 0x1p-21f, kUp = 1 + 0x1p-21f;
+    const Simd::F32 one = Simd::set1(1.0f), up = Simd::set1(kUp), factor = Simd::set1(rate * kDown);
+    const Simd::F32 of_row = Simd::set1(row_scale), more = Simd::set1(slack), least = Simd::set1(0x1p-31f);
+    for (int64_t j = 0; j < n; j += kLanes) {
+        const Simd::F32 scaled = Simd::mul(Simd::load(acc + j), Simd::mul(of_row, Simd::load(scales + j)));
+        const Simd::F32 s = Simd::min(Simd::add(scaled, more), one);
+        const Simd::F32 kernel = Simd::mul(exp_of<Simd>(Simd::mul(Simd::sub(s, one), factor)), up);
+        const Words bits = reinterpret_cast<Words>(Simd::min(Simd::max(kernel, least), one));
+        const Words code = ((bits + ((1u << kKernelShift) - 1)) >> kKernelShift) - kKernelBase;
+        const HalfWords half = __builtin_convertvector(code, HalfWords);
+        std::memcpy(out + j, &half, sizeof half);
+    }
+}
+
+// sum_j weights_j max(kernels_j - floor_j, 0), the weights 1 where there are none; n is a multiple of kLanes.
+inline float gain(const uint16_t* kernels, const float* floor, const float* weights, int64_t n) {
+    constexpr int kSums = 4;
+    Simd::F32 sums[kSums];
+    for (Simd::F32& sum : sums) sum = Simd::zero();
+    const auto add = [&](int64_t j, Simd::F32& sum) {
+        const Simd::F32 term = Simd::max(Simd::sub(load_kernels(kernels + j), Simd::load(floor + j)), Simd::zero());
+        sum = weights == nullptr ? Simd::add(sum, term) : Simd::fma(Simd::load(weights + j), term, sum);
+    };
+    int64_t j = 0;
+    for (; j + kSums * kLanes <= n; j += kSums * kLanes)
+#pragma GCC unroll 4
+        for (int i = 0; i < kSums; ++i) add(j + i * kLanes, sums[i]);
+    for (; j < n; j += kLanes) add(j, sums[0]);
+    alignas(64) float lanes[kLanes];
+    Simd::store(lanes, Simd::add(Simd::add(sums[0], sums[1]), Simd::add(sums[2], sums[3])));
+    float total = 0;
+    for (const float lane : lanes) total += lane;
+    return total;
+}
+
+}  // namespace HNSCORE_NS
+}  // namespace hnscore

@@ -1,0 +1,270 @@
+#include "select/cover.h"
+
+#include <algorithm>
+#include <limits>
+#include <queue>
+#include <unordered_map>
+#include <vector>
+
+#include "core/team.h"
+#include "select/gain_bounds.h"
+
+namespace hnscore {
+namespace {
+
+struct Candidate {
+    double gain;  // or a bound on it
+    int64_t index;
+    bool operator<(const Candidate& other) const {
+        return gain < other.gain || (gain == other.gain && index > other.index);
+    }
+};
+using Queue = std::priority_queue<Candidate>;
+constexpr Candidate kNobody{-1, std::numeric_limits<int64_t>::max()};
+
+// Float64 kernels of the few rows that come near to being picked, with all points.
+class ExactKernels {
+  public:
+    ExactKernels(const Coverage& coverage, const double* weights, double* floor, int64_t memory, int n_threads)
+        : c_(coverage),
+          weights_(weights),
+          floor_(floor),
+          n_(coverage.points.rows),
+          most_(static_cast<size_t>(std::max<int64_t>(2 * kMany, memory / (8 * n_)))),
+          n_threads_(n_threads) {}
+
+    // Rows at a time: reading the points costs as much for a few as for one, and less a row for more.
+    static constexpr int64_t kFew = 6, kMany = 48;
+
+    bool has(int64_t index) const { return kept_.contains(index); }
+    // Kernels of at most kMany rows that it has not; those of `leader` stay.
+    void add(const std::vector<int64_t>& indices, int64_t leader, const Poll& poll) {
+        if (kept_.size() + indices.size() > most_) drop(leader);
+        std::vector<double*> to;
+        std::vector<int64_t> rows;
+        for (const int64_t index : indices) {
+            Kept& kept = kept_[index];
+            kept.kernels = Buffer<double>(n_);
+            to.push_back(kept.kernels.data());
+            rows.push_back(c_.candidates[index]);
+        }
+        Coverage some = c_;
+        some.candidates = rows.data();
+        some.count = static_cast<int64_t>(rows.size());
+        exact_kernels(some, to.data(), n_threads_, poll);
+    }
+    double gain(int64_t index) {
+        Kept& kept = kept_.find(index)->second;
+        return kept.gain = sum(kept.kernels.data());
+    }
+    void raise_floor(int64_t index) {
+        const double* k = kept_.find(index)->second.kernels.data();
+        for (int64_t i = 0; i < n_; ++i) floor_[i] = std::max(floor_[i], k[i]);
+    }
+    void forget(int64_t index) { kept_.erase(index); }
+
+  private:
+    struct Kept {
+        Buffer<double> kernels;
+        double gain = 0;
+    };
+
+    // On eight lanes, in an order that depends on nothing but the number of points: equal rows have equal gains, and a
+    // gain at a higher floor is no larger, rounding included.
+    double sum(const double* k) const {
+        constexpr int64_t kLanes = 8;
+        double lanes[kLanes] = {};
+        const auto term = [&](int64_t i) {
+            return (weights_ == nullptr ? 1 : weights_[i]) * std::max(k[i] - floor_[i], 0.0);
+        };
+        int64_t i = 0;
+        for (; i + kLanes <= n_; i += kLanes)
+            for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += term(i + lane);
+        double total = 0;
+        for (const double lane : lanes) total += lane;
+        for (; i < n_; ++i) total += term(i);
+        return total;
+    }
+    // The half that came less near.
+    void drop(int64_t leader) {
+        std::vector<Candidate> order;
+        for (const auto& [index, kept] : kept_)
+            if (index != leader) order.push_back({kept.gain, index});
+        const auto middle = order.begin() + static_cast<int64_t>(order.size() + 1) / 2;
+        std::nth_element(order.begin(), middle - 1, order.end());
+        for (auto i = order.begin(); i != middle; ++i) kept_.erase(i->index);
+    }
+
+    const Coverage c_;
+    const double* const weights_;
+    double* const floor_;
+    const int64_t n_;
+    const size_t most_;
+    const int n_threads_;
+    std::unordered_map<int64_t, Kept> kept_;
+};
+
+}  // namespace
+
+struct Cover::State {
+    State(const Coverage& coverage, const double* weights, double* floor_, int64_t memory, int n_threads)
+        : c(coverage),
+          floor(floor_),
+          latest(static_cast<size_t>(c.count), std::numeric_limits<double>::infinity()),
+          exact(c, weights, floor, memory / 16, n_threads),
+          bounds(c, weights, latest, memory - memory / 16, n_threads, {}) {
+        bounds.set_floor(floor);
+        for (int64_t i = 0; i < c.count; ++i) left.push_back(i);
+    }
+
+    Candidate latest_of(int64_t index) const { return {latest[static_cast<size_t>(index)], index}; }
+    Queue queue_of(int64_t first) const {
+        std::vector<Candidate> some;
+        for (size_t i = static_cast<size_t>(first); i < left.size(); ++i) some.push_back(latest_of(left[i]));
+        return Queue({}, std::move(some));
+    }
+    void lower(const double* of_rows) {
+        for (const int64_t i : left) {
+            double& bound = latest[static_cast<size_t>(i)];
+            bound = std::min(bound, of_rows[c.candidates[i]]);
+        }
+        looked_at = 0;
+    }
+    void take(int64_t index) {
+        exact.raise_floor(index);
+        exact.forget(index);
+        bounds.forget(index);
+        bounds.set_floor(floor);
+    }
+    // Moves any `count` of those left to their end (Fisher and Yates). Which depends on the seed and the picks alone.
+    int64_t draw(int64_t count) {
+        const auto n = static_cast<int64_t>(left.size()), first = std::max<int64_t>(0, n - count);
+        for (int64_t i = n; i-- > first;)
+            std::swap(left[static_cast<size_t>(i)], left[static_cast<size_t>(random(i + 1))]);
+        return first;
+    }
+    // From 0 to n - 1: splitmix64, the remainder of which is off from even by n / 2^64.
+    int64_t random(int64_t n) {
+        uint64_t x = (seed += 0x9e3779b97f4a7c15u);
+        x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+        x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+        return static_cast<int64_t>((x ^ (x >> 31)) % static_cast<uint64_t>(n));
+    }
+
+    int64_t best_of(Queue& stale, int64_t patience, const Poll& poll);
+    bool is_too_much(int64_t patience);
+
+    const Coverage c;
+    double* const floor;
+    std::vector<double> latest;  // of each candidate: its last bound, or its last gain
+    std::vector<int64_t> left;   // candidates
+    ExactKernels exact;
+    GainBounds bounds;
+    Counts counts;
+    int64_t looked_at = 0, waiting = 0;
+    double least = 0;
+    uint64_t seed = 0;
+};
+
+// Whether more candidates would have to be looked at, whose kernels are not known, than are worth it.
+bool Cover::State::is_too_much(int64_t patience) {
+    if (patience == 0) return false;
+    waiting = 0;
+    for (int64_t i = 0; i < c.count; ++i) waiting += latest[static_cast<size_t>(i)] >= least && !bounds.knows(i);
+    return looked_at + waiting > patience;
+}
+
+// The best of the queue, or none where it is too much. The queue keeps the others, with lower bounds.
+int64_t Cover::State::best_of(Queue& stale, int64_t patience, const Poll& poll) {
+    constexpr size_t kFirstBatch = 16, kLargestBatch = 2048;
+    Candidate best = kNobody;
+    Queue fresh;                   // bounds at the present floor
+    std::vector<Candidate> known;  // gains
+    least = 0;                     // of the best, as far as is known
+    const auto set = [&](const Candidate& candidate) { latest[static_cast<size_t>(candidate.index)] = candidate.gain; };
+    const auto settle = [&](int64_t index) {
+        const Candidate c{exact.gain(index), index};
+        ++counts.gains;
+        known.push_back(c);
+        set(c);
+        if (best < c) best = c;
+        least = std::max(least, c.gain);
+    };
+    const auto leads = [&](const Queue& queue) {
+        return !queue.empty() && queue.top().gain >= least && best < queue.top();
+    };
+    bool too_much = false;
+    int64_t rows = ExactKernels::kFew;
+    for (size_t batch = kFirstBatch; !too_much;) {
+        const bool look = leads(stale);
+        if (leads(fresh) && (!look || stale.top() < fresh.top())) {
+            std::vector<int64_t> some;
+            do {
+                some.push_back(fresh.top().index);
+                fresh.pop();
+            } while (leads(fresh) && static_cast<int64_t>(some.size()) < rows);
+            rows = std::min(2 * rows, ExactKernels::kMany);
+            exact.add(some, best.index, poll);
+            for (const int64_t index : some) settle(index);
+        } else if (look) {
+            if (batch == 4 * kFirstBatch) too_much = is_too_much(patience);
+            std::vector<GainBounds::Bound> some;
+            for (; !too_much && some.size() < batch && leads(stale); stale.pop()) {
+                if (exact.has(stale.top().index))
+                    settle(stale.top().index);
+                else
+                    some.push_back({stale.top().index, stale.top().gain});
+            }
+            batch = std::min(2 * batch, kLargestBatch);
+            for (const GainBounds::Bound& b : some) looked_at += !bounds.knows(b.candidate);
+            bounds.update(some, poll);
+            counts.bounds += static_cast<int64_t>(some.size());
+            for (const GainBounds::Bound& b : some) {
+                fresh.push({b.gain, b.candidate});
+                set(fresh.top());
+                least = std::max(least, bounds.at_least(b.gain));
+            }
+        } else {
+            break;
+        }
+    }
+    if (too_much) best = kNobody;
+    for (const Candidate& c : known)
+        if (c.index != best.index) stale.push(c);
+    for (; !fresh.empty(); fresh.pop()) stale.push(fresh.top());
+    return too_much ? -1 : best.index;
+}
+
+Cover::Cover(const Coverage& coverage, const double* weights, double* floor, int64_t memory, int n_threads)
+    : state_(std::make_unique<State>(coverage, weights, floor, memory, n_threads)) {}
+Cover::~Cover() = default;
+void Cover::lower(const double* bounds) { state_->lower(bounds); }
+Cover::Counts Cover::counts() const { return state_->counts; }
+Cover::Waiting Cover::waiting() const { return {state_->looked_at, state_->waiting}; }
+
+int64_t Cover::pick(const Request& request, int64_t* picks, const Poll& poll) {
+    State& s = *state_;
+    s.seed = request.seed;
+    int64_t done = 0;
+    const auto share = [&] { return static_cast<double>(done) / static_cast<double>(request.picks); };
+    const Poll inner = poll ? [&](double) { poll(share()); } : Poll();
+    Queue queue;
+    if (request.draw == 0) queue = s.queue_of(0);
+    for (; done < request.picks; ++done) {
+        if (request.draw > 0) queue = s.queue_of(s.draw(request.draw));
+        const int64_t index = s.best_of(queue, request.patience, inner);
+        if (index < 0) break;
+        picks[done] = s.c.candidates[index];
+        s.take(index);
+        s.latest[static_cast<size_t>(index)] = -1;
+        if (request.draw > 0) {
+            *std::find(s.left.rbegin(), s.left.rend(), index) = s.left.back();
+            s.left.pop_back();
+        }
+        if (inner) inner(0);
+    }
+    if (request.draw == 0) std::erase_if(s.left, [&](int64_t i) { return s.latest[static_cast<size_t>(i)] < 0; });
+    return done;
+}
+
+}  // namespace hnscore

@@ -1,0 +1,188 @@
+"""Facility location: rows that cover the points of the pool, by lazy greedy.
+
+k(x, c) = exp((s(x, c) - 1) / temperature), s the cosine. Here gains of all rows are bounded by the engine, in passes
+over all pairs; the picks are made in the core (csrc/select/cover.h), decided in float64.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hnscore import _core
+from hnscore.arguments.checks import check_memory_limit
+from hnscore.engine.pool import choose
+from hnscore.engine.protocol import Progress, Request
+from hnscore.engine.sums import kernel_gains
+from hnscore.selections.greedy import Floats, Pool, Rows, unit_scaled
+
+_KEPT = 0.85  # of the memory, for kernels beside the packed points
+# Of a pass in float32, beside looking at each row alone; and of one in bf16, whose bounds are off by so much at most.
+_WORK_OF_FLOAT32, _WORK_OF_BF16, _LOOSEST = 0.7, 0.4, 0.06
+_WORTH_IT = 0.8  # of the work of a dense pass, that of a cascade
+_STEPS = 16  # of all rows, a part that is looked at before another pass is thought of
+_LEAST, _LEAST_FLOAT32 = 1e-300, 2.0**-126
+_FIRST = 0.2  # of the progress: the first pass
+_PASSES, _TIMED_ROWS = 8.0, 1024  # for an estimate
+# Bytes of the core beside what is kept: for a point, float64 kernels of 96 rows, floors and weights; for a value of
+# the rows that are looked at together.
+_OF_POINT, _OF_VALUE = 8 * 96 + 40, 4 * 4096
+
+_LOG = logging.getLogger("hnscore")
+
+
+class Pass(NamedTuple):
+    """Of the engine over all pairs."""
+
+    precision: str
+    error: float  # of a kernel, relative: that of the cosine over the temperature
+    work: float  # as a share of looking at each row alone
+    plan: _core.Plan | None = None
+
+
+class How(NamedTuple):
+    """The kernel, and how much is looked at."""
+
+    temperature: float
+    memory_limit: int
+    subsample: int | None  # points, at most
+    share: float | None = None  # of the rows that are left, drawn for each pick; None: all
+
+
+def coverage(pool: Pool, budget: int, scores: Floats | None, how: How, random: np.random.Generator) -> Rows:
+    rows, weights = _points(scores, len(pool.emb), how.subsample, random)
+    picks = np.full(budget, -1, np.int64)
+    with pool.keeps(picks):
+        if budget and len(rows):
+            points = pool.emb if len(rows) == len(pool.emb) else pool.emb[rows]
+            Covering(pool, points, weights, how, random).fill(picks)
+        else:  # nothing to cover: all gains are 0
+            picks[:] = pool.free()[:budget]
+    pool.finish()
+    return picks
+
+
+def _points(
+    scores: Floats | None, n: int, subsample: int | None, random: np.random.Generator
+) -> tuple[Rows, Floats | None]:
+    """The rows to be covered, at most so many of those that count, and their weights where these differ."""
+    rows = np.arange(n) if scores is None else np.flatnonzero(scores > 0)
+    if subsample is not None and len(rows) > subsample:
+        rows = np.sort(random.choice(rows, subsample, replace=False, shuffle=False))
+    weights = None if scores is None else unit_scaled(scores)[rows]
+    if weights is not None and (weights == 1).all():
+        weights = None
+    return rows, weights
+
+
+class Covering:
+    """The points to be covered, how well they are, and bounds on what each row of the pool would add."""
+
+    def __init__(
+        self, pool: Pool, points: NDArray[Any], weights: Floats | None, how: How, random: np.random.Generator
+    ) -> None:
+        n, dim = points.shape
+        least = _OF_POINT * n + _OF_VALUE * dim
+        check_memory_limit(how.memory_limit, least)
+        self._pool, self._weights, self._how, self._random = pool, weights, how, random
+        self._points = pool.rows._replace(array=points, shape=points.shape)
+        self._floor = np.zeros(n)
+        shared = (points, pool.code, how.temperature, pool.n_threads)
+        _core.raise_floor(pool.emb, pool.code, pool.labeled, *shared, self._floor)
+        self._free, self._dim = pool.free(), dim
+        memory = how.memory_limit - least
+        self._core = _core.Cover(
+            pool.emb, pool.code, self._free, *shared, weights=weights, floor=self._floor, memory=memory
+        )
+        self._fits = 2 * n * len(self._free) <= _KEPT * memory  # all kernels
+
+    def fill(self, picks: Rows) -> None:
+        """Pick after pick, and a pass over all pairs where the core would look at more rows than that is worth."""
+        pool, share = self._pool, self._how.share
+        draw = 0 if share is None else max(1, math.ceil(share * len(self._free)))
+        by_passes = not draw and not self._fits and self._float32().error <= 1  # else float32 knows no kernel
+        n, made = len(self._free), 0
+        if by_passes:
+            self._pass(self._first(), pool.part(0.0, _FIRST))
+        patience, passed_at = (max(1, n // _STEPS) if by_passes else 0), -1
+        while made < len(picks):
+            # A second pass at one floor would not help: then all that are in the race are looked at, for one pick.
+            once = made == passed_at
+            reached = _FIRST + (1 - _FIRST) * made / len(picks)
+            made += self._core.pick(
+                picks[made : made + 1] if once else picks[made:], patience=0 if once else patience, draw=draw,
+                seed=int(self._random.integers(2**63)) if draw else 0, progress=pool.part(reached),
+            )  # fmt: skip
+            if made == len(picks) or once:
+                passed_at = -1
+                continue
+            how, (looked_at, waiting) = self._next(), self._core.waiting
+            if how.work * n <= (waiting if how.plan is None else looked_at + waiting):
+                reached = _FIRST + (1 - _FIRST) * made / len(picks)
+                self._pass(how, pool.part(reached, reached))
+                patience, passed_at = max(1, n // _STEPS), made
+            else:
+                patience = looked_at + waiting + n // _STEPS
+        _LOG.info(
+            "%d picks among %d rows for %d points: %d bounds and %d gains computed", len(picks), len(self._free),
+            len(self._floor), *self._core.counts,
+        )  # fmt: skip
+
+    def _first(self) -> Pass:
+        """Nothing is covered: bf16 is good enough where its error is small beside the temperature."""
+        how = self._float32()
+        if self._floor.any():
+            return self._next()
+        # Products of bf16 are added in one chain.
+        rest = _core.bf16_rest(self._pool.emb, self._pool.code, self._pool.n_threads)
+        error = (2 * rest + rest**2 + (self._dim + 8) * 2.0**-24) / self._how.temperature
+        return how._replace(precision="bf16", error=error, work=_WORK_OF_BF16) if error <= _LOOSEST else how
+
+    def _next(self) -> Pass:
+        """Few pairs count beside what is covered already: the cascade finds them."""
+        how = self._float32()
+        tau = 1 + self._how.temperature * np.log(np.maximum(self._floor, _LEAST))
+        plan = choose(
+            self._pool.rows, self._points, Request(recipe="kernel"), self._pool.n_threads, tau=tau, kth_value=None,
+            expected_rows=len(self._pool.emb),
+        )  # fmt: skip
+        if not plan.cascade or plan.work > _WORTH_IT:
+            return how
+        return how._replace(precision="exact", plan=plan, work=plan.work * _WORK_OF_FLOAT32)
+
+    def _float32(self) -> Pass:
+        return Pass("fp32", (_core.product_units(self._dim) + 2) * 2.0**-24 / self._how.temperature, _WORK_OF_FLOAT32)
+
+    def _pass(self, how: Pass, progress: Progress) -> None:
+        """Bounds of all rows, at the present floor."""
+        pool, weights = self._pool, self._weights
+        of_points = np.ones(len(self._floor)) if weights is None else weights
+        total, covered = float(of_points.sum()), float(of_points @ self._floor)
+        request = Request(recipe="kernel", temperature=self._how.temperature, precision=how.precision)
+        floor = self._floor if covered else None
+        if not covered and _LOG.isEnabledFor(logging.INFO):
+            self._say_how_long(request)
+        sums = kernel_gains(
+            pool.rows, self._points, request, pool.n_threads, weights=weights, floor=floor, plan=how.plan,
+            progress=progress,
+        )  # fmt: skip
+        # What is covered is rounded with every kernel. What is below its floor as computed and not in truth is within
+        # this of the floor.
+        relative = math.expm1(how.error) + 2.0**-18
+        self._core.lower((sums + relative * (sums + covered) + total * _LEAST_FLOAT32) * (1 + 2.0**-40))
+
+    def _say_how_long(self, request: Request) -> None:
+        """From the time that some of the rows take."""
+        rows = self._pool.rows.part(0, _TIMED_ROWS)
+        began = time.perf_counter()
+        kernel_gains(rows, self._points, request, self._pool.n_threads, weights=self._weights)
+        seconds = (time.perf_counter() - began) * len(self._pool.emb) / max(rows.shape[0], 1)
+        _LOG.info(
+            "the first pass over %d rows and %d points takes about %.0f s, the picks about %.0f times that",
+            len(self._pool.emb), len(self._floor), seconds, _PASSES,
+        )  # fmt: skip
