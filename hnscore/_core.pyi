@@ -267,10 +267,6 @@ class Cover:
         `patience` were looked at since `lower` or wait to be; 0: never. `draw`: so many candidates for each pick."""
 
     @property
-    def waiting(self) -> tuple[int, int]:
-        """Candidates looked at since `lower`; those that wait to be, where `pick` returned for them."""
-
-    @property
     def counts(self) -> tuple[int, int]:
         """Gains computed so far: their bounds in float32, and in float64."""
 

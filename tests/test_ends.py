@@ -43,6 +43,7 @@ CALLS = [
     "hnscore.knn_graph(x, 5)",
     "hnscore.core_set(x, 2000)",
     "hnscore.select(None, 300, embeddings=x[:4000])",
+    "hnscore.select(None, 300, embeddings=x, memory_limit=3 * 10**7)",
     "hnscore.select(np.arange(30_000.0), 500, embeddings=x, method='repulsive')",
     "hnscore.informativeness(x, var, x, var, match='sampled')",
     "hnscore.fuse(x, var, x, var)",

@@ -7,6 +7,7 @@ equal rows must give picks whose gains are within NEAR of the best.
 """
 
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,8 @@ from numpy.typing import NDArray
 import hnscore
 from hnscore import _core
 from hnscore import reference as ref
-from hnscore.selections import coverage, greedy
+from hnscore.selections import coverage, farthest, greedy
+from hnscore.selections import select as select_module
 
 Array = NDArray[Any]
 NEAR = 1e-9
@@ -278,6 +280,18 @@ def test_prefer() -> None:
         )
 
 
+def test_the_log_says_how_long_and_what_came_out(caplog: pytest.LogCaptureFixture) -> None:
+    emb = clustered(900, 40)
+    with caplog.at_level("INFO", "hnscore"):
+        picks = hnscore.select(None, 20, embeddings=emb, memory_limit=least_memory(emb))
+    assert re.search(r"first pass over 900 rows and 900 points takes about \d+ s", caplog.text)
+    covered = np.exp((ref.cosines(emb)[picks] - 1) / 0.4).max(axis=0)
+    said = re.search(r"covered by (\S+) in the mean, \+- (\S+) ", caplog.text)
+    assert said is not None
+    assert float(said[1]) == pytest.approx(covered.mean(), abs=1e-5)
+    assert float(said[2]) == pytest.approx(1.96 * covered.std() / 30, abs=1e-5)
+
+
 def test_center() -> None:
     emb = clustered(200, 9) + 40
     whole = np.asarray((emb - emb.mean(axis=0)) / emb.std(axis=0), np.float32)
@@ -290,21 +304,21 @@ def test_center() -> None:
     assert hnscore.select(None, 15, embeddings=constant, center=True).tolist() == expected.tolist()
 
 
-def test_picks_of_an_interrupted_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    emb = clustered(400, 16)
-    for method in ("coverage", "repulsive", "core_set"):
-        expected = pick(emb, method, 300, scores_of(400))
-        picks = np.full(300, -1, np.int64)
-        pool = greedy.Pool("embeddings", emb, 1)
+@pytest.mark.parametrize(("method", "n", "budget"), [("coverage", 3000, 900), ("core_set", 20_000, 5000)])
+def test_ctrl_c_leaves_the_picks(method: str, n: int, budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    emb = clustered(n, 32)
 
-        def interrupted(pool: greedy.Pool = pool, picks: Array = picks, expected: Array = expected) -> None:
-            with pool.keeps(picks):
-                picks[:120] = expected[:120]
-                raise KeyboardInterrupt
+    def bar(*_: object) -> Callable[[float], None]:
+        return lambda share: signal.raise_signal(signal.SIGINT) if share > 0.3 else None
 
-        with pytest.raises(KeyboardInterrupt, match="120 of 300 rows were picked") as caught:
-            interrupted()
-        assert caught.value.picks.tolist() == expected[:120].tolist()
+    expected = pick(emb, method, budget).tolist()
+    for module in (select_module, farthest):
+        monkeypatch.setattr(module, "rows_bar", bar)
+    with pytest.raises(KeyboardInterrupt, match=f"of {budget} rows were picked: the attribute `picks`") as caught:
+        pick(emb, method, budget)
+    made = caught.value.picks.tolist()  # type: ignore[attr-defined]
+    assert 0 < len(made) < budget
+    assert made == expected[: len(made)]
 
 
 @pytest.mark.parametrize("method", GREEDY)

@@ -186,6 +186,7 @@ except KeyboardInterrupt:
         "density(x, 'mean')",
         "density(x, 'gaussian', similarity='dot', variance=ones[:len(x)])",
         "select(np.tile(np.arange(2.0**20), 128), 10)",
+        "select(None, 1000, embeddings=x)",
     ],
 )
 def test_ctrl_c_interrupts(call: str) -> None:

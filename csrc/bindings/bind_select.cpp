@@ -93,15 +93,15 @@ struct Covering {
             throw std::invalid_argument("points must be at least one, floor must have a value for each");
         const double* w = hnscore::side(weights, c.points.rows, "weights");
         double* out = floor_.mutable_data();
-        py::gil_scoped_release release;
-        cover = std::make_unique<hnscore::Cover>(c, w, out, std::max<int64_t>(memory, 0), n_threads);
+        cover = without_gil(py::none(), [&](const auto& poll) {
+            return std::make_unique<hnscore::Cover>(c, w, out, std::max<int64_t>(memory, 0), n_threads, poll);
+        });
     }
     void lower(const Values& bounds) {
         if (bounds.ndim() != 1 || bounds.size() != rows)
             throw std::invalid_argument("bounds must have one of each row");
         const double* in = bounds.data();
-        py::gil_scoped_release release;
-        cover->lower(in);
+        without_gil(py::none(), [&](const auto&) { cover->lower(in); });
     }
     int64_t pick(Rows picks, int64_t patience, int64_t draw, uint64_t seed, const py::object& progress) {
         if (picks.ndim() != 1 || picks.size() > candidates)
@@ -112,7 +112,6 @@ struct Covering {
         candidates -= made;
         return made;
     }
-    py::tuple waiting() const { return py::make_tuple(cover->waiting().looked_at, cover->waiting().waiting); }
     py::tuple counts() const { return py::make_tuple(cover->counts().bounds, cover->counts().gains); }
 
     std::vector<py::object> held;
@@ -151,6 +150,5 @@ void register_select(py::module_& m) {
         .def("lower", &Covering::lower, py::arg("bounds"))
         .def("pick", &Covering::pick, py::arg("picks").noconvert(), py::kw_only(), py::arg("patience") = 0,
              py::arg("draw") = 0, py::arg("seed") = 0, py::arg("progress") = py::none())
-        .def_property_readonly("waiting", &Covering::waiting)
         .def_property_readonly("counts", &Covering::counts);
 }

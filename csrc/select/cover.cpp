@@ -107,12 +107,13 @@ class ExactKernels {
 }  // namespace
 
 struct Cover::State {
-    State(const Coverage& coverage, const double* weights, double* floor_, int64_t memory, int n_threads)
+    State(const Coverage& coverage, const double* weights, double* floor_, int64_t memory, int n_threads,
+          const Poll& poll)
         : c(coverage),
           floor(floor_),
           latest(static_cast<size_t>(c.count), std::numeric_limits<double>::infinity()),
           exact(c, weights, floor, memory / 16, n_threads),
-          bounds(c, weights, latest, memory - memory / 16, n_threads, {}) {
+          bounds(c, weights, latest, memory - memory / 16, n_threads, poll) {
         bounds.set_floor(floor);
         for (int64_t i = 0; i < c.count; ++i) left.push_back(i);
     }
@@ -152,7 +153,7 @@ struct Cover::State {
     }
 
     int64_t best_of(Queue& stale, int64_t patience, const Poll& poll);
-    bool is_too_much(int64_t patience);
+    bool is_too_much(int64_t patience) const;
 
     const Coverage c;
     double* const floor;
@@ -161,17 +162,18 @@ struct Cover::State {
     ExactKernels exact;
     GainBounds bounds;
     Counts counts;
-    int64_t looked_at = 0, waiting = 0;
+    int64_t looked_at = 0;  // since `lower`
     double least = 0;
     uint64_t seed = 0;
 };
 
 // Whether more candidates would have to be looked at, whose kernels are not known, than are worth it.
-bool Cover::State::is_too_much(int64_t patience) {
+bool Cover::State::is_too_much(int64_t patience) const {
     if (patience == 0) return false;
-    waiting = 0;
-    for (int64_t i = 0; i < c.count; ++i) waiting += latest[static_cast<size_t>(i)] >= least && !bounds.knows(i);
-    return looked_at + waiting > patience;
+    int64_t left_over = patience - looked_at;
+    for (int64_t i = 0; i < c.count && left_over >= 0; ++i)
+        left_over -= latest[static_cast<size_t>(i)] >= least && !bounds.knows(i);
+    return left_over < 0;
 }
 
 // The best of the queue, or none where it is too much. The queue keeps the others, with lower bounds.
@@ -235,12 +237,12 @@ int64_t Cover::State::best_of(Queue& stale, int64_t patience, const Poll& poll) 
     return too_much ? -1 : best.index;
 }
 
-Cover::Cover(const Coverage& coverage, const double* weights, double* floor, int64_t memory, int n_threads)
-    : state_(std::make_unique<State>(coverage, weights, floor, memory, n_threads)) {}
+Cover::Cover(const Coverage& coverage, const double* weights, double* floor, int64_t memory, int n_threads,
+             const Poll& poll)
+    : state_(std::make_unique<State>(coverage, weights, floor, memory, n_threads, poll)) {}
 Cover::~Cover() = default;
 void Cover::lower(const double* bounds) { state_->lower(bounds); }
 Cover::Counts Cover::counts() const { return state_->counts; }
-Cover::Waiting Cover::waiting() const { return {state_->looked_at, state_->waiting}; }
 
 int64_t Cover::pick(const Request& request, int64_t* picks, const Poll& poll) {
     State& s = *state_;

@@ -16,7 +16,8 @@ class Cover {
   public:
     // `weights` of the points, null: 1; `floor`: what covers them before, and after the picks. `memory`: bytes for
     // packed points and for kernels that are kept; what is needed comes on top.
-    Cover(const Coverage& coverage, const double* weights, double* floor, int64_t memory, int n_threads);
+    Cover(const Coverage& coverage, const double* weights, double* floor, int64_t memory, int n_threads,
+          const Poll& poll);
     ~Cover();
 
     // Bounds on the gain of every row of the view, at the present floor.
@@ -38,10 +39,6 @@ class Cover {
         int64_t bounds = 0, gains = 0;  // computed so far: in float32, in float64
     };
     Counts counts() const;
-    struct Waiting {
-        int64_t looked_at, waiting;  // since `lower`; where `pick` returned for them
-    };
-    Waiting waiting() const;
 
   private:
     struct State;

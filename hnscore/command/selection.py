@@ -91,7 +91,7 @@ def _add_select(commands: object) -> None:
     rule.add_argument("--epsilon", type=float, metavar="E", help="for stochastic (default: 0.1)")
     rule.add_argument("--random-state", type=int, metavar="SEED")
     work = select.add_argument_group("work")
-    work.add_argument("--memory-limit", type=int, metavar="BYTES", help="of what is kept (default: 1 GiB)")
+    work.add_argument("--memory-limit", type=int, metavar="BYTES", help="of what is kept (default: 1.5 GiB)")
     _add_work(work)
     select.set_defaults(command=_select)
 

@@ -78,6 +78,18 @@ def density(  # noqa: PLR0913
         1e-5.
     against : array (m, dim), optional
         The points to compare with. Default: the other rows of `emb`.
+
+    Returns
+    -------
+    density : float32 array (n,), int64 for "ball" without weights
+        The kind of array that `emb` is. The numbers in a ball are exact, as are the neighbours of "knn"; a weighted
+        ball is off by at most 2^-19 of itself. A kernel is off by at most ``4 * 2^-24 / temperature`` and 2^-18 of
+        itself; an overlap's logarithm, with ``precision="exact"``, by at most 2^-10 plus 2^-15 of the exponent
+        ``d2 / (2 * v)`` that decides it plus ``dim * 2^-22``, wherever the points lie: only their differences count; a
+        mean by about 2^-50 of the largest ``weight * norm``, over the weights compared with.
+
+    Other Parameters
+    ----------------
     weights : array (m,), optional
         Of the points compared with, at least 0: means are weighted, the number in a ball becomes its share of the
         weights.
@@ -96,15 +108,6 @@ def density(  # noqa: PLR0913
         Default: all that the process may use. The result does not depend on it.
     show_progress_bar : bool
         Show one on standard error.
-
-    Returns
-    -------
-    density : float32 array (n,), int64 for "ball" without weights
-        The kind of array that `emb` is. The numbers in a ball are exact, as are the neighbours of "knn"; a weighted
-        ball is off by at most 2^-19 of itself. A kernel is off by at most ``4 * 2^-24 / temperature`` and 2^-18 of
-        itself; an overlap's logarithm, with ``precision="exact"``, by at most 2^-10 plus 2^-15 of the exponent
-        ``d2 / (2 * v)`` that decides it plus ``dim * 2^-22``, wherever the points lie: only their differences count; a
-        mean by about 2^-50 of the largest ``weight * norm``, over the weights compared with.
 
     Raises
     ------

@@ -80,17 +80,31 @@ def score(  # noqa: PLR0913
         The texts that are already paired with an image; the same kinds and dtypes, independently of img_emb's dtype.
     margin : float
         The triplet loss margin, a similarity difference.
-    relative_margin : float
-        A margin that grows with the reference r of a text: its threshold is ``r - margin - relative_margin * abs(r)``.
-        At least 0. With ``margin=0, relative_margin=0.05``, 95 % of a positive reference.
     reference : {"pool_max", "paired"}, array (n_txt,) or array (n_txt, dim)
         What a text's similarities are measured against. ``"pool_max"``: its best match in the whole pool, before
         groups and max_similarity; **the score of an image then depends on the pool it comes in**. ``"paired"``: row
         j of img_emb is text j's own image (needs n_img = n_txt); that pair is the reference and never counts.
         An array ``(n_txt,)``: similarities, floats, for example from `reference_similarity`. An array
         ``(n_txt, dim)``: each text's own image embedding.
+    owner : integer array (n_txt,), optional
+        Each text's own image, as a row of `paired_emb` or, without it, of img_emb. Its similarity is the reference,
+        unless `reference` is an array; and where it is a row of img_emb the pair never counts.
     weight : {"hinge", "count", "squared_hinge", "similarity", "exp"}
         The weight of a pair whose gap is above 0: gap, 1, gap^2, s, or exp(gap / temperature).
+
+    Returns
+    -------
+    scores : array (n_img,)
+        float32, the kind of array that img_emb is, on its device; int64 for ``weight="count"`` with
+        ``aggregate="sum"`` and no minibatch. A weight beyond the float32 range is +inf, but that similarities keep
+        their float64 values, which may cancel; a score beyond it is infinite. Torch results carry no
+        gradient.
+
+    Other Parameters
+    ----------------
+    relative_margin : float
+        A margin that grows with the reference r of a text: its threshold is ``r - margin - relative_margin * abs(r)``.
+        At least 0. With ``margin=0, relative_margin=0.05``, 95 % of a positive reference.
     aggregate : {"sum", "mean", "max", "topk"}
         How the weights of one image become its score. The mean is over all n_txt texts; the maximum and the sum of
         the `k` largest look at qualifying pairs only: none gives 0, fewer than k gives all of them.
@@ -106,9 +120,6 @@ def score(  # noqa: PLR0913
         Pairs more similar than this do not count (probable false negatives); +inf is allowed.
     img_groups, txt_groups : arrays of integers or strings (n_img,), (n_txt,), optional
         A pair with equal labels never counts. Both or neither, of one kind; no label value is special.
-    owner : integer array (n_txt,), optional
-        Each text's own image, as a row of `paired_emb` or, without it, of img_emb. Its similarity is the reference,
-        unless `reference` is an array; and where it is a row of img_emb the pair never counts.
     paired_emb : array (n, dim), optional
         The images that are paired already, where they are not in img_emb; as img_emb.
     minibatch : int, optional
@@ -144,14 +155,6 @@ def score(  # noqa: PLR0913
         Show the rows done, the rate and the time left. Not for arrays on a GPU: the call returns before they are done.
     verbose : bool
         Print in one line what was decided. The logger "hnscore" has it at level INFO in any case.
-
-    Returns
-    -------
-    scores : array (n_img,)
-        float32, the kind of array that img_emb is, on its device; int64 for ``weight="count"`` with
-        ``aggregate="sum"`` and no minibatch. A weight beyond the float32 range is +inf, but that similarities keep
-        their float64 values, which may cancel; a score beyond it is infinite. Torch results carry no
-        gradient.
 
     Raises
     ------

@@ -22,10 +22,9 @@ from hnscore.engine.sums import kernel_gains
 from hnscore.selections.greedy import Floats, Pool, Rows, unit_scaled
 
 _KEPT = 0.85  # of the memory, for kernels beside the packed points
-# Of a pass in float32, beside looking at each row alone; and of one in bf16, whose bounds are off by so much at most.
-_WORK_OF_FLOAT32, _WORK_OF_BF16, _LOOSEST = 0.7, 0.4, 0.06
+# Of a pass in bf16 beside one in float32; its bounds are off by so much at most.
+_WORK_OF_BF16, _LOOSEST = 0.55, 0.06
 _WORTH_IT = 0.8  # of the work of a dense pass, that of a cascade
-_STEPS = 16  # of all rows, a part that is looked at before another pass is thought of
 _LEAST, _LEAST_FLOAT32 = 1e-300, 2.0**-126
 _FIRST = 0.2  # of the progress: the first pass
 _PASSES, _TIMED_ROWS = 8.0, 1024  # for an estimate
@@ -41,7 +40,7 @@ class Pass(NamedTuple):
 
     precision: str
     error: float  # of a kernel, relative: that of the cosine over the temperature
-    work: float  # as a share of looking at each row alone
+    work: float  # as a share of a pass in float32
     plan: _core.Plan | None = None
 
 
@@ -106,32 +105,22 @@ class Covering:
         pool, share = self._pool, self._how.share
         draw = 0 if share is None else max(1, math.ceil(share * len(self._free)))
         by_passes = not draw and not self._fits and self._float32().error <= 1  # else float32 knows no kernel
-        n, made = len(self._free), 0
+        made, passed_at, work = 0, -1, 0.0
         if by_passes:
-            self._pass(self._first(), pool.part(0.0, _FIRST))
-        patience, passed_at = (max(1, n // _STEPS) if by_passes else 0), -1
+            work = self._pass(self._first(), pool.part(0.0, _FIRST))
         while made < len(picks):
             # A second pass at one floor would not help: then all that are in the race are looked at, for one pick.
             once = made == passed_at
             reached = _FIRST + (1 - _FIRST) * made / len(picks)
             made += self._core.pick(
-                picks[made : made + 1] if once else picks[made:], patience=0 if once else patience, draw=draw,
-                seed=int(self._random.integers(2**63)) if draw else 0, progress=pool.part(reached),
+                picks[made : made + 1] if once else picks[made:], patience=0 if once else int(work * len(self._free)),
+                draw=draw, seed=int(self._random.integers(2**63)) if draw else 0, progress=pool.part(reached),
             )  # fmt: skip
-            if made == len(picks) or once:
-                passed_at = -1
-                continue
-            how, (looked_at, waiting) = self._next(), self._core.waiting
-            if how.work * n <= (waiting if how.plan is None else looked_at + waiting):
+            passed_at = -1
+            if made < len(picks) and not once:
                 reached = _FIRST + (1 - _FIRST) * made / len(picks)
-                self._pass(how, pool.part(reached, reached))
-                patience, passed_at = max(1, n // _STEPS), made
-            else:
-                patience = looked_at + waiting + n // _STEPS
-        _LOG.info(
-            "%d picks among %d rows for %d points: %d bounds and %d gains computed", len(picks), len(self._free),
-            len(self._floor), *self._core.counts,
-        )  # fmt: skip
+                work, passed_at = self._pass(self._next(), pool.part(reached, reached)), made
+        self._say_what_was_done(len(picks))
 
     def _first(self) -> Pass:
         """Nothing is covered: bf16 is good enough where its error is small beside the temperature."""
@@ -153,13 +142,13 @@ class Covering:
         )  # fmt: skip
         if not plan.cascade or plan.work > _WORTH_IT:
             return how
-        return how._replace(precision="exact", plan=plan, work=plan.work * _WORK_OF_FLOAT32)
+        return how._replace(precision="exact", plan=plan, work=plan.work)
 
     def _float32(self) -> Pass:
-        return Pass("fp32", (_core.product_units(self._dim) + 2) * 2.0**-24 / self._how.temperature, _WORK_OF_FLOAT32)
+        return Pass("fp32", (_core.product_units(self._dim) + 2) * 2.0**-24 / self._how.temperature, 1.0)
 
-    def _pass(self, how: Pass, progress: Progress) -> None:
-        """Bounds of all rows, at the present floor."""
+    def _pass(self, how: Pass, progress: Progress) -> float:
+        """Bounds of all rows, at the present floor. The work of it: another is due when looking at rows is as much."""
         pool, weights = self._pool, self._weights
         of_points = np.ones(len(self._floor)) if weights is None else weights
         total, covered = float(of_points.sum()), float(of_points @ self._floor)
@@ -175,6 +164,7 @@ class Covering:
         # this of the floor.
         relative = math.expm1(how.error) + 2.0**-18
         self._core.lower((sums + relative * (sums + covered) + total * _LEAST_FLOAT32) * (1 + 2.0**-40))
+        return how.work
 
     def _say_how_long(self, request: Request) -> None:
         """From the time that some of the rows take."""
@@ -185,4 +175,16 @@ class Covering:
         _LOG.info(
             "the first pass over %d rows and %d points takes about %.0f s, the picks about %.0f times that",
             len(self._pool.emb), len(self._floor), seconds, _PASSES,
+        )  # fmt: skip
+
+    def _say_what_was_done(self, picks: int) -> None:
+        """With the objective, the mean over the points, and how far that over another sample may be."""
+        if not _LOG.isEnabledFor(logging.INFO):
+            return
+        covered = self._floor if self._weights is None else self._weights * self._floor
+        _LOG.info(
+            "%d picks of %d rows: %d bounds and %d gains computed; %d points are covered by %.5f in the mean, "
+            "+- %.5f (95 %% of samples of so many points, for these picks)",
+            picks, len(self._free), *self._core.counts, len(covered), covered.mean(),
+            1.96 * covered.std() / math.sqrt(len(covered)),
         )  # fmt: skip

@@ -86,7 +86,7 @@ def select(  # noqa: PLR0913
     regularization: float = 1.0,
     subsample: object = "auto",
     epsilon: float = 0.1,
-    memory_limit: int = 2**30,
+    memory_limit: int = 3 * 2**29,
     n_threads: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> Any:
@@ -140,23 +140,6 @@ def select(  # noqa: PLR0913
     rows : int64 array (budget,)
         Best first, the kind of array that scores (without them, embeddings) is.
 
-    Raises
-    ------
-    TypeError
-        For kinds and dtypes that hold no real numbers, a budget that is no int, labeled as a mask.
-    ValueError
-        For shapes, NaN, Inf, zero rows, values out of range, a budget above the number of unlabeled rows, and a
-        memory_limit below what is needed.
-    ImportError
-        For regions as a number where scikit-learn is not installed.
-    KeyboardInterrupt
-        On Ctrl-C, with the rows picked so far as its attribute `picks`.
-
-    Warns
-    -----
-    UserWarning
-        Where "top", "density" or "budgeted" picks only some of the rows of one score, by their row numbers.
-
     Other Parameters
     ----------------
     temperature : float
@@ -183,12 +166,29 @@ def select(  # noqa: PLR0913
     epsilon : float
         For "stochastic", above 0 and below 1: a smaller one looks at more rows.
     memory_limit : int
-        Bytes for what "coverage", "stochastic" and "auto" keep beside their inputs. More is faster, up to two bytes for
-        each pair of a row and a point.
+        Bytes for what "coverage", "stochastic" and "auto" keep beside their inputs, 1.5 GiB. More is faster, up to two
+        bytes for each pair of a row and a point: from there on no pair is looked at twice.
     n_threads : int, optional
         Default: all that the process may use. The result does not depend on it.
     show_progress_bar : bool, optional
         Show one on standard error. Default: after three seconds, where that is a terminal or a notebook.
+
+    Raises
+    ------
+    TypeError
+        For kinds and dtypes that hold no real numbers, a budget that is no int, labeled as a mask.
+    ValueError
+        For shapes, NaN, Inf, zero rows, values out of range, a budget above the number of unlabeled rows, and a
+        memory_limit below what is needed.
+    ImportError
+        For regions as a number where scikit-learn is not installed.
+    KeyboardInterrupt
+        On Ctrl-C, with the rows picked so far as its attribute `picks`.
+
+    Warns
+    -----
+    UserWarning
+        Where "top", "density" or "budgeted" picks only some of the rows of one score, by their row numbers.
 
     Notes
     -----
@@ -205,7 +205,7 @@ def select(  # noqa: PLR0913
     "repulsive" and "herding" bring the gain of a row up to date only where its last one, an upper bound, leaves it in
     the race, and in blocks of picks. So does "coverage", first by bounds in float32, then by the gains of the few rows
     that lead; where many rows are in the race, one pass over all pairs bounds all of them. docs/selection.md has times.
-    Memory beyond inputs and outputs: 50 bytes a row; for "coverage" memory_limit and a copy of the points; for the
+    Memory beyond inputs and outputs: 80 bytes a row; for "coverage" memory_limit and a copy of the points; for the
     others ``8 * dim`` bytes for each row chosen or labeled.
 
     References
