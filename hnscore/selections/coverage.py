@@ -27,7 +27,7 @@ _WORK_OF_BF16, _LOOSEST = 0.55, 0.06
 _WORTH_IT = 0.8  # of the work of a dense pass, that of a cascade
 _LEAST, _LEAST_FLOAT32 = 1e-300, 2.0**-126
 _FIRST = 0.2  # of the progress: the first pass
-_PASSES, _TIMED_ROWS = 8.0, 1024  # for an estimate
+_TIMED_ROWS = 1024  # for an estimate
 # Bytes of the core beside what is kept: for a point, float64 kernels of 96 rows, floors and weights; for a value of
 # the rows that are looked at together.
 _OF_POINT, _OF_VALUE = 8 * 96 + 40, 4 * 4096
@@ -103,6 +103,7 @@ class Covering:
     def fill(self, picks: Rows) -> None:
         """Pick after pick, and a pass over all pairs where the core would look at more rows than that is worth."""
         pool, share = self._pool, self._how.share
+        self._say_how_long()
         draw = 0 if share is None else max(1, math.ceil(share * len(self._free)))
         by_passes = not draw and not self._fits and self._float32().error <= 1  # else float32 knows no kernel
         made, passed_at, work = 0, -1, 0.0
@@ -154,8 +155,6 @@ class Covering:
         total, covered = float(of_points.sum()), float(of_points @ self._floor)
         request = Request(recipe="kernel", temperature=self._how.temperature, precision=how.precision)
         floor = self._floor if covered else None
-        if not covered and _LOG.isEnabledFor(logging.INFO):
-            self._say_how_long(request)
         sums = kernel_gains(
             pool.rows, self._points, request, pool.n_threads, weights=weights, floor=floor, plan=how.plan,
             progress=progress,
@@ -166,15 +165,18 @@ class Covering:
         self._core.lower((sums + relative * (sums + covered) + total * _LEAST_FLOAT32) * (1 + 2.0**-40))
         return how.work
 
-    def _say_how_long(self, request: Request) -> None:
+    def _say_how_long(self) -> None:
         """From the time that some of the rows take."""
+        if not _LOG.isEnabledFor(logging.INFO):
+            return
         rows = self._pool.rows.part(0, _TIMED_ROWS)
+        request = Request(recipe="kernel", temperature=self._how.temperature, precision="fp32")
         began = time.perf_counter()
         kernel_gains(rows, self._points, request, self._pool.n_threads, weights=self._weights)
         seconds = (time.perf_counter() - began) * len(self._pool.emb) / max(rows.shape[0], 1)
         _LOG.info(
-            "the first pass over %d rows and %d points takes about %.0f s, the picks about %.0f times that",
-            len(self._pool.emb), len(self._floor), seconds, _PASSES,
+            "a pass over %d rows and %d points takes about %.2g s; the picks take about as long as %s",
+            len(self._pool.emb), len(self._floor), seconds, "two, as all kernels are kept" if self._fits else "six",
         )  # fmt: skip
 
     def _say_what_was_done(self, picks: int) -> None:
