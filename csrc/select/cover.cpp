@@ -153,7 +153,7 @@ struct Cover::State {
     }
 
     int64_t best_of(Queue& stale, int64_t patience, const Poll& poll);
-    bool is_too_much(int64_t patience) const;
+    bool is_too_much(double least, int64_t patience) const;
 
     const Coverage c;
     double* const floor;
@@ -163,12 +163,11 @@ struct Cover::State {
     GainBounds bounds;
     Counts counts;
     int64_t looked_at = 0;  // since `lower`
-    double least = 0;
     uint64_t seed = 0;
 };
 
 // Whether more candidates would have to be looked at, whose kernels are not known, than are worth it.
-bool Cover::State::is_too_much(int64_t patience) const {
+bool Cover::State::is_too_much(double least, int64_t patience) const {
     if (patience == 0) return false;
     int64_t left_over = patience - looked_at;
     for (int64_t i = 0; i < c.count && left_over >= 0; ++i)
@@ -182,7 +181,7 @@ int64_t Cover::State::best_of(Queue& stale, int64_t patience, const Poll& poll) 
     Candidate best = kNobody;
     Queue fresh;                   // bounds at the present floor
     std::vector<Candidate> known;  // gains
-    least = 0;                     // of the best, as far as is known
+    double least = 0;              // of the best, as far as is known
     const auto set = [&](const Candidate& candidate) { latest[static_cast<size_t>(candidate.index)] = candidate.gain; };
     const auto settle = [&](int64_t index) {
         const Candidate c{exact.gain(index), index};
@@ -209,7 +208,7 @@ int64_t Cover::State::best_of(Queue& stale, int64_t patience, const Poll& poll) 
             exact.add(some, best.index, poll);
             for (const int64_t index : some) settle(index);
         } else if (look) {
-            if (batch == 4 * kFirstBatch) too_much = is_too_much(patience);
+            if (batch == 4 * kFirstBatch) too_much = is_too_much(least, patience);
             std::vector<GainBounds::Bound> some;
             for (; !too_much && some.size() < batch && leads(stale); stale.pop()) {
                 if (exact.has(stale.top().index))

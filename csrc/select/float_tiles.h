@@ -21,17 +21,11 @@ inline Format float_format(const Target& target, int64_t dim) {
 // the two scales, of their product, of the two products with it, and of a sum.
 constexpr double float_slack(int64_t dim) { return (chain_units(dim) + 6) * kUnit; }
 
-// Columns as panels, [panel][depth][column], depth being padded_depth(dim).
+// Columns as panels of kFloat32, [panel][depth][column].
 struct FloatPanels {
     FloatPanels(const Target& target, int64_t dim)
-        : cols(target.fp32.cols), depth(padded_depth(dim)), size(depth * cols) {}
+        : cols(target.fp32.cols), depth(kFloat32.col_depth(dim)), size(depth * cols) {}
     const int64_t cols, depth, size;  // floats of a panel
-
-    // x as a column of its panel.
-    void store(const float* x, int64_t column, float* panels) const {
-        float* out = panels + column / cols * size + column % cols;
-        for (int64_t k = 0; k < depth; ++k) out[k * cols] = x[k];
-    }
 };
 
 // Up to `kTiles` tiles of rows.

@@ -97,13 +97,16 @@ GainBounds::GainBounds(const Coverage& coverage, const double* weights, const st
 
 void GainBounds::pack(int64_t block, float* panels, float* scales, RowReader& reader) const {
     const int64_t first = block * width_, end = std::min(c_.points.rows, first + width_);
-    if (end < first + width_) std::fill(panels, panels + panel_.depth * width_, 0.0f);
-    Buffer<float> x(panel_.depth);
-    std::fill(x.data(), x.data() + panel_.depth, 0.0f);
-    for (int64_t i = first; i < end; ++i) {
-        const RowFacts facts = reader.read(i, x.data());
-        if (scales != nullptr) scales[i - first] = static_cast<float>(1 / facts.m);
-        panel_.store(x.data(), i - first, panels);
+    Buffer<float> values(panel_.cols * panel_.depth);
+    std::fill(values.data(), values.data() + panel_.cols * panel_.depth, 0.0f);
+    for (int64_t from = first; from < first + width_; from += panel_.cols, panels += panel_.size) {
+        const int64_t present = std::max<int64_t>(0, std::min(end - from, panel_.cols));
+        for (int64_t i = 0; i < present; ++i) {
+            const RowFacts facts = reader.read(from + i, values.data() + i * panel_.depth);
+            if (scales != nullptr) scales[from + i - first] = static_cast<float>(1 / facts.m);
+        }
+        kFloat32.pack_panel(values.data(), panel_.depth, static_cast<int>(present), static_cast<int>(panel_.cols),
+                            panel_.depth, reinterpret_cast<char*>(panels), nullptr);
     }
 }
 

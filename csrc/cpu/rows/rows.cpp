@@ -214,22 +214,21 @@ std::vector<std::pair<int64_t, int>> check_rows(const View& view, const Format& 
 
 double bf16_rest(const View& view, const Target& target, int n_threads, const Poll& poll) {
     constexpr int64_t kStep = 256;
-    Format whole, rounded;
-    whole.target = rounded.target = &target;
-    whole.precision = Precision::fp32;
-    rounded.precision = Precision::bf16;
+    Format format;
+    format.target = &target;
+    format.precision = Precision::fp32;
     std::atomic<int64_t> next{0};
     const int64_t steps = (view.rows + kStep - 1) / kStep;
     std::vector<double> largest(static_cast<size_t>(steps), 0.0);
     Team team(useful_threads(n_threads, steps, 10.0 * static_cast<double>(view.rows * view.dim)), steps, poll);
     team.run([&](int worker) {
-        RowReader reader(whole, view), again(rounded, view);
+        RowReader reader(format, view);
         Buffer<float> x(view.dim), y(view.dim);
         for (int64_t step; (step = next.fetch_add(1)) < steps;) {
             double& most = largest[static_cast<size_t>(step)];
             for (int64_t i = step * kStep; i < std::min(view.rows, (step + 1) * kStep); ++i) {
                 const RowFacts f = reader.read(i, x.data());
-                again.read(i, y.data());
+                target.scale_f32(x.data(), view.dim, 1.0f, true, y.data());
                 double sum = 0;
                 for (int64_t k = 0; k < view.dim; ++k) {
                     const double off = static_cast<double>(x[k]) - static_cast<double>(y[k]);
