@@ -14,6 +14,11 @@ from hnscore.densities.density import density
 from hnscore.densities.neighbours import knn_graph
 from hnscore.engine.config import show_config
 from hnscore.gaussians.informativeness import Informativeness, fuse, informativeness
+from hnscore.mining.duplicates import Duplicates, duplicates
+from hnscore.mining.graph import range_graph
+from hnscore.mining.mine import mine
+from hnscore.mining.pairs import Pairs, iter_pairs, pairs
+from hnscore.mining.pool import Pool
 from hnscore.scores.margin import MarginWarning
 from hnscore.scores.references import reference_similarity
 from hnscore.scores.score import score
@@ -23,17 +28,25 @@ from hnscore.selections.farthest import core_set
 from hnscore.selections.select import select
 
 __all__ = [
+    "Duplicates",
     "Informativeness",
     "MarginWarning",
+    "Pairs",
+    "Pool",
     "Scorer",
     "__version__",
     "allocate",
     "core_set",
     "cuda",
     "density",
+    "duplicates",
     "fuse",
     "informativeness",
+    "iter_pairs",
     "knn_graph",
+    "mine",
+    "pairs",
+    "range_graph",
     "reference_similarity",
     "score",
     "select",

@@ -1,7 +1,7 @@
 """Types of the compiled core. One reduction engine, one packed side, one exact pair similarity."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,8 @@ def choose(
     k: int = 1,
     tau: NDArray[np.float64] | None = None,
     kth_value: NDArray[np.float64] | None = None,
+    floor: NDArray[np.float64] | None = None,
+    ceiling: NDArray[np.float64] | None = None,
     expected_rows: int = 0,
     forced: bool = False,
 ) -> Plan:
@@ -178,6 +180,41 @@ def reduce(
     to the sum of its column, weighted by `row_weights`; those sums (m,) come second. For "count" and "kernel".
     `survivors` is told of a cascade how many pairs there were, the first pass left, and the last left.
     """
+
+def pairs(
+    array: NDArray[Any],
+    code: int,
+    columns: Columns,
+    n_threads: int,
+    *,
+    most: int,
+    in_float32: bool,
+    tau: NDArray[np.float64] | None = None,
+    rules: Rules = ...,
+    floor: NDArray[np.float64] | None = None,
+    progress: Progress = None,
+    survivors: Callable[[int, int, int], object] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[Any], BadRows] | None:
+    """The pairs that count: how many each row has (n,), their columns, ascending in a row, and their similarities,
+    float64 or as float32 rounds these.
+
+    A pair counts where `s > tau[col]`, `s > floor[row]` and the rules leave it. None where there are more than `most`.
+    Where rows are bad, nothing but these.
+    """
+
+Real = TypeVar("Real", np.float32, np.float64)
+
+def sort_lists(
+    offsets: NDArray[np.int64], indices: NDArray[np.int64], values: NDArray[Real], order: str, n_threads: int
+) -> None:
+    """Sorts each list, offsets[i] to offsets[i + 1], in place: by "index", or by value, "descending" or "ascending",
+    ties to the lowest index."""
+
+def group(
+    keys: NDArray[np.int64], others: NDArray[np.int64], values: NDArray[Real], n: int, both: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Real]]:
+    """Lists by key: offsets (n + 1,), the others of each key and their values, in the order given; with `both` each
+    element goes to the list of its other too."""
 
 def pair_similarity(
     a: NDArray[Any],

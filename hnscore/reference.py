@@ -179,14 +179,21 @@ def score(
     `owner`: each text's own image as a row of `paired_emb`, or of img_emb; its similarity is the reference where none
     is given.
     """
-    if owner is not None and isinstance(reference, str):
-        paired = np.asarray(img_emb if paired_emb is None else paired_emb)
-        reference = pair_similarity(paired[np.asarray(owner)], txt_emb, similarity)
-    if not isinstance(reference, str) and np.ndim(reference) == 2:
-        reference = pair_similarity(reference, txt_emb, similarity)
+    reference = similarities_of(reference, img_emb if paired_emb is None else paired_emb, txt_emb, owner, similarity)
     if paired_emb is None:
         rules["owner"] = owner
     return score_matrix(similarity_matrix(img_emb, txt_emb, similarity), margin, reference=reference, **rules)
+
+
+def similarities_of(
+    reference: Any, paired_emb: ArrayLike, txt_emb: ArrayLike, owner: ArrayLike | None, similarity: str
+) -> Any:
+    """`r` of a reference that is no name."""
+    if owner is not None and isinstance(reference, str):
+        return pair_similarity(np.asarray(paired_emb)[np.asarray(owner)], txt_emb, similarity)
+    if not isinstance(reference, str) and np.ndim(reference) == 2:
+        return pair_similarity(reference, txt_emb, similarity)
+    return reference
 
 
 def score_matrix(
@@ -240,8 +247,10 @@ def counting(  # noqa: PLR0913
     top_k_images: int | None = None,
     skip_top_images: int | None = None,
     owner: ArrayLike | None = None,
+    closed: bool = False,
 ) -> tuple[Float, Mask]:
-    """`gap` and `counts`, both (n_img, n_txt). `owner`: each text's own image, as a row of `s`."""
+    """`gap` and `counts`, both (n_img, n_txt). `owner`: each text's own image, as a row of `s`. `closed`: a gap of 0
+    counts too."""
     r = REFERENCES[reference](s) if isinstance(reference, str) else np.asarray(reference).astype(np.float64)
     allowed = np.ones(s.shape, np.bool_)
     if max_similarity is not None:
@@ -259,7 +268,91 @@ def counting(  # noqa: PLR0913
         np.put_along_axis(among, order[skip_top_images or 0 : top_k_images], True, axis=0)
         allowed &= among
     gap = s - threshold(r, margin, relative_margin)
-    return gap, (gap > 0) & allowed
+    return gap, (gap >= 0 if closed else gap > 0) & allowed
+
+
+# ---- The pairs themselves --------------------------------------------------------------------------------------------
+
+
+def pairs(
+    img_emb: ArrayLike,
+    txt_emb: ArrayLike,
+    margin: float = 0.2,
+    *,
+    reference: Any = "pool_max",
+    similarity: str = "cosine",
+    owner: ArrayLike | None = None,
+    paired_emb: ArrayLike | None = None,
+    **filters: Any,
+) -> tuple[Mask, Float]:
+    """Which pairs count, and the similarities; both (n_img, n_txt)."""
+    reference = similarities_of(reference, img_emb if paired_emb is None else paired_emb, txt_emb, owner, similarity)
+    if paired_emb is None:
+        filters["owner"] = owner
+    s = similarity_matrix(img_emb, txt_emb, similarity)
+    return counting(s, margin, reference=reference, **filters)[1], s
+
+
+def lists(counts: Mask, s: Float) -> tuple[NDArray[np.int64], NDArray[np.int64], Float]:
+    """Offsets, indices and similarities of what counts in each row."""
+    rows, indices = np.nonzero(counts)
+    return np.searchsorted(rows, np.arange(len(counts) + 1)), indices, s[rows, indices]
+
+
+def allowed_negatives(  # noqa: PLR0913
+    s: Float,
+    *,
+    positives: list[list[int]] | None = None,
+    reference: ArrayLike | None = None,
+    margin: float = 0.0,
+    relative_margin: float = 0.0,
+    max_similarity: ArrayLike | None = None,
+    min_similarity: ArrayLike | None = None,
+    img_groups: ArrayLike | None = None,
+    txt_groups: ArrayLike | None = None,
+    closed: bool = True,
+) -> Mask:
+    """Which images may be negatives of which texts, (n_img, n_txt)."""
+    allowed = np.ones(s.shape, np.bool_)
+    ceiling = np.full(s.shape[1], np.inf)
+    if positives is not None:
+        for j, rows in enumerate(positives):
+            allowed[rows, j] = False
+        if reference is None:
+            reference = np.array([s[rows, j].min() for j, rows in enumerate(positives)])
+    if reference is not None:
+        ceiling = threshold(np.asarray(reference).astype(np.float64), margin, relative_margin)
+    if max_similarity is not None:
+        ceiling = np.minimum(ceiling, np.asarray(max_similarity).astype(np.float64))
+    allowed &= s <= ceiling if closed else s < ceiling
+    if min_similarity is not None:
+        allowed &= s >= np.asarray(min_similarity).astype(np.float64)
+    if img_groups is not None:
+        allowed &= np.asarray(img_groups)[:, None] != np.asarray(txt_groups)
+    return allowed
+
+
+def mine(s: Float, allowed: Mask, k: int, skip: int = 0) -> tuple[Float, NDArray[np.int64]]:
+    """The k most similar allowed images of each text after the `skip` best, padded with -inf and -1; (n_txt, k)."""
+    values, rows = np.full((s.shape[1], k), -np.inf), np.full((s.shape[1], k), -1)
+    for j in range(s.shape[1]):
+        order = np.argsort(-s[:, j], kind="stable")
+        best = order[allowed[order, j]][skip : skip + k]
+        values[j, : len(best)], rows[j, : len(best)] = s[best, j], best
+    return values, rows
+
+
+def duplicates(s: Float, min_similarity: float, order: ArrayLike | None = None) -> NDArray[np.int64]:
+    """The row that stands for each row, (n,)."""
+    kept: list[int] = []
+    stands = np.arange(len(s))
+    for i in np.arange(len(s)) if order is None else np.asarray(order):
+        near = [c for c in kept if s[i, c] >= min_similarity]
+        if near:
+            stands[i] = near[0]
+        else:
+            kept.append(i)
+    return stands
 
 
 # ---- Density ---------------------------------------------------------------------------------------------------------
@@ -343,6 +436,7 @@ RECIPES: dict[str, Callable[..., Any]] = {
     **WEIGHTS,
     "top_gap": _sum_of_largest,
     "top_similarity": reference_similarity,
+    "pairs": pairs,
     "kernel": DENSITIES["kernel"],
     "overlap": DENSITIES["gaussian"],
 }

@@ -133,13 +133,53 @@ def score(seed: int) -> None:
     if not np.isfinite(s).all():
         return
     call: dict[str, Any] = d.work() | {"similarity": similarity, "method": d.of("dense", "cascade", "auto")}
-    margin = float(d.of(0.0, 0.2, float(np.abs(s).max()), float(d.rng.random())))
-    rules: dict[str, Any] = {"weight": d.of("count", "count", "hinge", "squared_hinge", "similarity", "exp")}
+    margin, rules, pool_wide = _which(d, img, txt, s, call, paired)
+    rules["weight"] = d.of("count", "count", "hinge", "squared_hinge", "similarity", "exp")
     if rules["weight"] == "exp":
         rules["temperature"] = float(d.of(0.05, 0.3, 1.0, 20.0)) * max(1.0, float(np.abs(s).max()) / 20)
+    rules["aggregate"] = d.of("sum", "sum", "mean", "max", "topk")
+    if d.chance(0.2):
+        rules["minibatch"], rules["random_state"] = int(d.rng.integers(1, m + 1)), seed
+    if rules["aggregate"] == "topk":
+        rules["k"] = int(d.rng.integers(1, rules.get("minibatch", m) + 1))
+    keywords = _keywords(rules, call)
+    if pool_wide or d.chance(0.5):
+        got = hnscore.score(img, txt, margin, **keywords)
+    else:
+        groups = keywords.pop("img_groups", None)
+        scorer = hnscore.Scorer(txt, margin, **keywords)
+        cuts = [0, *sorted(d.rng.integers(0, n + 1, 2).tolist()), n]
+        got = np.concatenate(
+            [scorer.score(img[a:b], img_groups=None if groups is None else groups[a:b]) for a, b in pairwise(cuts)]
+        )
+    norms = norm_products(img, txt, similarity)
+    constant = 2.0 if bool((np.ptp(ref.given_values(img), axis=1) == 0).any()) else 1.0  # the contract's exception
+    assert_score(got, s, norms * constant, margin, label=f"score {seed}: {keywords}", **rules)
+    given = rules["reference"]
+    simple = np.abs(s).max() < 1e15 and not {
+        "owner",
+        "img_groups",
+        "top_k_images",
+        "skip_top_images",
+        "minibatch",
+    } & set(rules)
+    if simple and not isinstance(given, str) and rules["weight"] in ("count", "hinge", "squared_hinge"):
+        for precision in ("fp32", "bf16"):
+            got = hnscore.score(img, txt, margin, **(keywords | {"precision": precision, "method": "dense"}))
+            error = similarity_error(precision, dim) * norms
+            assert_sandwich(got, s, error, margin, **rules, label=f"score {seed} {precision}: {keywords}")
+
+
+def _which(
+    d: Draw, img: Any, txt: Any, s: NDArray[np.float64], call: dict[str, Any], paired: bool
+) -> tuple[float, dict[str, Any], bool]:
+    """Which pairs count: the margin; the rules, as reference.py has them, with what `call` is to have beside them; and
+    whether they need the whole pool."""
+    (n, m), dim, similarity = s.shape, txt.shape[1], call["similarity"]
+    margin = float(d.of(0.0, 0.2, float(np.abs(s).max()), float(d.rng.random())))
+    rules: dict[str, Any] = {}
     if d.chance(0.2):
         rules["relative_margin"] = float(d.of(0.05, 1.0, float(d.rng.random())))
-    rules["aggregate"] = d.of("sum", "sum", "mean", "max", "topk")
     pool_wide = True
     if paired:
         rules["reference"] = call["reference"] = "paired"
@@ -169,38 +209,142 @@ def score(seed: int) -> None:
         rules["top_k_images"], pool_wide = int(d.rng.integers(1, n + 1)), True
     if d.chance(0.25):
         rules["skip_top_images"], pool_wide = int(d.rng.integers(0, rules.get("top_k_images", n + 2))), True
-    if d.chance(0.2):
-        rules["minibatch"], rules["random_state"] = int(d.rng.integers(1, m + 1)), seed
-    if rules["aggregate"] == "topk":
-        rules["k"] = int(d.rng.integers(1, rules.get("minibatch", m) + 1))
-    keywords = rules | call
-    keywords = {name: value for name, value in keywords.items() if name not in ("reference", "owner")}
-    keywords |= {name: call[name] for name in ("reference", "owner") if name in call}
-    if pool_wide or d.chance(0.5):
-        got = hnscore.score(img, txt, margin, **keywords)
+    return margin, rules, pool_wide
+
+
+def _keywords(rules: dict[str, Any], call: dict[str, Any]) -> dict[str, Any]:
+    """Of the call."""
+    keywords = {name: value for name, value in (rules | call).items() if name not in ("reference", "owner")}
+    return keywords | {name: call[name] for name in ("reference", "owner") if name in call}
+
+
+def pairs(seed: int) -> None:
+    d = Draw("pairs", seed)
+    n, m, dim = d.size(40), d.size(34), d.size(72)
+    paired = d.chance(0.12)
+    n = m if paired else n
+    img, txt = d.stored(d.points(n, dim)), d.stored(d.points(m, dim))
+    if d.chance(0.3):
+        img = d.stored(np.concatenate([ref.given_values(txt)] * (1 + n // m))[:n])
+    similarity = d.of("cosine", "cosine", "dot")
+    s = ref.similarity_matrix(img, txt, similarity)
+    if not np.isfinite(s).all():
+        return
+    call: dict[str, Any] = d.work() | {"similarity": similarity, "method": d.of("dense", "cascade", "auto")}
+    margin, rules, _ = _which(d, img, txt, s, call, paired)
+    rules["closed"] = closed = d.chance(0.5)
+    by, order, dtype = d.of("image", "text"), d.of("index", "similarity"), d.of(np.float32, np.float64)
+    keywords = _keywords(rules, call)
+    got = hnscore.pairs(img, txt, margin, by=by, order=order, dtype=np.dtype(dtype).name, **keywords)
+    counts = ref.counting(s, margin, **rules)[1]
+    with np.errstate(over="ignore", under="ignore"):
+        values = s.astype(dtype)
+    offsets, indices, similarities = ref.lists(*((counts, values) if by == "image" else (counts.T, values.T)))
+    if order == "similarity":
+        rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        by_rank = np.lexsort((indices, -similarities, rows))
+        indices, similarities = indices[by_rank], similarities[by_rank]
+    label = f"pairs {seed}: {margin}, {keywords}"
+    np.testing.assert_array_equal(got.offsets, offsets, err_msg=label)
+    np.testing.assert_array_equal(got.indices, indices, err_msg=label)
+    np.testing.assert_array_equal(got.similarities, similarities, err_msg=label)
+    assert got.similarities.dtype == dtype
+    if not closed:
+        want = hnscore.score(img, txt, margin, weight="count", **{k: x for k, x in keywords.items() if k != "closed"})
+        np.testing.assert_array_equal(np.bincount(np.nonzero(counts)[0], minlength=n), want, err_msg=label)
+
+
+def mine(seed: int) -> None:
+    d = Draw("mine", seed)
+    n, m, dim = d.size(40), d.size(34), d.size(72)
+    img, txt = d.stored(d.points(n, dim)), d.stored(d.points(m, dim))
+    if d.chance(0.3):
+        img = d.stored(np.concatenate([ref.given_values(txt)] * (1 + n // m))[:n])
+    similarity = d.of("cosine", "cosine", "dot")
+    s = ref.similarity_matrix(img, txt, similarity)
+    if not np.isfinite(s).all():
+        return
+    rules: dict[str, Any] = {"closed": d.chance(0.5)}
+    call: dict[str, Any] = d.work() | {"similarity": similarity, "method": d.of("dense", "cascade", "auto")}
+    positives = None
+    if d.chance(0.6):
+        positives = [d.rng.choice(n, int(d.rng.integers(1, min(n, 4) + 1))).tolist() for _ in range(m)]
+        if d.chance(0.4):
+            positives = [rows[:1] for rows in positives]
+            call["owner"] = [rows[0] for rows in positives]
+        elif d.chance(0.5):
+            call["owner"] = np.full((m, 4), -1)
+            for j, rows in enumerate(positives):
+                call["owner"][j, : len(rows)] = rows
+        else:
+            call["owner"] = positives
+    if positives is None or d.chance(0.3):
+        rules["reference"] = call["reference"] = d.near(s, m, 1.0 if similarity == "cosine" else None)
+    rules["margin"] = float(d.of(0.0, 0.0, 0.1, float(d.rng.random())))
+    rules["relative_margin"] = float(d.of(0.0, 0.0, 0.05))
+    for name in ("max_similarity", "min_similarity"):
+        if d.chance(0.3):
+            rules[name] = d.near(s, m) if d.chance(0.7) else float(d.near(s, 1)[0])
+    if d.chance(0.3):
+        rules["img_groups"], rules["txt_groups"] = d.labels(n, m)
+    k, skip = int(d.rng.integers(1, 12)), int(d.of(0, 0, 1, 5))
+    allowed = ref.allowed_negatives(s, positives=positives, **rules)
+    pool = d.chance(0.4)
+    keywords = {
+        name: x for name, x in (rules | call).items() if not (pool and name in {"similarity", "method", "n_threads"})
+    }
+    if pool:
+        packed = hnscore.Pool(img, similarity=similarity, method=call["method"], n_threads=call["n_threads"])
+        got = packed.mine(txt, k, skip=skip, **keywords)
     else:
-        groups = keywords.pop("img_groups", None)
-        scorer = hnscore.Scorer(txt, margin, **keywords)
-        cuts = [0, *sorted(d.rng.integers(0, n + 1, 2).tolist()), n]
-        got = np.concatenate(
-            [scorer.score(img[a:b], img_groups=None if groups is None else groups[a:b]) for a, b in pairwise(cuts)]
-        )
-    norms = norm_products(img, txt, similarity)
-    constant = 2.0 if bool((np.ptp(ref.given_values(img), axis=1) == 0).any()) else 1.0  # the contract's exception
-    assert_score(got, s, norms * constant, margin, label=f"score {seed}: {keywords}", **rules)
-    given = rules["reference"]
-    simple = np.abs(s).max() < 1e15 and not {
-        "owner",
-        "img_groups",
-        "top_k_images",
-        "skip_top_images",
-        "minibatch",
-    } & set(rules)
-    if simple and not isinstance(given, str) and rules["weight"] in ("count", "hinge", "squared_hinge"):
-        for precision in ("fp32", "bf16"):
-            got = hnscore.score(img, txt, margin, **(keywords | {"precision": precision, "method": "dense"}))
-            error = similarity_error(precision, dim) * norms
-            assert_sandwich(got, s, error, margin, **rules, label=f"score {seed} {precision}: {keywords}")
+        got = hnscore.mine(img, txt, k, skip=skip, **keywords)
+    values, rows = ref.mine(s, allowed, k, skip)
+    label = f"mine {seed}: {k}, {skip}, {keywords}"
+    np.testing.assert_array_equal(got[1], rows, err_msg=label)
+    np.testing.assert_array_equal(got[0], values, err_msg=label)
+    keywords |= {"random_state": seed, "sampling": "random"}
+    random = packed.mine(txt, k, skip=skip, **keywords) if pool else hnscore.mine(img, txt, k, skip=skip, **keywords)
+    left = allowed.copy()
+    for j, best in enumerate(ref.mine(s, allowed, skip)[1] if skip else []):
+        left[best[best >= 0], j] = False
+    for j, drawn in enumerate(random[1]):
+        real = drawn[drawn >= 0]
+        assert len(set(real.tolist())) == len(real) == min(k, left[:, j].sum()), label
+        assert left[real, j].all(), label
+        np.testing.assert_array_equal(random[0][j, : len(real)], s[real, j], err_msg=label)
+        assert np.all(np.diff(random[0][j, : len(real)]) <= 0), label
+
+
+def duplicates(seed: int) -> None:
+    """`duplicates`, `range_graph` and `Pool.range_search`."""
+    d = Draw("duplicates", seed)
+    n, dim = d.size(60), d.size(72)
+    x = d.stored(d.points(n, dim))
+    similarity = d.of("cosine", "cosine", "dot")
+    s = ref.similarity_matrix(x, x, similarity)
+    if np.abs(s).max() > 1e37:  # beyond float32
+        return
+    least = float(d.near(s, 1, 1.0 if similarity == "cosine" else None)[0])
+    call: dict[str, Any] = d.work() | {"similarity": similarity, "method": d.of("dense", "cascade", "auto")}
+    keep = np.round(d.rng.random(n), 1) if d.chance(0.5) else "first"
+    order = np.arange(n) if isinstance(keep, str) else np.argsort(-keep, kind="stable")
+    got = hnscore.duplicates(x, least, keep=keep, **call)
+    stands = ref.duplicates(s, least, order)
+    label = f"duplicates {seed}: {least}, {call}"
+    np.testing.assert_array_equal(got.representatives, stands, err_msg=label)
+    np.testing.assert_array_equal(got.kept, np.flatnonzero(stands == np.arange(n)), err_msg=label)
+    graph = hnscore.range_graph(x, least, dtype="float64", **call)
+    for found, want in zip(graph, ref.lists((s >= least) & ~np.eye(n, dtype=bool), s), strict=True):
+        np.testing.assert_array_equal(found, want, err_msg=label)
+    queries = d.stored(d.points(d.size(20), dim))
+    s = ref.similarity_matrix(queries, x, similarity)
+    if not np.isfinite(s).all():
+        return
+    radii, closed = d.near(s, len(queries), 1.0 if similarity == "cosine" else None), d.chance(0.5)
+    found = hnscore.Pool(x, **call).range_search(queries, radii, closed=closed, dtype="float64")
+    counts = s >= radii[:, None] if closed else s > radii[:, None]
+    for part, want in zip(found, ref.lists(counts, s), strict=True):
+        np.testing.assert_array_equal(part, want, err_msg=label)
 
 
 def reference_similarity(seed: int) -> None:
@@ -367,7 +511,19 @@ def allocate(seed: int) -> None:
 
 
 FUNCTIONS: dict[str, Callable[[int], None]] = {
-    f.__name__: f for f in (score, reference_similarity, knn_graph, density, select, informativeness, allocate)
+    f.__name__: f
+    for f in (
+        score,
+        pairs,
+        mine,
+        duplicates,
+        reference_similarity,
+        knn_graph,
+        density,
+        select,
+        informativeness,
+        allocate,
+    )
 }
 
 
@@ -375,6 +531,7 @@ def run(name: str, seeds: Iterator[int] | range) -> None:
     previous = _core.config()["target"]
     try:
         with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "[0-9,]+ of [0-9,]+ texts have fewer")  # small pools
             warnings.simplefilter("ignore", hnscore.MarginWarning)
             warnings.filterwarnings("ignore", "[0-9]+ rows share the score")  # scores of one or two decimals tie
             for seed in seeds:

@@ -54,7 +54,8 @@ struct PyPlan {
 
 PyPlan choose(const py::array& rows, int rows_code, const py::array& columns, int columns_code,
               const std::string& similarity, const std::string& precision, int n_threads, const std::string& recipe,
-              int64_t k, const Side<double>& tau, const Side<double>& kth_value, int64_t expected_rows, bool forced) {
+              int64_t k, const Side<double>& tau, const Side<double>& kth_value, const Side<double>& floor,
+              const Side<double>& ceiling, int64_t expected_rows, bool forced) {
     hnscore::PlanRequest request;
     request.rows = view_of(rows, rows_code);
     request.columns = view_of(columns, columns_code);
@@ -66,6 +67,8 @@ PyPlan choose(const py::array& rows, int rows_code, const py::array& columns, in
     request.k = k;
     request.tau = side(tau, m, "tau");
     request.kth_value = side(kth_value, m, "kth_value");
+    request.floor = side(floor, request.rows.rows, "floor");
+    request.ceiling = side(ceiling, request.rows.rows, "ceiling");
     request.expected_rows = expected_rows;
     request.forced = forced;
     auto choice = without_gil(py::none(), [&](const auto&) { return hnscore::choose(request, n_threads); });
@@ -133,26 +136,64 @@ struct PyTerms {
     }
 };
 
+hnscore::Job job_of(const py::array& array, int code, const PyColumns& columns, const std::string& recipe,
+                    const Side<double>& tau, const PyRules& rules, const Side<double>& floor) {
+    hnscore::Job job;
+    job.rows = view_of(array, code);
+    job.columns = &columns.columns;
+    if (job.rows.dim != columns.columns.dim) throw std::invalid_argument("rows and columns differ in dim");
+    job.recipe = static_cast<hnscore::Recipe>(index_of(hnscore::kRecipeNames, recipe, "recipe"));
+    static_cast<hnscore::RulesOf<int32_t>&>(job.rules) = rules.of(job.rows.rows, columns.columns.rows);
+    job.rules.tau = side(tau, columns.columns.rows, "tau");
+    job.rules.floor = side(floor, job.rows.rows, "floor");
+    return job;
+}
+
+template <class Value>
+py::tuple listed(const std::vector<hnscore::PairLists::Block>& blocks, int64_t rows) {
+    int64_t total = 0;
+    for (const auto& block : blocks) total += static_cast<int64_t>(block.pairs.size());
+    py::array_t<int64_t> counts(rows);
+    py::array_t<int32_t> columns(total);
+    py::array_t<Value> similarities(total);
+    int64_t *count = counts.mutable_data(), at = 0;
+    for (const auto& block : blocks) {
+        count = std::copy(block.counts.begin(), block.counts.end(), count);
+        for (const hnscore::ListedPair& p : block.pairs) {
+            columns.mutable_data()[at] = p.column;
+            similarities.mutable_data()[at++] = static_cast<Value>(p.similarity);
+        }
+    }
+    return py::make_tuple(counts, columns, similarities, std::vector<std::pair<int64_t, int>>{});
+}
+
+py::object pairs(const py::array& array, int code, const PyColumns& columns, int n_threads, int64_t most,
+                 bool in_float32, const Side<double>& tau, const PyRules& rules, const Side<double>& floor,
+                 const py::object& progress, const py::object& survivors) {
+    hnscore::Job job = job_of(array, code, columns, "pairs", tau, rules, floor);
+    hnscore::PairLists lists(most, in_float32);
+    hnscore::Survivors left;
+    job.lists = &lists;
+    job.survivors = &left;
+    const auto bad = without_gil(progress, [&](const auto& poll) { return hnscore::reduce(job, n_threads, poll); });
+    if (!survivors.is_none() && columns.columns.plan) survivors(left.pairs, left.first, left.second);
+    if (bad.empty() && lists.too_many()) return py::none();
+    if (!bad.empty()) return py::make_tuple(py::none(), py::none(), py::none(), bad);
+    return in_float32 ? listed<float>(lists.blocks(), job.rows.rows) : listed<double>(lists.blocks(), job.rows.rows);
+}
+
 py::tuple reduce(const py::array& array, int code, const PyColumns& columns, const std::string& recipe, int n_threads,
                  const Side<double>& tau, const PyRules& rules, const PyTerms& terms, const std::string& weight,
                  double temperature, int64_t k, const Side<double>& floor, const Side<double>& rank_weights,
                  const std::optional<int64_t>& triangle, const py::object& progress, const py::object& survivors) {
-    const View rows = view_of(array, code);
-    const int64_t n = rows.rows, m = columns.columns.rows;
-    if (rows.dim != columns.columns.dim) throw std::invalid_argument("rows and columns differ in dim");
-    hnscore::Job job;
-    job.rows = rows;
-    job.columns = &columns.columns;
-    job.recipe = static_cast<hnscore::Recipe>(index_of(hnscore::kRecipeNames, recipe, "recipe"));
+    hnscore::Job job = job_of(array, code, columns, recipe, tau, rules, floor);
+    if (job.recipe == hnscore::pairs) throw std::invalid_argument("pairs are lists: call pairs()");
+    const int64_t n = job.rows.rows, m = columns.columns.rows;
     job.weight = static_cast<hnscore::Recipe>(index_of(hnscore::kRecipeNames, weight, "weight"));
     job.temperature = temperature;
     job.k = k;
     const bool top = hnscore::is_top(job.recipe);
     if (top) job.rank_weights = side(rank_weights, k, "rank_weights");
-    hnscore::Rules& r = job.rules;
-    static_cast<hnscore::RulesOf<int32_t>&>(r) = rules.of(n, m);
-    r.tau = side(tau, m, "tau");
-    r.floor = side(floor, n, "floor");
     job.terms = terms.of(n, m);
     if (!job.terms.row_variance != !job.terms.col_variance) throw std::invalid_argument("variances come in pairs");
     if (!job.terms.row_variance != (job.recipe != hnscore::overlap))
@@ -165,8 +206,8 @@ py::tuple reduce(const py::array& array, int code, const PyColumns& columns, con
         if (columns.columns.plan) throw std::invalid_argument("a triangle is dense");
         if (*triangle < 0 || *triangle + m > n || n > std::numeric_limits<int32_t>::max())
             throw std::invalid_argument("the columns of a triangle are some of its rows");
-        r.triangle = true;
-        r.first_column = *triangle;
+        job.rules.triangle = true;
+        job.rules.first_column = *triangle;
         py::array_t<double> sums(m);
         std::fill_n(sums.mutable_data(), m, 0.0);
         job.col_values = sums.mutable_data();
@@ -260,7 +301,8 @@ void register_engine(py::module_& m) {
     m.def("choose", &choose, py::arg("rows"), py::arg("rows_code"), py::arg("columns"), py::arg("columns_code"),
           py::arg("similarity"), py::arg("precision"), py::arg("n_threads"), py::kw_only(), py::arg("recipe"),
           py::arg("k") = 1, py::arg("tau") = py::none(), py::arg("kth_value") = py::none(),
-          py::arg("expected_rows") = 0, py::arg("forced") = false);
+          py::arg("floor") = py::none(), py::arg("ceiling") = py::none(), py::arg("expected_rows") = 0,
+          py::arg("forced") = false);
     m.def("check_rows", &check_rows, py::arg("array"), py::arg("code"), py::arg("similarity"), py::arg("n_threads"),
           py::arg("most") = hnscore::BadRows::kNamed, py::arg("progress") = py::none());
 
@@ -311,6 +353,9 @@ void register_engine(py::module_& m) {
           py::arg("terms") = PyTerms{}, py::arg("weight") = "similarity", py::arg("temperature") = 1.0,
           py::arg("k") = 1, py::arg("floor") = py::none(), py::arg("rank_weights") = py::none(),
           py::arg("triangle") = py::none(), py::arg("progress") = py::none(), py::arg("survivors") = py::none());
+    m.def("pairs", &pairs, py::arg("array"), py::arg("code"), py::arg("columns"), py::arg("n_threads"), py::kw_only(),
+          py::arg("most"), py::arg("in_float32"), py::arg("tau") = py::none(), py::arg("rules") = PyRules{},
+          py::arg("floor") = py::none(), py::arg("progress") = py::none(), py::arg("survivors") = py::none());
     m.def("pair_similarity", &pair_similarity, py::arg("a"), py::arg("a_code"), py::arg("a_rows"), py::arg("b"),
           py::arg("b_code"), py::arg("similarity"), py::arg("n_threads"));
     m.def("thresholds", &thresholds, py::arg("reference"), py::arg("margins"));

@@ -2,6 +2,7 @@
 
 void register_config(pybind11::module_& m);
 void register_engine(pybind11::module_& m);
+void register_lists(pybind11::module_& m);
 void register_select(pybind11::module_& m);
 void register_gaussians(pybind11::module_& m);
 
@@ -10,6 +11,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     m.doc() = "The compiled core of hnscore; its types are in _core.pyi.";
     register_config(m);
     register_engine(m);
+    register_lists(m);
     register_select(m);
     register_gaussians(m);
 }

@@ -5,6 +5,7 @@
 
 #include "core/rules.h"
 #include "cpu/rows/columns.h"
+#include "lists/pair_lists.h"
 #include "recipes/recipe.h"
 
 namespace hnscore {
@@ -12,7 +13,7 @@ namespace hnscore {
 // Which pairs count; null pointers: no such rule.
 struct Rules : RulesOf<int32_t> {
     const double* tau = nullptr;    // s > tau_j
-    const double* floor = nullptr;  // top recipes: key > floor_i
+    const double* floor = nullptr;  // top recipes and pairs: key > floor_i
     // The upper triangle of a symmetric matrix: row i and column j are points i and first_column + j of one set, a pair
     // counts where i < first_column + j, and its term is added to the sum of the column too.
     bool triangle = false;
@@ -45,11 +46,12 @@ struct Job {
     const double* rank_weights = nullptr;
     Rules rules;
     Terms terms;
-    // Outputs: one value a row; or, for a top recipe without rank_weights, k keys and columns a row. A column's values
-    // are those of a triangle.
+    // Outputs: one value a row; or, for a top recipe without rank_weights, k keys and columns a row; or, for pairs,
+    // lists alone. A column's values are those of a triangle.
     double* values = nullptr;
     double* col_values = nullptr;
     int64_t* entries = nullptr;
+    PairLists* lists = nullptr;
     Survivors* survivors = nullptr;  // of a cascade, added up
 };
 

@@ -9,7 +9,7 @@
 
 namespace hnscore {
 
-enum class Aggregate { sum, log_sum, top };
+enum class Aggregate { sum, log_sum, top, list };
 
 // sum:  h_i = sum_j w_ij over the pairs inside; pairs that are neither inside nor outside are handed on.
 template <class Weight>
@@ -70,6 +70,12 @@ struct Top {
         return S::mask_and(S::not_gt(least, key), S::mask_or(d.inside, d.open));
     }
     static constexpr bool kIsGap = std::is_same_v<Key, Gap>;
+};
+
+// list:  the pairs themselves. As top, with a state that stays: the key that every pair of the row must exceed.
+template <class Key>
+struct List : Top<Key> {
+    static constexpr Aggregate kKind = Aggregate::list;
 };
 
 }  // namespace hnscore

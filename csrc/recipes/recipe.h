@@ -24,6 +24,7 @@ constexpr Aggregate kAggregate[] = {
 #include "recipes/recipes.def"
 };
 inline bool is_top(Recipe recipe) { return kAggregate[recipe] == Aggregate::top; }
+inline bool is_list(Recipe recipe) { return kAggregate[recipe] == Aggregate::list; }
 
 constexpr int kRowPower[] = {
 #define HNSCORE_RECIPE(name, ...) __VA_ARGS__::Term::kRowPower,

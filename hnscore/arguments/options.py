@@ -64,6 +64,48 @@ class ScoreOptions(TypedDict, total=False):
     verbose: bool
 
 
+class PairOptions(TypedDict, total=False):
+    relative_margin: float
+    reference: Literal["pool_max", "paired"] | ArrayLike
+    top_k_images: int | None
+    skip_top_images: int | None
+    max_similarity: float | ArrayLike | None
+    img_groups: ArrayLike | None
+    txt_groups: ArrayLike | None
+    owner: ArrayLike | None
+    paired_emb: ArrayLike | None
+    closed: bool
+    by: Literal["image", "text"]
+    order: Literal["index", "similarity"]
+    dtype: Literal["float32", "float64"]
+    max_pairs: int | None
+    similarity: Similarity
+    precision: Precision
+    method: Method
+    n_threads: int | None
+    show_progress_bar: bool
+    verbose: bool
+
+
+class MineOptions(TypedDict, total=False):
+    reference: Literal["pool_max", "paired"] | ArrayLike | None
+    owner: ArrayLike | None
+    margin: float
+    relative_margin: float
+    max_similarity: float | ArrayLike | None
+    min_similarity: float | ArrayLike | None
+    skip: int
+    img_groups: ArrayLike | None
+    txt_groups: ArrayLike | None
+    sampling: Literal["top", "random"]
+    closed: bool
+    similarity: Similarity
+    method: Method
+    random_state: RandomState
+    n_threads: int | None
+    show_progress_bar: bool
+
+
 class ReferenceOptions(TypedDict, total=False):
     owner: ArrayLike | None
     kind: ReferenceKind

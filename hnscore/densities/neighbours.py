@@ -12,6 +12,7 @@ from hnscore.arguments.options import SIMILARITIES
 from hnscore.densities.kinds import check_method
 from hnscore.densities.points import Points
 from hnscore.engine.compiled import breaks_graph
+from hnscore.engine.lists import Lists, check_csr, csr_of
 from hnscore.engine.memory.copies import from_copies
 from hnscore.engine.memory.device import on_device, precisions
 from hnscore.engine.progress import rows_bar
@@ -35,7 +36,9 @@ def knn_graph(
     emb: ArrayLike, k: int, *, as_csr: Literal[False] = False, **options: Unpack[NeighbourOptions]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]: ...
 @overload
-def knn_graph(emb: ArrayLike, k: int, *, as_csr: Literal[True], **options: Unpack[NeighbourOptions]) -> Any: ...
+def knn_graph(
+    emb: ArrayLike, k: int, *, as_csr: Literal[True, "similarity", "distance"], **options: Unpack[NeighbourOptions]
+) -> Any: ...
 @breaks_graph
 def knn_graph(  # noqa: PLR0913
     emb: object,
@@ -44,7 +47,7 @@ def knn_graph(  # noqa: PLR0913
     against: object = None,
     exclude_self: bool = True,
     similarity: str = "cosine",
-    as_csr: bool = False,
+    as_csr: bool | str = False,
     precision: str = "exact",
     method: str = "auto",
     n_threads: int | None = None,
@@ -65,8 +68,10 @@ def knn_graph(  # noqa: PLR0913
         As in `density`.
     k : int
         Up to the number of points compared with.
-    as_csr : bool
-        Return a matrix in place of two arrays; needs SciPy, and is in CPU memory.
+    as_csr : {False, True, "similarity", "distance"}
+        Return a matrix in place of two arrays: of similarities with sorted indices, or of distances 1 - s, the nearest
+        first in each row, as cleanlab and scikit-learn's ``metric="precomputed"`` take them. It needs SciPy, and is in
+        CPU memory.
 
     Returns
     -------
@@ -76,7 +81,7 @@ def knn_graph(  # noqa: PLR0913
     indices : int64 array (n, k)
         Rows of `against`, or of `emb`; ties to the lowest. The neighbours are exact.
 
-    Or, with `as_csr`, a `scipy.sparse.csr_array` (n, m) of the similarities, with sorted indices.
+    Or, with `as_csr`, a `scipy.sparse.csr_array` (n, m).
 
     Raises
     ------
@@ -100,7 +105,8 @@ def knn_graph(  # noqa: PLR0913
     check_choice("similarity", similarity, SIMILARITIES)
     check_choice("precision", precision, precisions(emb))
     check_method(method, "knn", precision)
-    if as_csr and on_device(emb, against):
+    entries = check_csr(as_csr, similarity)
+    if entries and on_device(emb, against):
         return from_copies(knn_graph, arguments)
     points = Points(emb, against, exclude_self, similarity, n_threads)
     points.enough()
@@ -111,14 +117,9 @@ def knn_graph(  # noqa: PLR0913
         points.rows, points.others, k, Request(similarity=similarity, precision=precision, method=method),
         points.exclude_self, bar,
     )  # fmt: skip
-    if not as_csr:
+    if not entries:
         values = points.engine.give(emb, similarities)
         return values, points.engine.give(emb, indices)
-    try:
-        from scipy import sparse
-    except ImportError as error:
-        raise ImportError("as_csr=True needs SciPy; pip install scipy, or use the two arrays") from error
-    starts = np.arange(points.n + 1) * k
-    graph = sparse.csr_array((similarities.ravel(), indices.ravel(), starts), shape=(points.n, points.n_others))
-    graph.sort_indices()
-    return graph
+    offsets = np.arange(points.n + 1) * k
+    lists = Lists(offsets, indices.reshape(-1), similarities.reshape(-1))
+    return csr_of(lists, points.n_others, entries, points.engine.threads)

@@ -16,6 +16,7 @@ from hnscore.arguments.numbers import count_threads
 from hnscore.arguments.values import check_kind_of_labels, read_group_labels, read_owners, read_reference, read_values
 from hnscore.engine.host import HostRows, host_rows, in_use, numbers_among
 from hnscore.engine.interrupts import interruptible
+from hnscore.engine.lists import Find, finder
 from hnscore.engine.pool import HostRules, best_in_pool, check_rows, choose, describe, kth_best, pack
 from hnscore.engine.protocol import NO_RULES, Progress, Request, Rules
 
@@ -247,6 +248,25 @@ class HostTexts:
             return sums.astype(np.int64)
         with np.errstate(over="ignore"):
             return sums.astype(np.float32)
+
+    def lists(
+        self, engine: Cpu, images: HostRows, tau: Floats, rules: HostRules, dtype: Any, progress: Progress
+    ) -> Find:
+        """The texts that count for each image, for some of the images at a time."""
+        assert self._columns is not None, "prepare() comes first"
+
+        def limits(part: slice) -> dict[str, Any]:
+            return {"tau": tau, "rules": core_rules(rules.of_rows(part.start, part.stop))}
+
+        return finder(images, self._columns, engine.threads, dtype, limits, progress)
+
+    def counts(self, engine: Cpu, images: HostRows, tau: Floats, rules: HostRules) -> Floats:
+        """How many texts count for each image."""
+        columns = self._columns
+        assert columns is not None, "prepare() comes first"
+        return _core.reduce(
+            images.array, images.code, columns, "count", engine.threads, tau=tau, rules=core_rules(rules)
+        )[0]
 
     def hold(self, engine: Cpu, *arrays: Array | None) -> None:
         pass  # Python holds them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,8 @@ _LEAST_BLOCK = 256
 _STATE_BYTES = 2**26
 _BYTES_PER_ENTRY = 96
 _LEAST_SLICE = 16
+# Texts that a pool is kept for, as many as a cascade needs to pay for itself.
+_EXPECTED = 2**14
 
 
 def pack(
@@ -80,8 +83,50 @@ def kth_best(
     return np.concatenate(value), np.concatenate(row)
 
 
+class PoolSide:
+    """A pool that passes by: packed in blocks for each call anew, or as one that is kept."""
+
+    def __init__(self, img: HostRows, *, keep: bool = False) -> None:
+        self.img, self.keep = img, keep
+        self.lock = threading.Lock()
+        self.plan: _core.Plan | None = None
+        self.columns: _core.Columns | None = None  # kept
+
+    def prepare(self, txt: HostRows, request: Request, n_threads: int, **more: Any) -> None:
+        """Chooses how texts like these find what the request is for; a pool that is kept keeps to it."""
+        with self.lock:
+            if self.columns is not None:
+                return
+            if request.method != "dense" and request.precision == "exact":
+                if self.keep:
+                    more["expected_rows"] = _EXPECTED
+                self.plan = choose(txt, self.img, request, n_threads, **more)
+            if self.keep:
+                self.columns = pack(self.img, request.similarity, request.precision, n_threads, plan=self.plan)
+
+    def blocks(self) -> list[tuple[int, int]]:
+        if self.keep:
+            return [(0, self.img.shape[0])]
+        # Packed in float32; of a cascade about codes of one byte a value, and of the prefix.
+        value_bytes = 2 if self.plan is not None and self.plan.cascade else 4
+        return pool_blocks(self.img.shape[0], value_bytes * self.img.shape[1])
+
+    def packed(self, start: int, stop: int, request: Request, n_threads: int, *, warm: bool) -> _core.Columns:
+        """One of the blocks. `warm`: no text knows its best images yet."""
+        if self.columns is not None:
+            return self.columns
+        block = self.img.part(start, stop)
+        return pack(block, request.similarity, request.precision, n_threads, plan=self.plan, warm=warm)
+
+
 def best_in_pool(
-    txt: HostRows, img: HostRows, request: Request, rules: HostRules, n_threads: int, progress: Progress = None
+    txt: HostRows,
+    img: HostRows | PoolSide,
+    request: Request,
+    rules: HostRules,
+    n_threads: int,
+    progress: Progress = None,
+    floors: NDArray[np.float64] | None = None,
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
     """The k largest similarities of each text over the pool and their rows, for one slice of texts after the other.
 
@@ -90,43 +135,26 @@ def best_in_pool(
 
         rows = np.argsort(-(txt @ img.T), axis=1, kind="stable")[:, :k]
 
-    Needs 1 <= k <= n_img and at least one text.
+    Needs 1 <= k <= n_img and at least one text. `floors` (n_txt,): only similarities above it.
     """
-    n_txt, n_img, k = txt.shape[0], img.shape[0], request.k
-    plan = None
-    row_bytes = 4 * img.shape[1]
-    if request.method != "dense" and request.precision == "exact":
-        plan = choose(txt, img, request._replace(recipe="top_similarity"), n_threads)
-        if plan.cascade:
-            row_bytes = 2 * img.shape[1]  # about: codes of one byte a value, and of the prefix
-    blocks = pool_blocks(n_img, row_bytes)
+    pool = img if isinstance(img, PoolSide) else PoolSide(img)
+    n_txt, n_img, k = txt.shape[0], pool.img.shape[0], request.k
+    pool.prepare(txt, request._replace(recipe="top_similarity"), n_threads, ceiling=rules.max_similarity)
+    blocks = pool.blocks()
     owners = None if rules.col_owners is None else rules.col_owners.astype(np.int32)
     step = max(_LEAST_SLICE, _STATE_BYTES // (_BYTES_PER_ENTRY * k))
     for first in range(0, n_txt, step):
         texts = txt.part(first, first + step)
         part = slice(first, first + step)
-        of_texts: dict[str, Any] = {}
-        if rules.max_similarity is not None:
-            of_texts = {"max_similarity": rules.max_similarity[part], "max_similarity_of_rows": True}
-        if rules.col_groups is not None:
-            of_texts["row_groups"] = rules.col_groups[part]
-        if owners is not None:
-            of_texts["row_owners"] = owners[part]
-        values = rows = floor = None
+        values = rows = None
+        least = floor = None if floors is None else floors[part]
         for start, stop in blocks:
-            columns = pack(
-                img.part(start, stop), request.similarity, request.precision, n_threads, plan=plan, warm=floor is None
-            )
-            of_images: dict[str, Any] = {}
-            if rules.row_groups is not None:
-                of_images["col_groups"] = rules.row_groups[start:stop]
-            if owners is not None:
-                of_images["col_owners"] = np.arange(start, stop, dtype=np.int32)
+            columns = pool.packed(start, stop, request, n_threads, warm=values is None)
             done = first * n_img + texts.shape[0] * start
             found, at, bad = _core.reduce(
                 texts.array, txt.code, columns, "top_similarity", n_threads, k=min(k, stop - start), floor=floor,
-                rules=_core.Rules(**of_texts, **of_images),
-                progress=progress and _share(progress, done, texts.shape[0] * (stop - start), n_txt * n_img),
+                rules=rules_of_texts(rules, owners, part, start, stop),
+                progress=progress and share_of(progress, done, texts.shape[0] * (stop - start), n_txt * n_img),
             )  # fmt: skip
             texts.refuse(bad)
             assert at is not None
@@ -136,12 +164,29 @@ def best_in_pool(
                 at[at >= 0] += start
                 values, rows = _merge(values, rows, found, at, k)
             if values.shape[1] == k:
-                floor = values[:, -1]
+                floor = values[:, -1] if least is None else np.maximum(values[:, -1], least)
         assert values is not None
         assert rows is not None
         yield values, rows
     if progress is not None:
         progress(1.0)
+
+
+def rules_of_texts(
+    rules: HostRules, owners: NDArray[np.int32] | None, part: slice, start: int, stop: int
+) -> _core.Rules:
+    """The rules where texts are the rows, for some texts and the images from `start` to `stop`."""
+    given: dict[str, Any] = {}
+    if rules.max_similarity is not None:
+        given = {"max_similarity": rules.max_similarity[part], "max_similarity_of_rows": True}
+    if rules.col_groups is not None:
+        given["row_groups"] = rules.col_groups[part]
+    if rules.row_groups is not None:
+        given["col_groups"] = rules.row_groups[start:stop]
+    if owners is not None:
+        given["row_owners"] = owners[part]
+        given["col_owners"] = np.arange(start, stop, dtype=np.int32)
+    return _core.Rules(**given)
 
 
 def pool_blocks(n: int, row_bytes: int) -> list[tuple[int, int]]:
@@ -160,6 +205,6 @@ def _merge(
     return np.take_along_axis(values, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
-def _share(progress: Callable[[float], object], done: int, here: int, total: int) -> Callable[[float], object]:
+def share_of(progress: Callable[[float], object], done: int, here: int, total: int) -> Callable[[float], object]:
     """Progress of one call as progress of all: its share of the text-image rectangle after what came before."""
     return lambda fraction: progress((done + fraction * here) / total)

@@ -52,6 +52,17 @@ class Rules(NamedTuple, Generic[Values]):
     skip_value: Values | None = None
     skip_row: Values | None = None
 
+    def of_rows(self, start: int, stop: int) -> Rules[Values]:
+        """For some of the rows, which are then counted from `start`."""
+        part = slice(start, stop)
+        rows: dict[str, Any] = {
+            name: x[part] for name in ("row_groups", "row_owners") if (x := getattr(self, name)) is not None
+        }
+        ranks: dict[str, Any] = {
+            name: x - start for name in ("kth_row", "skip_row") if (x := getattr(self, name)) is not None
+        }
+        return self._replace(**rows, **ranks) if rows or ranks else self
+
     def unranked(self) -> Rules[Values]:
         return self._replace(kth_value=None, kth_row=None, skip_value=None, skip_row=None)
 

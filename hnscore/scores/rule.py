@@ -57,6 +57,11 @@ class Rule(NamedTuple):
         keywords."""
         return tuple.__new__(cls, _IN_ORDER(arguments))
 
+    @property
+    def of_best_match(self) -> bool:
+        """Whether each text is measured against its best match in the pool."""
+        return self.owner is None and isinstance(self.reference, str) and self.reference == "pool_max"
+
     def of_pool(self, n_img: int, n_txt: int) -> tuple[int | None, int | None]:
         """The checked `top_k_images` and `skip_top_images`, after the other rules that look at the whole pool."""
         if isinstance(self.reference, str):

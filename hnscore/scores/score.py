@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hnscore.arguments.rules import check_same_dim, check_sides
 from hnscore.engine import engine_of
 from hnscore.engine.progress import rows_bar
-from hnscore.engine.protocol import NO_RULES, Engine, Rows
+from hnscore.engine.protocol import NO_RULES, Engine, Rows, Rules
 from hnscore.scores.rule import Rule
 from hnscore.scores.texts import TextSide
 
@@ -207,12 +207,36 @@ def score(  # noqa: PLR0913
 
 
 def _score(img_emb: Any, txt_emb: Any, rule: Rule) -> Any:
+    engine, img, texts, rules = resolve(img_emb, txt_emb, rule)
+    n_img = img.shape[0]
+    if not n_img:
+        return engine.give(img_emb, engine.no_scores(texts.settings.request.dtype))
+    if rule.top_k_images is None:
+        texts.warn_if_wide(engine, img, rule.verbose)
+    texts.log(engine, n_img, rule.verbose, rule.of_best_match)
+    scores = texts.scores(engine, img, rules, rows_bar(rule.show_progress_bar, "score", n_img))
+    if engine.sees_values and rule.top_k_images is None and rule.skip_top_images is None:
+        texts.warn_if_none(img, scores)
+    return engine.give(img_emb, scores)
+
+
+class Resolved(NamedTuple):
+    """A call's two sides, its thresholds and which pairs count; texts are packed where there are images."""
+
+    engine: Any
+    img: Any
+    texts: TextSide[Any, Any, Any]
+    rules: Rules[Any]
+
+
+def resolve(img_emb: Any, txt_emb: Any, rule: Rule, recipe: str | None = None, closed: bool = False) -> Resolved:
+    """Which pairs count. `recipe`: for what is made of them, where that is not what the rule says."""
     engine = engine_of(rule.n_threads, img_emb=img_emb, txt_emb=txt_emb)
     img, txt = engine.embeddings("img_emb", img_emb), engine.embeddings("txt_emb", txt_emb)
     check_sides(img_emb, txt_emb, img, txt)
     n_img, n_txt = img.shape[0], txt.shape[0]
     top_k_images, skip_top_images = rule.of_pool(n_img, n_txt)
-    texts = TextSide(engine, txt, rule, n_img)
+    texts = TextSide(engine, txt, rule, n_img, recipe=recipe)
     request = texts.settings.request
     rules = texts.rules_for(engine, rule.img_groups, n_img)
     own = texts.given(rule.reference) if not isinstance(rule.reference, str) else None
@@ -225,17 +249,16 @@ def _score(img_emb: Any, txt_emb: Any, rule: Rule) -> Any:
         if rule.paired_emb is None:
             rules = rules._replace(row_owners=engine.arange(n_img), col_owners=rows)
     if not n_img:
-        return engine.give(img_emb, engine.no_scores(request.dtype))
+        return Resolved(engine, img, texts, rules)
 
-    pool_is_reference = own is None and rule.reference == "pool_max"
-    if pool_is_reference:
+    if own is None and rule.reference == "pool_max":
         bar = rows_bar(rule.show_progress_bar, "reference", n_img)
         own, _ = engine.kth_best(texts.txt, img, 1, request, NO_RULES, bar)
     elif own is None:
         rows = engine.paired_owners(n_txt, texts.drawn)
         own = texts.similarity(img, rows)
         rules = rules._replace(row_owners=engine.arange(n_img), col_owners=rows)
-    texts.set_reference(own)
+    texts.set_reference(own, closed)
     ranks = {"kth": top_k_images, "skip": skip_top_images}
     for end, rank in ranks.items():
         if rank is None or (end == "kth" and rank >= n_img):  # fewer images than that: all of them count
@@ -244,13 +267,7 @@ def _score(img_emb: Any, txt_emb: Any, rule: Rule) -> Any:
         value, row = engine.kth_best(texts.txt, img, min(rank, n_img), request, rules.unranked(), bar)
         rules = rules._replace(**{f"{end}_value": value, f"{end}_row": row})
     texts.prepare(img, n_img, rules)
-    if top_k_images is None:
-        texts.warn_if_wide(engine, img, rule.verbose)
-    texts.log(engine, n_img, rule.verbose, pool_is_reference)
-    scores = texts.scores(engine, img, rules, rows_bar(rule.show_progress_bar, "score", n_img))
-    if engine.sees_values and top_k_images is None and skip_top_images is None:
-        texts.warn_if_none(img, scores)
-    return engine.give(img_emb, scores)
+    return Resolved(engine, img, texts, rules)
 
 
 def paired_images(engine: Engine[Rows, Any, Any], paired_emb: object, txt: Rows) -> Rows:

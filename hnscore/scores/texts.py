@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Generic
+from typing import Any, Generic, cast
+
+import numpy as np
 
 from hnscore.arguments.rules import check_not_empty
+from hnscore.engine.lists import Find
 from hnscore.engine.protocol import NO_RULES, Engine, Groups, Progress, Rows, Rules, Values
 from hnscore.scores.margin import Sample, enough_pairs, judge_margin, steps, warn_if_too_small
 from hnscore.scores.rule import Rule, settings_of
@@ -24,11 +27,14 @@ class TextSide(Generic[Rows, Values, Groups]):
         rule: Rule,
         n_img: int | None = None,
         keep: bool = False,
+        recipe: str | None = None,
     ) -> None:
         n_txt = txt.shape[0]
         if not n_txt:
             check_not_empty("txt_emb", txt)
         self.engine, self.settings = engine, settings_of(n_txt, rule, engine.precisions)
+        if recipe is not None:
+            self.settings = self.settings._replace(request=self.settings.request._replace(recipe=recipe))
         self.limits = self.groups = None
         self.drawn = drawn = self.settings.draw(rule.random_state) if self.settings.is_minibatch else None
         if rule.max_similarity is not None:
@@ -45,8 +51,10 @@ class TextSide(Generic[Rows, Values, Groups]):
             return NO_RULES if self.limits is None else Rules(self.limits)
         return Rules(self.limits, *engine.same_groups(self.groups, img_groups, n_img))
 
-    def set_reference(self, reference: Values) -> None:
-        self.tau = self.engine.thresholds(reference, self.settings.margins)
+    def set_reference(self, reference: Values, closed: bool = False) -> None:
+        """`closed`: a pair counts at its threshold too, in CPU memory."""
+        tau = self.engine.thresholds(reference, self.settings.margins)
+        self.tau = cast(Values, np.nextafter(tau, -np.inf)) if closed else tau  # type: ignore[call-overload]
 
     def hold(self) -> None:
         """For calls that come later."""
@@ -81,6 +89,23 @@ class TextSide(Generic[Rows, Values, Groups]):
     ) -> Values:
         assert self.tau is not None
         return self.packed.reduce(engine, images, self.tau, rules, progress)
+
+    def lists(
+        self,
+        engine: Engine[Rows, Values, Groups],
+        images: Rows,
+        rules: Rules[Values],
+        dtype: type[np.generic],
+        progress: Progress = None,
+    ) -> Find:
+        """The texts that count for each image, in CPU memory."""
+        packed: Any = self.packed
+        return packed.lists(engine, images, self.tau, rules, dtype, progress)  # type: ignore[no-any-return]
+
+    def counts(self, engine: Engine[Rows, Values, Groups], images: Rows, rules: Rules[Values]) -> Any:
+        """How many texts count for each image, in CPU memory."""
+        packed: Any = self.packed
+        return packed.counts(engine, images, self.tau, rules)
 
     # ---- What is said ------------------------------------------------------------------------------------------------
 

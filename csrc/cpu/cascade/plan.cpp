@@ -83,6 +83,7 @@ class Planner {
         if (const char* reason = not_looked_at()) return dense(reason);
         look();
         choice_.share = share(0);
+        if (is_list(request_.recipe)) dense_ += rows_ * columns_ * choice_.share * exact_pair();
         if (least_cost() > kWorthwhile * dense_ && !request_.forced) return dense("too many pairs count");
         consider_values();
         consider_basis();
@@ -205,7 +206,8 @@ class Planner {
                 return std::max(request_.tau ? request_.tau[column] : -HUGE_VAL,
                                 request_.kth_value ? request_.kth_value[column] : -HUGE_VAL);
             };
-            double least = -HUGE_VAL;
+            const double most = request_.ceiling ? request_.ceiling[a.rows[static_cast<size_t>(i)]] : HUGE_VAL;
+            double least = request_.floor ? request_.floor[a.rows[static_cast<size_t>(i)]] : -HUGE_VAL;
             const bool gap = request_.recipe == top_gap;
             if (is_top(request_.recipe)) {
                 for (int64_t j = 0; j < b.count; ++j)
@@ -213,6 +215,8 @@ class Planner {
                                                        (x.m * b.facts[static_cast<size_t>(j)].m) -
                                                    (gap ? tau_of(j) : 0);
                 sorted = keys;
+                for (double& key : sorted)  // what a rule removes is no k-th best
+                    if (key > most) key = -HUGE_VAL;
                 const auto at = sorted.begin() + std::clamp<int64_t>(rank - 1, 0, b.count - 1);
                 std::nth_element(sorted.begin(), at, sorted.end(), std::greater<>());
                 least = *at;
@@ -324,7 +328,8 @@ class Planner {
     const ScreenCosts& costs_;
     const int n_threads_;
     const int64_t dim_;
-    const double d_, rows_, columns_, dense_;
+    const double d_, rows_, columns_;
+    double dense_;  // with what listed pairs cost
     const Effort effort_;
     std::optional<Sample> sample_rows_, sample_columns_;
     std::vector<float> products_, thresholds_, norms_;

@@ -17,6 +17,8 @@ struct PlanRequest {
     int64_t k = 1;                      // top recipes
     const double* tau = nullptr;        // as in Rules
     const double* kth_value = nullptr;  // likewise
+    const double* floor = nullptr;      // likewise, of pairs
+    const double* ceiling = nullptr;    // what no similarity of a row may exceed
     int64_t expected_rows = 0;          // that the plan will serve, the given ones among them
     bool forced = false;                // a cascade even where it does not pay
 };

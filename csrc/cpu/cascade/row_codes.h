@@ -22,6 +22,7 @@ class RowCodes {
     }
     // The key that a candidate must exceed.
     void set_least(int64_t i, double key) { least_[i] = static_cast<float>(key - std::abs(key) * 0x1p-20); }
+    bool has_least() const { return limits_.top; }
     const Survivors& survivors() const { return survivors_; }
 
   protected:

@@ -156,7 +156,7 @@ struct ColumnLimits {
 struct ScreenLimits {
     explicit ScreenLimits(const Job& job)
         : codes(job.columns->codes),
-          top(is_top(job.recipe)),
+          top(is_top(job.recipe) || (job.lists && job.rules.floor)),
           keys_are_gaps(job.recipe == top_gap),
           two_sided(job.recipe == count && !job.rules.filtered() && !job.terms.col_weight && !job.terms.col_shift &&
                     job.columns->plan->many && job.columns->format.target->screen.by_column),

@@ -158,7 +158,8 @@ struct Finish {
                 kFiltered ? b.row_order[row] : 0};
     }
     static HNSCORE_INLINE Simd::F32 least(const TileBlock& b, int64_t row) {
-        return Epilogue::kKind == Aggregate::top ? Simd::set1(b.row_state[row]) : Simd::zero();
+        constexpr bool kHasLeast = Epilogue::kKind == Aggregate::top || Epilogue::kKind == Aggregate::list;
+        return kHasLeast ? Simd::set1(b.row_state[row]) : Simd::zero();
     }
     static HNSCORE_INLINE Pairs<Simd> pairs(const TileBlock& b, const Panel& p, int v, int64_t row, Simd::F32 gap,
                                             Simd::F32 acc) {

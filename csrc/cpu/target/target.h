@@ -84,7 +84,7 @@ struct TileBlock {
     const float* row_weight;    // of the terms in col_sums
     const float* row_variance;  // overlap
     const float* row_square;    // likewise: |x_i|^2 of the values in use
-    float* row_state;           // sums: [row][vector of Finish][lane]; top: [row] the key that a candidate must exceed
+    float* row_state;           // sums: [row][vector of Finish][lane]; top, list: [row] the key that a pair must exceed
     // Columns: `panels` panels of Kernels::cols columns each.
     const char* cols;
     int64_t panel_bytes;

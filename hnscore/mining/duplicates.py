@@ -1,0 +1,217 @@
+"""Near-duplicates, exactly: all pairs are looked at, without clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hnscore import _core
+from hnscore.arguments.arrays import convert_like
+from hnscore.arguments.checks import check_similarity_level
+from hnscore.arguments.numbers import check_choice
+from hnscore.arguments.options import METHODS, SIMILARITIES
+from hnscore.arguments.values import read_point_values
+from hnscore.engine.compiled import breaks_graph
+from hnscore.engine.cpu import Cpu
+from hnscore.engine.host import HostRows
+from hnscore.engine.lists import Part, finder, parts
+from hnscore.engine.memory.copies import computed_on_cpu
+from hnscore.engine.pool import check_rows, choose, pack
+from hnscore.engine.progress import rows_bar
+from hnscore.engine.protocol import Request
+
+if TYPE_CHECKING:
+    from hnscore.arguments.options import ArrayLike
+
+# Rows that are compared with all that come later, packed at once; and, of these, so many that decide among themselves
+# before the others are compared with what they keep: many copies of one row make that many pairs, squared.
+_BLOCK, _SMALL_BLOCK = 2**15, 2**11
+_CHUNK_BYTES = 2**25  # of later rows at a time
+
+
+class Duplicates(NamedTuple):
+    """Rows that are kept, and the one that stands for each row."""
+
+    kept: Any
+    representatives: Any
+
+
+@breaks_graph
+@computed_on_cpu
+def duplicates(
+    emb: ArrayLike,
+    min_similarity: float,
+    *,
+    keep: str | ArrayLike = "first",
+    similarity: str = "cosine",
+    method: str = "auto",
+    n_threads: int | None = None,
+    show_progress_bar: bool | None = None,
+) -> Duplicates:
+    """Which rows are near-duplicates of others, and which to keep.
+
+    Rows are taken in order, and each is kept unless one that is kept before it is at least `min_similarity` similar,
+    which then stands for it. With the rows normalised this equals::
+
+        kept = []
+        for i in order:                                          # keep="first": 0, 1, 2, ...
+            near = [c for c in kept if emb[i] @ emb[c] >= min_similarity]
+            representatives[i] = near[0] if near else i
+            if not near:
+                kept.append(i)
+
+    So no two rows that are kept are near-duplicates, and every other row is one of its representative. All pairs are
+    looked at: there are no clusters whose borders could part two copies.
+
+    Parameters
+    ----------
+    emb : array (n, dim)
+        Embeddings; kinds and dtypes as in `score`. Read where they lie, memory-mapped files included.
+    min_similarity : float
+        From this similarity on two rows are near-duplicates.
+    keep : "first" or array (n,)
+        Which of several duplicates is kept: the first, or the one with the largest of these scores, the lowest row
+        where they tie.
+    similarity : {"cosine", "dot"}
+        Cosine normalises the rows on the way in.
+    method : {"auto", "dense", "cascade"}
+        As in `score`; the result is the same.
+    n_threads : int, optional
+        Default: all that the process may use. The result does not depend on it.
+    show_progress_bar : bool, optional
+        Show one on standard error. Default: after three seconds, where that is a terminal or a notebook.
+
+    Returns
+    -------
+    kept : int64 array (n_kept,)
+        Ascending rows; the kind of array that emb is.
+    representatives : int64 array (n,)
+        The row that stands for each row: itself, where it is kept.
+
+    A named tuple.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For kinds, dtypes, shapes, NaN, Inf, zero rows under cosine, and a min_similarity outside -1 to 1 under cosine.
+
+    Notes
+    -----
+    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them; this waits.
+
+    Pairs are decided as those of `score` with ``precision="exact"``: the same on every machine. Memory beyond inputs
+    and outputs: 32,768 packed rows, a copy of 32 MiB of rows, and about 200 MiB, whatever is found.
+
+    Examples
+    --------
+    >>> import numpy as np, hnscore
+    >>> emb = np.array([[1, 0], [1, 0.01], [0, 1], [0.01, 1]], np.float32)
+    >>> hnscore.duplicates(emb, 0.9)
+    Duplicates(kept=array([0, 2]), representatives=array([0, 0, 2, 2]))
+    """
+    check_choice("similarity", similarity, SIMILARITIES)
+    check_choice("method", method, METHODS)
+    least = check_similarity_level("min_similarity", min_similarity, similarity)
+    engine = Cpu(n_threads)
+    rows = engine.embeddings("emb", emb)
+    n = rows.shape[0]
+    order = None
+    if not (isinstance(keep, str) and keep == "first"):
+        if isinstance(keep, str):
+            raise ValueError(f"keep must be 'first' or an array of scores, got {keep!r}; choose one of these")
+        order = np.argsort(-read_point_values("keep", keep, n), kind="stable")
+    search = _Search(engine, rows, least, Request("pairs", similarity=similarity, method=method), order)
+    search.run(rows_bar(show_progress_bar, "duplicates", n))
+    stands = search.stands
+    representatives = stands if order is None else np.empty_like(stands)
+    if order is not None:
+        representatives[order] = order[stands]
+    kept = np.flatnonzero(representatives == np.arange(n))
+    return Duplicates(convert_like(emb, kept), convert_like(emb, representatives))
+
+
+class _Search:
+    """Which earlier row stands for each; rows are counted in the order in which they are kept."""
+
+    def __init__(
+        self, engine: Cpu, rows: HostRows, least: float, request: Request, order: NDArray[np.int64] | None
+    ) -> None:
+        self.engine, self.all, self.request, self.order = engine, rows, request, order
+        self.tau = float(np.nextafter(least, -np.inf))  # s >= least where s > tau
+        self.n = rows.shape[0]
+        self.stands = np.arange(self.n)
+        self.plan: _core.Plan | None = None
+
+    def run(self, bar: Any) -> None:
+        if not self.n:
+            return
+        check_rows(self.all, self.request.similarity, self.engine.threads)
+        if self.request.method != "dense":
+            sample = self.all  # the plan looks at some of its rows
+            self.plan = choose(sample, sample, self.request, self.engine.threads, tau=np.full(self.n, self.tau))
+        for first in range(0, self.n, _BLOCK):
+            stop = min(first + _BLOCK, self.n)
+            for start in range(first, stop, _SMALL_BLOCK):
+                end = min(start + _SMALL_BLOCK, stop)
+                self._among(self._left(start, end))
+                self._compare(self._left(start, end), end, stop)
+            self._compare(self._left(first, stop), stop, self.n)
+            if bar is not None:
+                bar(1 - (1 - stop / self.n) ** 2)
+
+    def _left(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Rows that nothing stands for yet."""
+        return start + np.flatnonzero(self.stands[start:stop] == np.arange(start, stop))
+
+    def _rows(self, places: NDArray[np.int64]) -> HostRows:
+        """In memory, or where they lie, where these are neighbours."""
+        array = self.all.array
+        if self.order is not None:
+            array = array[self.order[places]]
+        elif len(places) and places[-1] - places[0] + 1 == len(places):
+            array = array[places[0] : places[-1] + 1]
+        else:
+            array = array[places]
+        return HostRows(self.all.name, array, self.all.code, array.shape)
+
+    def _found(self, rows: HostRows, columns: _core.Columns) -> Iterator[Part]:
+        tau = np.full(columns.rows, self.tau)
+        find = finder(rows, columns, self.engine.threads, np.float32, lambda part: {"tau": tau})
+        return parts(find, rows.shape[0], columns.rows)
+
+    def _packed(self, places: NDArray[np.int64]) -> _core.Columns:
+        return pack(self._rows(places), self.request.similarity, "exact", self.engine.threads, plan=self.plan)
+
+    def _among(self, places: NDArray[np.int64]) -> None:
+        """Decides the rows of a small block one after the other."""
+        if len(places) < 2:
+            return
+        gone = np.zeros(len(places), bool)
+        for part in self._found(self._rows(places), self._packed(places)):
+            rows = part.rows
+            earlier = part.columns < rows
+            rows, columns = rows[earlier], part.columns[earlier]
+            for near in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows)) + 1) if len(rows) else ():
+                kept = columns[near[~gone[columns[near]]]]
+                if len(kept):
+                    row = rows[near[0]]
+                    gone[row] = True
+                    self.stands[places[row]] = places[kept[0]]
+
+    def _compare(self, kept: NDArray[np.int64], start: int, stop: int) -> None:
+        """Lets the first of the kept rows that is near stand for later ones."""
+        if not len(kept) or start >= stop:
+            return
+        columns = self._packed(kept)
+        chunk = max(1, _CHUNK_BYTES // max(1, self.all.array.itemsize * self.all.shape[1]))
+        for first in range(start, stop, chunk):
+            places = self._left(first, min(first + chunk, stop))
+            if not len(places):
+                continue
+            for part in self._found(self._rows(places), columns):
+                found = np.flatnonzero(part.counts)
+                firsts = part.columns[(np.cumsum(part.counts) - part.counts)[found]]
+                self.stands[places[part.first + found]] = kept[firsts]

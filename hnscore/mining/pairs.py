@@ -1,0 +1,289 @@
+"""All pairs that count."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hnscore.arguments.arrays import convert_like
+from hnscore.arguments.numbers import check_choice, check_flag, check_integer
+from hnscore.engine.compiled import breaks_graph
+from hnscore.engine.lists import Part, Room, by_other_side, check_csr, csr_of, gathered, in_order, parts
+from hnscore.engine.memory.copies import from_copies, given_back
+from hnscore.engine.memory.device import on_device
+from hnscore.engine.progress import rows_bar
+from hnscore.scores.rule import Rule
+from hnscore.scores.score import resolve
+
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import Unpack
+
+    from hnscore.arguments.options import ArrayLike, PairOptions
+
+DTYPES: dict[str, type[np.generic]] = {"float32": np.float32, "float64": np.float64}
+
+
+class Pairs(NamedTuple):
+    """Lists of pairs: those of row i are the elements from ``offsets[i]`` to ``offsets[i + 1]``."""
+
+    offsets: Any
+    indices: Any
+    similarities: Any
+
+
+@overload
+def pairs(
+    img_emb: torch.Tensor,
+    txt_emb: torch.Tensor,
+    margin: float = 0.2,
+    *,
+    as_csr: Literal[False] = False,
+    **options: Unpack[PairOptions],
+) -> Pairs: ...
+@overload
+def pairs(
+    img_emb: ArrayLike,
+    txt_emb: ArrayLike,
+    margin: float = 0.2,
+    *,
+    as_csr: Literal[False] = False,
+    **options: Unpack[PairOptions],
+) -> Pairs: ...
+@overload
+def pairs(
+    img_emb: ArrayLike,
+    txt_emb: ArrayLike,
+    margin: float = 0.2,
+    *,
+    as_csr: Literal[True, "similarity", "distance"],
+    **options: Unpack[PairOptions],
+) -> Any: ...
+@breaks_graph
+def pairs(  # noqa: PLR0913
+    img_emb: Any,
+    txt_emb: Any,
+    margin: float = 0.2,
+    *,
+    relative_margin: float = 0.0,
+    reference: Any = "pool_max",
+    top_k_images: int | None = None,
+    skip_top_images: int | None = None,
+    max_similarity: Any = None,
+    img_groups: Any = None,
+    txt_groups: Any = None,
+    owner: Any = None,
+    paired_emb: Any = None,
+    closed: bool = False,
+    by: str = "image",
+    order: str = "index",
+    as_csr: Any = False,
+    dtype: str = "float32",
+    max_pairs: int | None = None,
+    similarity: str = "cosine",
+    precision: str = "exact",
+    method: str = "auto",
+    n_threads: int | None = None,
+    show_progress_bar: bool = False,
+    verbose: bool = False,
+) -> Any:
+    """All pairs of an image and a text that `score` counts: image i is a hard negative of text j, and how similar.
+
+    With the rows of both sides normalised this equals, for ``by="image"``::
+
+        s = img_emb @ txt_emb.T
+        images, texts = np.nonzero(s - tau > 0)              # tau: the reference of each text less the margin
+        offsets = np.searchsorted(images, np.arange(n_img + 1))
+        indices, similarities = texts, s[images, texts]
+
+    The lengths of the lists are ``score(..., weight="count")``, to the last one.
+
+    Parameters
+    ----------
+    img_emb : array (n_img, dim)
+        The pool; kinds and dtypes as in `score`.
+    txt_emb : array (n_txt, dim)
+        The texts that are already paired with an image.
+    margin, reference, owner, ...
+        Which pairs count: as in `score`.
+
+    Returns
+    -------
+    offsets : int64 array (n + 1,)
+        Those of image i (or text, with ``by="text"``) are the elements from ``offsets[i]`` to ``offsets[i + 1]``.
+    indices : int64 array (offsets[n],)
+        Rows of txt_emb (of img_emb), ascending within a list.
+    similarities : array (offsets[n],)
+        Of these pairs: the exact similarity, rounded once to `dtype`.
+
+    A named tuple of arrays of the kind that img_emb is; or, with `as_csr`, a `scipy.sparse.csr_array` (n_img, n_txt),
+    or (n_txt, n_img), in CPU memory.
+
+    Other Parameters
+    ----------------
+    closed : bool
+        Whether a pair exactly at its threshold counts. False: as `score` and FAISS; True: as sentence-transformers and
+        pytorch-metric-learning keep triplets.
+    by : {"image", "text"}
+        Whose lists these are.
+    order : {"index", "similarity"}
+        Of each list: ascending indices, or the most similar first, ties to the lowest index.
+    as_csr : {False, True, "similarity", "distance"}
+        A matrix of similarities with sorted indices, or of distances 1 - s, the nearest first in each row; needs SciPy.
+    dtype : {"float32", "float64"}
+        Of the similarities.
+    max_pairs : int, optional
+        More than these are refused, with their number. Default: what fits into half of the free memory.
+    relative_margin, top_k_images, skip_top_images, max_similarity, img_groups, txt_groups, paired_emb
+        As in `score`.
+    similarity, precision, method, n_threads, show_progress_bar, verbose
+        As in `score`. With precision "fp32" or "bf16" similarities are those that were compared.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `score`; and for more pairs than `max_pairs`.
+    MemoryError
+        For more pairs than fit into memory; before they are there. `iter_pairs` gives them part by part.
+    ImportError
+        For `as_csr` without SciPy.
+
+    Warns
+    -----
+    MarginWarning
+        As `score`.
+
+    Notes
+    -----
+    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them; this waits.
+
+    Memory beyond inputs and the result (12 bytes a pair in float32, 16 in float64): the packed texts as in `score` and
+    about 200 MiB; with ``by="text"`` a second result. The same bits for any number of threads.
+
+    Examples
+    --------
+    >>> import numpy as np, hnscore
+    >>> img, txt = np.eye(3, 2, dtype=np.float32) + 1, np.eye(2, dtype=np.float32)
+    >>> found = hnscore.pairs(img, txt, 0.2, reference=np.array([0.9, 0.9]))
+    >>> found.offsets, found.indices, found.similarities.round(3)
+    (array([0, 1, 2, 4]), array([0, 1, 0, 1]), array([0.894, 0.894, 0.707, 0.707], dtype=float32))
+    """
+    arguments = dict(locals())
+    check_choice("by", by, ("image", "text"))
+    check_choice("order", order, ("index", "similarity"))
+    entries = check_csr(as_csr, similarity)
+    if on_device(*arguments.values()):
+        return (from_copies if entries else given_back)(pairs, arguments)
+    call = _Call(arguments)
+    n_img, n_txt = call.n_img, call.n_txt
+    if max_pairs is not None:
+        max_pairs = check_integer("max_pairs", max_pairs, 0, None, "pairs")
+    copies = 2 if by == "text" else 1
+    room = Room(
+        max_pairs,
+        copies * (8 + np.dtype(call.dtype).itemsize),
+        "lower the margin, or take the pairs part by part, from iter_pairs",
+    )
+    lists = gathered(call.parts(), n_img, call.dtype, room, call.count_from)
+    if by == "text":
+        lists = by_other_side(lists, n_txt)
+    if entries:
+        return csr_of(lists, n_txt if by == "image" else n_img, entries, call.threads)
+    if order == "similarity":
+        in_order(lists, "descending", call.threads)
+    return Pairs(*(convert_like(img_emb, x) for x in lists))
+
+
+@breaks_graph
+def iter_pairs(
+    img_emb: Any, txt_emb: Any, margin: float = 0.2, **options: Any
+) -> Iterator[tuple[range, NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
+    """The same pairs for one part of the pool after the other, for results larger than memory.
+
+    Parameters
+    ----------
+    img_emb, txt_emb, margin, ...
+        As in `pairs`, but that `by`, `order`, `as_csr` and `max_pairs` are none of it.
+
+    Yields
+    ------
+    images : range
+        The rows of img_emb that this part is of: so many that it has about a million pairs.
+    offsets, indices, similarities
+        NumPy arrays as `pairs` returns, for these images.
+
+    Examples
+    --------
+    >>> import numpy as np, hnscore
+    >>> img, txt = np.eye(3, 2, dtype=np.float32) + 1, np.eye(2, dtype=np.float32)
+    >>> for images, offsets, indices, similarities in hnscore.iter_pairs(img, txt, reference=np.array([0.9, 0.9])):
+    ...     print(images, np.diff(offsets))
+    range(0, 3) [1 1 2]
+    """
+    unknown = sorted(set(options) - set(_DEFAULTS))
+    if unknown:
+        raise TypeError(f"iter_pairs must get keywords among {', '.join(_DEFAULTS)}, got {unknown[0]!r}; leave it out")
+    arguments = {"img_emb": img_emb, "txt_emb": txt_emb, "margin": margin, **options}
+    if on_device(*arguments.values()):
+        return from_copies(iter_pairs, arguments)  # type: ignore[no-any-return]
+    return _each(_Call(_DEFAULTS | arguments))
+
+
+def _each(call: _Call) -> Iterator[tuple[range, NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
+    for part in call.parts():
+        offsets = np.concatenate([[0], np.cumsum(part.counts)])
+        yield (
+            range(part.first, part.first + len(part.counts)),
+            offsets,
+            part.columns.astype(np.int64),
+            part.similarities,
+        )
+
+
+class _Call:
+    """A call, checked; its texts packed."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        closed = check_flag("closed", arguments["closed"])
+        check_choice("dtype", arguments["dtype"], DTYPES)
+        self.dtype = DTYPES[arguments["dtype"]]
+        self.rule = Rule(**{name: arguments[name] for name in Rule._fields if name in arguments})
+        self.engine, self.img, self.texts, self.rules = resolve(
+            arguments["img_emb"], arguments["txt_emb"], self.rule, "pairs", closed
+        )
+        self.n_img, self.n_txt, self.threads = self.img.shape[0], self.texts.txt.shape[0], self.engine.threads
+        if self.n_img and self.rule.top_k_images is None:
+            self.texts.warn_if_wide(self.engine, self.img, self.rule.verbose)
+        if self.n_img:
+            self.texts.log(self.engine, self.n_img, self.rule.verbose, self.rule.of_best_match)
+
+    def parts(self) -> Iterator[Part]:
+        if not self.n_img:
+            return
+        bar = rows_bar(self.rule.show_progress_bar, "pairs", self.n_img)
+        find = self.texts.lists(self.engine, self.img, self.rules, self.dtype, bar)
+        found = 0
+        for part in parts(find, self.n_img, self.n_txt):
+            found += len(part.columns)
+            yield part
+        if bar is not None:
+            bar(1.0)
+        if not found and self.rule.top_k_images is None and self.rule.skip_top_images is None:
+            self.texts.warn_if_none(self.img, np.zeros(1))
+
+    def count_from(self, first: int) -> int:
+        """The number of pairs of the images from one on."""
+        images = self.img.part(first, self.n_img)
+        return int(self.texts.counts(self.engine, images, self.rules.of_rows(first, self.n_img)).sum())
+
+
+_NOT_OF_PARTS = {"by", "order", "as_csr", "max_pairs"}
+_DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(pairs).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY and name not in _NOT_OF_PARTS
+}
