@@ -304,7 +304,7 @@ def allowed_negatives(  # noqa: PLR0913
     *,
     positives: list[list[int]] | None = None,
     reference: ArrayLike | None = None,
-    margin: float = 0.0,
+    margin: float | None = 0.0,
     relative_margin: float = 0.0,
     max_similarity: ArrayLike | None = None,
     min_similarity: ArrayLike | None = None,
@@ -321,7 +321,11 @@ def allowed_negatives(  # noqa: PLR0913
         if reference is None:
             reference = np.array([s[rows, j].min() for j, rows in enumerate(positives)])
     if reference is not None:
-        ceiling = threshold(np.asarray(reference).astype(np.float64), margin, relative_margin)
+        r = np.asarray(reference).astype(np.float64)
+        if margin is not None:
+            ceiling = np.minimum(ceiling, threshold(r, margin, 0.0))
+        if relative_margin:
+            ceiling = np.minimum(ceiling, threshold(r, 0.0, relative_margin))
     if max_similarity is not None:
         ceiling = np.minimum(ceiling, np.asarray(max_similarity).astype(np.float64))
     allowed &= s <= ceiling if closed else s < ceiling
@@ -346,7 +350,7 @@ def duplicates(s: Float, min_similarity: float, order: ArrayLike | None = None) 
     """The row that stands for each row, (n,)."""
     kept: list[int] = []
     stands = np.arange(len(s))
-    for i in np.arange(len(s)) if order is None else np.asarray(order):
+    for i in range(len(s)) if order is None else np.asarray(order).tolist():
         near = [c for c in kept if s[i, c] >= min_similarity]
         if near:
             stands[i] = near[0]

@@ -280,7 +280,7 @@ def mine(seed: int) -> None:
             call["owner"] = positives
     if positives is None or d.chance(0.3):
         rules["reference"] = call["reference"] = d.near(s, m, 1.0 if similarity == "cosine" else None)
-    rules["margin"] = float(d.of(0.0, 0.0, 0.1, float(d.rng.random())))
+    rules["margin"] = d.of(None, 0.0, 0.0, 0.1, float(d.rng.random()))
     rules["relative_margin"] = float(d.of(0.0, 0.0, 0.05))
     for name in ("max_similarity", "min_similarity"):
         if d.chance(0.3):

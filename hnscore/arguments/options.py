@@ -90,7 +90,7 @@ class PairOptions(TypedDict, total=False):
 class MineOptions(TypedDict, total=False):
     reference: Literal["pool_max", "paired"] | ArrayLike | None
     owner: ArrayLike | None
-    margin: float
+    margin: float | None
     relative_margin: float
     max_similarity: float | ArrayLike | None
     min_similarity: float | ArrayLike | None

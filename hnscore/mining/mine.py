@@ -55,7 +55,7 @@ def mine(  # noqa: PLR0913
     *,
     reference: Any = None,
     owner: Any = None,
-    margin: float = 0.0,
+    margin: float | None = 0.0,
     relative_margin: float = 0.0,
     max_similarity: Any = None,
     min_similarity: Any = None,
@@ -76,7 +76,7 @@ def mine(  # noqa: PLR0913
     and not below `min_similarity`, and it is no positive of the text and not of its group. With r the text's reference,
     the similarity of its least similar positive::
 
-        ceiling = min(r - margin - relative_margin * abs(r), max_similarity)
+        ceiling = min(r - margin, r - relative_margin * abs(r), max_similarity)
         allowed = (s <= ceiling) & (s >= min_similarity)
 
     All of the pool is looked at: there is no window of candidates that could be too small.
@@ -97,10 +97,10 @@ def mine(  # noqa: PLR0913
     owner : integer array (n_txt,) or (n_txt, p), or a list of n_txt lists, optional
         The positives of each text as rows of img_emb; in an array (n_txt, p), -1 stands for none. They are never
         negatives, and the least similar is the reference, unless `reference` is given.
-    margin : float
-        A similarity difference to the reference.
+    margin : float, optional
+        A similarity difference to the reference. None: the reference is no ceiling, unless by a relative margin.
     relative_margin : float
-        A share of the reference: with 0.05 the ceiling is 95 % of it. At least 0.
+        A share of the reference: with 0.05 the ceiling is 95 % of it. At least 0; 0 is no ceiling.
     max_similarity, min_similarity : float or array (n_txt,), optional
         The most and the least that a negative may have.
     skip : int
@@ -218,7 +218,10 @@ class MineCall:
         return read_positives(owner, self.n_txt, self.n_img)
 
     def _ceiling(self, given: dict[str, Any]) -> NDArray[np.float64]:
-        margins = check_real("margin", given["margin"]), check_not_negative("relative_margin", given["relative_margin"])
+        margin, relative = given["margin"], check_not_negative("relative_margin", given["relative_margin"])
+        margins = ([] if margin is None else [(check_real("margin", margin), 0.0)]) + (
+            [(0.0, relative)] if relative else []
+        )
         most, reference = self._limits("max_similarity", given["max_similarity"], np.inf), given["reference"]
         if isinstance(reference, str) and reference == "pool_max":
             own, _ = self.engine.kth_best(self.txt, self.img, 1, self.request, NO_RULES)
@@ -227,13 +230,15 @@ class MineCall:
         elif self.positives is not None:
             own = self.positives.least(self.similarities_of_positives())
         else:
-            if any(margins):
+            if margin or relative:
                 raise ValueError(
                     "margin and relative_margin must come with a reference, got neither owner nor reference; pass one, "
                     "or max_similarity"
                 )
             return most
-        return np.minimum(self.engine.thresholds(own, margins), most)
+        for terms in margins:
+            most = np.minimum(most, self.engine.thresholds(own, terms))
+        return most
 
     def _limits(self, name: str, x: Any, default: float) -> NDArray[np.float64]:
         """One for each text."""
@@ -247,7 +252,7 @@ class MineCall:
         )
 
     def mined(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        similarities, indices = self._top() if self.sampling == "top" else self._random()
+        similarities, indices = self.best() if self.sampling == "top" else self._random()
         short = int((indices[:, -1] < 0).sum())
         if short:
             warn_caller(
@@ -256,7 +261,7 @@ class MineCall:
             )
         return similarities, indices
 
-    def _top(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def best(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         similarities = np.full((self.n_txt, self.k), -np.inf)
         indices = np.full((self.n_txt, self.k), -1)
         keys, extra = self._allowed_positives()
@@ -288,7 +293,7 @@ class MineCall:
         if self.skip:
             wanted, self.k, self.sampling = self.k, self.skip, "top"
             skip, self.skip = self.skip, 0
-            best = self._top()[1]
+            best = self.best()[1]
             self.k, self.skip, self.sampling = wanted, skip, "random"
         allowed = Allowed(self.engine, self.img, self.txt, self.request, self.rules, self.floor)
         return drawn(allowed, self.k, self.positives, best, as_generator(self.random_state), self.bar)

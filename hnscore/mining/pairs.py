@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hnscore.arguments.arrays import convert_like
 from hnscore.arguments.numbers import check_choice, check_flag, check_integer
 from hnscore.engine.compiled import breaks_graph
-from hnscore.engine.lists import Part, Room, by_other_side, check_csr, csr_of, gathered, in_order, parts
+from hnscore.engine.lists import Lists, Part, Room, by_other_side, check_csr, csr_of, gathered, in_order, parts
 from hnscore.engine.memory.copies import from_copies, given_back
 from hnscore.engine.memory.device import on_device
 from hnscore.engine.progress import rows_bar
@@ -178,21 +178,12 @@ def pairs(  # noqa: PLR0913
     entries = check_csr(as_csr, similarity)
     if on_device(*arguments.values()):
         return (from_copies if entries else given_back)(pairs, arguments)
-    call = _Call(arguments)
-    n_img, n_txt = call.n_img, call.n_txt
     if max_pairs is not None:
         max_pairs = check_integer("max_pairs", max_pairs, 0, None, "pairs")
-    copies = 2 if by == "text" else 1
-    room = Room(
-        max_pairs,
-        copies * (8 + np.dtype(call.dtype).itemsize),
-        "lower the margin, or take the pairs part by part, from iter_pairs",
-    )
-    lists = gathered(call.parts(), n_img, call.dtype, room, call.count_from)
-    if by == "text":
-        lists = by_other_side(lists, n_txt)
+    call = PairCall(arguments)
+    lists = call.lists(by, max_pairs)
     if entries:
-        return csr_of(lists, n_txt if by == "image" else n_img, entries, call.threads)
+        return csr_of(lists, call.n_txt if by == "image" else call.n_img, entries, call.threads)
     if order == "similarity":
         in_order(lists, "descending", call.threads)
     return Pairs(*(convert_like(img_emb, x) for x in lists))
@@ -224,16 +215,16 @@ def iter_pairs(
     ...     print(images, np.diff(offsets))
     range(0, 3) [1 1 2]
     """
-    unknown = sorted(set(options) - set(_DEFAULTS))
+    unknown = sorted(set(options) - set(DEFAULTS))
     if unknown:
-        raise TypeError(f"iter_pairs must get keywords among {', '.join(_DEFAULTS)}, got {unknown[0]!r}; leave it out")
+        raise TypeError(f"iter_pairs must get keywords among {', '.join(DEFAULTS)}, got {unknown[0]!r}; leave it out")
     arguments = {"img_emb": img_emb, "txt_emb": txt_emb, "margin": margin, **options}
     if on_device(*arguments.values()):
         return from_copies(iter_pairs, arguments)  # type: ignore[no-any-return]
-    return _each(_Call(_DEFAULTS | arguments))
+    return _each(PairCall(DEFAULTS | arguments))
 
 
-def _each(call: _Call) -> Iterator[tuple[range, NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
+def _each(call: PairCall) -> Iterator[tuple[range, NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
     for part in call.parts():
         offsets = np.concatenate([[0], np.cumsum(part.counts)])
         yield (
@@ -244,10 +235,10 @@ def _each(call: _Call) -> Iterator[tuple[range, NDArray[np.int64], NDArray[np.in
         )
 
 
-class _Call:
-    """A call, checked; its texts packed."""
+class PairCall:
+    """A call, checked; its texts packed. `quiet`: where any share of the pairs is as good."""
 
-    def __init__(self, arguments: dict[str, Any]) -> None:
+    def __init__(self, arguments: dict[str, Any], quiet: bool = False) -> None:
         closed = check_flag("closed", arguments["closed"])
         check_choice("dtype", arguments["dtype"], DTYPES)
         self.dtype = DTYPES[arguments["dtype"]]
@@ -256,7 +247,9 @@ class _Call:
             arguments["img_emb"], arguments["txt_emb"], self.rule, "pairs", closed
         )
         self.n_img, self.n_txt, self.threads = self.img.shape[0], self.texts.txt.shape[0], self.engine.threads
-        if self.n_img and self.rule.top_k_images is None:
+        ranked = self.rule.top_k_images is not None
+        self.quiet = quiet or ranked or self.rule.skip_top_images is not None
+        if self.n_img and not (quiet or ranked):
             self.texts.warn_if_wide(self.engine, self.img, self.rule.verbose)
         if self.n_img:
             self.texts.log(self.engine, self.n_img, self.rule.verbose, self.rule.of_best_match)
@@ -272,8 +265,14 @@ class _Call:
             yield part
         if bar is not None:
             bar(1.0)
-        if not found and self.rule.top_k_images is None and self.rule.skip_top_images is None:
+        if not (found or self.quiet):
             self.texts.warn_if_none(self.img, np.zeros(1))
+
+    def lists(self, by: str = "image", max_pairs: int | None = None) -> Lists:
+        pair_bytes = (2 if by == "text" else 1) * (8 + np.dtype(self.dtype).itemsize)
+        room = Room(max_pairs, pair_bytes, "lower the margin, or take the pairs part by part, from iter_pairs")
+        lists = gathered(self.parts(), self.n_img, self.dtype, room, self.count_from)
+        return by_other_side(lists, self.n_txt) if by == "text" else lists
 
     def count_from(self, first: int) -> int:
         """The number of pairs of the images from one on."""
@@ -282,7 +281,7 @@ class _Call:
 
 
 _NOT_OF_PARTS = {"by", "order", "as_csr", "max_pairs"}
-_DEFAULTS = {
+DEFAULTS = {
     name: parameter.default
     for name, parameter in inspect.signature(pairs).parameters.items()
     if parameter.kind is parameter.KEYWORD_ONLY and name not in _NOT_OF_PARTS

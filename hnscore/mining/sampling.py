@@ -123,9 +123,8 @@ def _draw(
     places, images, s = places[left][order], images[left][order], s[left][order]
     counts = np.bincount(places, minlength=len(open_texts))
     starts = np.cumsum(counts) - counts
-    for place, text in enumerate(open_texts.tolist()):
-        n = int(counts[place])
-        chosen = starts[place] + (rng.choice(n, k, replace=False) if n > k else np.arange(n))
+    for text, start, n in zip(open_texts.tolist(), starts.tolist(), counts.tolist(), strict=True):
+        chosen = start + (rng.choice(n, k, replace=False) if n > k else np.arange(n))
         _put(values, rows, text, s[chosen], images[chosen])
 
 

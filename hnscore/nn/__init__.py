@@ -14,5 +14,6 @@ except ImportError as error:
 from hnscore.nn.encoder import GaussianPairs, ProbabilisticEncoder
 from hnscore.nn.fit import FitResult, fit
 from hnscore.nn.loss import ProbabilisticLoss
+from hnscore.nn.triplet import TripletLoss
 
-__all__ = ["FitResult", "GaussianPairs", "ProbabilisticEncoder", "ProbabilisticLoss", "fit"]
+__all__ = ["FitResult", "GaussianPairs", "ProbabilisticEncoder", "ProbabilisticLoss", "TripletLoss", "fit"]

@@ -1,0 +1,190 @@
+"""The triplet loss of image-text retrieval, of the pairs that violate the margin alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn import functional
+
+from hnscore import _core
+from hnscore.arguments.checks import check_one_text_per_image
+from hnscore.arguments.numbers import check_choice, check_flag, check_not_negative
+from hnscore.arguments.options import SIMILARITIES
+from hnscore.engine.cpu import Cpu
+from hnscore.engine.lists import Lists, by_other_side
+from hnscore.engine.pool import PoolSide
+from hnscore.mining.mine import DEFAULTS as MINE
+from hnscore.mining.mine import MineCall
+from hnscore.mining.pairs import DEFAULTS as PAIRS
+from hnscore.mining.pairs import PairCall
+
+_DENSE = 0.15  # share of pairs above which a product of matrices is faster than sums of rows
+
+
+class TripletLoss(torch.nn.Module):
+    """Hinges of all negatives of a batch, or of the hardest ones, in both directions: the loss of VSE++.
+
+    For a batch of B pairs, with ``s = img @ txt.T`` and without the diagonal and pairs of equal groups::
+
+        of_texts = (margin + s - s.diagonal()).clamp(min=0)                   # image i against the image of text j
+        of_images = (margin + s - s.diagonal()[:, None]).clamp(min=0)         # text j against the text of image i
+        loss = of_texts.sum() + of_images.sum()
+        loss = of_texts.amax(0).sum() + of_images.amax(1).sum()               # max_violation=True
+
+    Only pairs that violate the margin are ever held, some at a time, in place of the (B, B) matrix.
+
+    Parameters
+    ----------
+    margin : float
+        A similarity difference; at least 0.
+    max_violation : bool
+        Only the hardest negative of each text and of each image.
+    similarity : {"cosine", "dot"}
+        Cosine normalises the rows; dot is for rows that are.
+    n_threads : int, optional
+        Default: all that the process may use.
+
+    Notes
+    -----
+    Embeddings on a GPU are copied to the CPU, where this is computed, and the gradients are put beside them. Which
+    pairs violate the margin is decided exactly, as by `hnscore.pairs`; sums are in float64, gradients in the dtype of
+    the embeddings. It can be differentiated once.
+
+    References
+    ----------
+    Faghri, Fleet, Kiros, Fidler: VSE++: Improving Visual-Semantic Embeddings with Hard Negatives, BMVC 2018.
+
+    Examples
+    --------
+    >>> import torch, hnscore.nn
+    >>> img, txt = torch.eye(3), torch.eye(3) + 0.4
+    >>> hnscore.nn.TripletLoss(margin=0.5)(img, txt)
+    tensor(0.6...)
+    """
+
+    def __init__(
+        self,
+        margin: float = 0.2,
+        max_violation: bool = False,
+        similarity: str = "cosine",
+        n_threads: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.margin = check_not_negative("margin", margin)
+        self.max_violation = check_flag("max_violation", max_violation)
+        check_choice("similarity", similarity, SIMILARITIES)
+        self.similarity, self.n_threads = similarity, n_threads
+
+    def forward(self, img_emb: Tensor, txt_emb: Tensor, groups: Any = None) -> Tensor:
+        """The loss of a batch.
+
+        Parameters
+        ----------
+        img_emb, txt_emb : float tensors (B, dim)
+            Row i of both is a pair.
+        groups : integer array (B,), optional
+            Pairs of equal groups are no negatives: an image that comes with several of its captions.
+
+        Returns
+        -------
+        loss : tensor ()
+            Of the dtype of img_emb.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `hnscore.score`; and for sides of different length.
+        """
+        check_one_text_per_image("txt_emb", len(txt_emb), "img_emb", len(img_emb))
+        if self.similarity == "cosine":
+            img_emb, txt_emb = functional.normalize(img_emb, dim=1), functional.normalize(txt_emb, dim=1)
+        if len(img_emb) < 2:
+            return (img_emb * 0).sum() + (txt_emb * 0).sum()
+        hinges: Any = _Hinges.apply
+        loss: Tensor = hinges(img_emb, txt_emb, groups, self.margin, self.max_violation, self.n_threads)
+        return loss
+
+
+class _Hinges(torch.autograd.Function):
+    """Of inner products. The loss is linear in them, given which pairs violate the margin: its gradient is known with
+    its value."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, img_emb: Tensor, txt_emb: Tensor, groups: Any, margin: float, hardest: bool, n_threads: int | None
+    ) -> Tensor:
+        sides = img_emb.detach().cpu(), txt_emb.detach().cpu()
+        gradients = torch.zeros_like(sides[0]), torch.zeros_like(sides[1])
+        wanted = any(ctx.needs_input_grad[:2])
+        find = _hardest if hardest else _all
+        value = 0.0
+        for a, b in ((0, 1), (1, 0)):  # rows of side a violate the margin of rows of side b
+            counts = torch.zeros(len(sides[b]), dtype=sides[b].dtype)  # of the violations of each
+            for first, lists, hinges in find(sides[a], sides[b], groups, margin, n_threads):
+                value += hinges
+                if not wanted:
+                    continue
+                rows = slice(first, first + len(lists.offsets) - 1)
+                other = by_other_side(lists, len(counts))
+                gradients[a][rows] += _sums(lists, sides[b])
+                gradients[b].add_(_sums(other, sides[a][rows]))
+                counts += torch.from_numpy(np.diff(other.offsets))
+            gradients[a].sub_(counts[:, None] * sides[b])
+            gradients[b].sub_(counts[:, None] * sides[a])
+        ctx.save_for_backward(*(g.to(img_emb.device) for g in gradients))
+        return torch.tensor(value, dtype=img_emb.dtype, device=img_emb.device)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, *outputs: Tensor) -> tuple[Tensor | None, ...]:
+        of_images, of_texts = ctx.saved_tensors  # type: ignore[attr-defined]
+        return outputs[0] * of_images, outputs[0] * of_texts, None, None, None, None
+
+
+Violations = Iterator[tuple[int, Lists, float]]
+
+
+def _all(candidates: Tensor, anchors: Tensor, groups: Any, margin: float, n_threads: int | None) -> Violations:
+    """Part after part of the candidates: its first row, which anchors each violates, and the sum of these hinges."""
+    given = {
+        "img_emb": candidates, "txt_emb": anchors, "margin": margin, "reference": "paired", "img_groups": groups,
+        "txt_groups": groups, "similarity": "dot", "n_threads": n_threads,
+        "dtype": "float64" if candidates.dtype == torch.float64 else "float32",
+    }  # fmt: skip
+    call = PairCall(PAIRS | given, quiet=True)
+    tau: Any = call.texts.tau
+    for part in call.parts():
+        offsets = np.concatenate([[0], np.cumsum(part.counts)])
+        hinges = part.similarities.sum(dtype=np.float64) - tau[part.columns].sum()
+        yield part.first, Lists(offsets, part.columns.astype(np.int64), part.similarities), float(hinges)
+
+
+def _hardest(candidates: Tensor, anchors: Tensor, groups: Any, margin: float, n_threads: int | None) -> Violations:
+    """The same of the one that violates the margin of an anchor most."""
+    rows = np.arange(len(anchors))
+    given = {
+        "img_emb": candidates, "txt_emb": anchors, "k": 1, "owner": rows, "margin": None,
+        "img_groups": groups, "txt_groups": groups, "similarity": "dot", "n_threads": n_threads,
+    }  # fmt: skip
+    call = MineCall(MINE | given, PoolSide(Cpu(n_threads).embeddings("img_emb", candidates)))
+    similarities, indices = call.best()
+    own = call.similarities_of_positives()
+    gaps = similarities[:, 0] - (own - margin)
+    found = np.flatnonzero(gaps > 0)
+    lists = Lists(*_core.group(indices[found, 0], found, gaps[found], len(candidates)))
+    yield 0, lists, float(gaps[found].sum())
+
+
+def _sums(lists: Lists, rows: Tensor) -> Tensor:
+    """Of the listed rows, for each list."""
+    n, indices = len(lists.offsets) - 1, torch.from_numpy(lists.indices)
+    if len(indices) > _DENSE * n * len(rows):
+        chosen = torch.zeros(n, len(rows), dtype=rows.dtype)
+        chosen[torch.repeat_interleave(torch.arange(n), torch.from_numpy(np.diff(lists.offsets))), indices] = 1
+        return chosen @ rows
+    return functional.embedding_bag(indices, rows, torch.from_numpy(lists.offsets[:-1]), mode="sum")
