@@ -16,6 +16,8 @@ from hnscore.engine.cpu import Cpu
 from hnscore.engine.host import HostRows
 from hnscore.engine.lists import Lists, Room, finder, gathered, in_order, parts
 from hnscore.engine.memory.copies import computed_on_cpu
+from hnscore.engine.memory.device import on_device
+from hnscore.engine.memory.libraries import to_host
 from hnscore.engine.pool import PoolSide, best_in_pool
 from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import NO_RULES, Request
@@ -62,7 +64,6 @@ class Pool:
     array([0, 1, 3])
     """
 
-    @computed_on_cpu
     def __init__(
         self,
         img_emb: ArrayLike,
@@ -73,6 +74,8 @@ class Pool:
     ) -> None:
         check_choice("similarity", similarity, SIMILARITIES)
         check_choice("method", method, METHODS)
+        if on_device(img_emb):
+            img_emb = to_host("img_emb", img_emb)
         self._n_threads, self._tensors = n_threads, is_tensor(img_emb)
         self._img_emb = img_emb
         img = Cpu(n_threads).embeddings("img_emb", img_emb)

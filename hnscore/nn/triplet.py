@@ -15,6 +15,7 @@ from hnscore import _core
 from hnscore.arguments.checks import check_one_text_per_image
 from hnscore.arguments.numbers import check_choice, check_flag, check_not_negative
 from hnscore.arguments.options import SIMILARITIES
+from hnscore.arguments.values import read_group_labels
 from hnscore.engine.cpu import Cpu
 from hnscore.engine.lists import Lists, by_other_side
 from hnscore.engine.pool import PoolSide
@@ -23,7 +24,9 @@ from hnscore.mining.mine import MineCall
 from hnscore.mining.pairs import DEFAULTS as PAIRS
 from hnscore.mining.pairs import PairCall
 
-_DENSE = 0.15  # share of pairs above which a product of matrices is faster than sums of rows
+_DENSE = 0.04  # share of pairs above which products of matrices are faster than lists
+_SAMPLED = 64  # rows that tell the share
+_ROW_BYTES = 2**24  # of rows of the matrix at a time
 
 
 class TripletLoss(torch.nn.Module):
@@ -36,7 +39,7 @@ class TripletLoss(torch.nn.Module):
         loss = of_texts.sum() + of_images.sum()
         loss = of_texts.amax(0).sum() + of_images.amax(1).sum()               # max_violation=True
 
-    Only pairs that violate the margin are ever held, some at a time, in place of the (B, B) matrix.
+    Only pairs that violate the margin are held, some at a time, in place of the (B, B) matrix.
 
     Parameters
     ----------
@@ -52,8 +55,9 @@ class TripletLoss(torch.nn.Module):
     Notes
     -----
     Embeddings on a GPU are copied to the CPU, where this is computed, and the gradients are put beside them. Which
-    pairs violate the margin is decided exactly, as by `hnscore.pairs`; sums are in float64, gradients in the dtype of
-    the embeddings. It can be differentiated once.
+    pairs violate the margin is decided exactly, as by `hnscore.pairs`, unless more than about 4 % do: then all products
+    are formed, in the dtype of the embeddings, some rows at a time. The loss is summed up in float64. It can be
+    differentiated once.
 
     References
     ----------
@@ -87,7 +91,7 @@ class TripletLoss(torch.nn.Module):
         ----------
         img_emb, txt_emb : float tensors (B, dim)
             Row i of both is a pair.
-        groups : integer array (B,), optional
+        groups : array of integers or strings (B,), optional
             Pairs of equal groups are no negatives: an image that comes with several of its captions.
 
         Returns
@@ -103,10 +107,15 @@ class TripletLoss(torch.nn.Module):
         check_one_text_per_image("txt_emb", len(txt_emb), "img_emb", len(img_emb))
         if self.similarity == "cosine":
             img_emb, txt_emb = functional.normalize(img_emb, dim=1), functional.normalize(txt_emb, dim=1)
+        labels = None
+        if groups is not None:
+            labels = torch.from_numpy(
+                np.unique(read_group_labels("groups", groups, len(img_emb)), return_inverse=True)[1]
+            )
         if len(img_emb) < 2:
             return (img_emb * 0).sum() + (txt_emb * 0).sum()
         hinges: Any = _Hinges.apply
-        loss: Tensor = hinges(img_emb, txt_emb, groups, self.margin, self.max_violation, self.n_threads)
+        loss: Tensor = hinges(img_emb, txt_emb, labels, self.margin, self.max_violation, self.n_threads)
         return loss
 
 
@@ -116,28 +125,27 @@ class _Hinges(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, img_emb: Tensor, txt_emb: Tensor, groups: Any, margin: float, hardest: bool, n_threads: int | None
+        ctx: Any,
+        img_emb: Tensor,
+        txt_emb: Tensor,
+        groups: Tensor | None,
+        margin: float,
+        hardest: bool,
+        n_threads: int | None,
     ) -> Tensor:
-        sides = img_emb.detach().cpu(), txt_emb.detach().cpu()
-        gradients = torch.zeros_like(sides[0]), torch.zeros_like(sides[1])
-        wanted = any(ctx.needs_input_grad[:2])
-        find = _hardest if hardest else _all
-        value = 0.0
-        for a, b in ((0, 1), (1, 0)):  # rows of side a violate the margin of rows of side b
-            counts = torch.zeros(len(sides[b]), dtype=sides[b].dtype)  # of the violations of each
-            for first, lists, hinges in find(sides[a], sides[b], groups, margin, n_threads):
-                value += hinges
-                if not wanted:
-                    continue
-                rows = slice(first, first + len(lists.offsets) - 1)
-                other = by_other_side(lists, len(counts))
-                gradients[a][rows] += _sums(lists, sides[b])
-                gradients[b].add_(_sums(other, sides[a][rows]))
-                counts += torch.from_numpy(np.diff(other.offsets))
-            gradients[a].sub_(counts[:, None] * sides[b])
-            gradients[b].sub_(counts[:, None] * sides[a])
+        img, txt = img_emb.detach().cpu(), txt_emb.detach().cpu()
+        sums = _Sums(img, txt, any(ctx.needs_input_grad[:2]))
+        if not hardest and _share(img, txt, margin) > _DENSE:
+            _add_rows(sums, groups, margin)
+        else:
+            find = _hardest if hardest else _all
+            for a, b in ((0, 1), (1, 0)):  # rows of side a violate the margin of rows of side b
+                for first, lists, hinges in find(sums.sides[a], sums.sides[b], groups, margin, n_threads):
+                    sums.value += hinges
+                    sums.add_lists(a, b, first, lists)
+        gradients = sums.gradients()
         ctx.save_for_backward(*(g.to(img_emb.device) for g in gradients))
-        return torch.tensor(value, dtype=img_emb.dtype, device=img_emb.device)
+        return torch.tensor(sums.value, dtype=img_emb.dtype, device=img_emb.device)
 
     @staticmethod
     @once_differentiable
@@ -146,10 +154,66 @@ class _Hinges(torch.autograd.Function):
         return outputs[0] * of_images, outputs[0] * of_texts, None, None, None, None
 
 
+class _Sums:
+    """The loss and what is summed up for its gradients: w_ij (x_i . t_j - x_j . t_j) gives w_ij t_j to row i of the
+    images, w_ij x_i to row j of the texts, and takes the own pair of j away as often."""
+
+    def __init__(self, img: Tensor, txt: Tensor, wanted: bool) -> None:
+        self.sides, self.wanted, self.value = (img, txt), wanted, 0.0
+        self.sums = torch.zeros_like(img), torch.zeros_like(txt)
+        self.counts = torch.zeros(len(img), dtype=img.dtype)
+
+    def add_lists(self, a: int, b: int, first: int, lists: Lists) -> None:
+        """Rows of side a from `first` on, each with those of side b whose margin it violates."""
+        if not self.wanted:
+            return
+        rows = slice(first, first + len(lists.offsets) - 1)
+        other = by_other_side(lists, len(self.counts))
+        self.sums[a][rows] += _sums_of_rows(lists, self.sides[b])
+        self.sums[b].add_(_sums_of_rows(other, self.sides[a][rows]))
+        self.counts += torch.from_numpy(np.diff(other.offsets))
+
+    def gradients(self) -> tuple[Tensor, Tensor]:
+        for a in (0, 1):
+            self.sums[a].addcmul_(self.counts[:, None], self.sides[1 - a], value=-1)
+        return self.sums
+
+
+def _share(img: Tensor, txt: Tensor, margin: float) -> float:
+    """Of the pairs of some images that violate the margin of a text."""
+    rows = torch.arange(0, len(img), max(1, len(img) // _SAMPLED))
+    own = torch.einsum("ij,ij->i", img, txt)
+    return float((img[rows] @ txt.T > own - margin).double().mean())
+
+
+def _add_rows(sums: _Sums, groups: Tensor | None, margin: float) -> None:
+    """Both directions of some rows of the matrix after the other."""
+    img, txt = sums.sides
+    n = len(img)
+    labels = torch.arange(n) if groups is None else groups
+    floor = torch.einsum("ij,ij->i", img, txt) - margin
+    step = max(1, _ROW_BYTES // (n * img.element_size()))
+    for first in range(0, n, step):
+        rows = slice(first, first + step)
+        s = img[rows] @ txt.T
+        s[labels[rows, None] == labels] = -torch.inf
+        weights = torch.zeros_like(s)
+        for least, counts in ((floor, sums.counts), (floor[rows, None], sums.counts[rows, None])):
+            found = s > least
+            sums.value += float(torch.where(found, s - least, 0).sum(dtype=torch.float64))
+            counts += found.sum(0 if least is floor else 1, keepdim=least is not floor)
+            weights += found
+        if sums.wanted:
+            sums.sums[0][rows] = weights @ txt
+            sums.sums[1].addmm_(weights.T, img[rows])
+
+
 Violations = Iterator[tuple[int, Lists, float]]
 
 
-def _all(candidates: Tensor, anchors: Tensor, groups: Any, margin: float, n_threads: int | None) -> Violations:
+def _all(
+    candidates: Tensor, anchors: Tensor, groups: Tensor | None, margin: float, n_threads: int | None
+) -> Violations:
     """Part after part of the candidates: its first row, which anchors each violates, and the sum of these hinges."""
     given = {
         "img_emb": candidates, "txt_emb": anchors, "margin": margin, "reference": "paired", "img_groups": groups,
@@ -164,7 +228,9 @@ def _all(candidates: Tensor, anchors: Tensor, groups: Any, margin: float, n_thre
         yield part.first, Lists(offsets, part.columns.astype(np.int64), part.similarities), float(hinges)
 
 
-def _hardest(candidates: Tensor, anchors: Tensor, groups: Any, margin: float, n_threads: int | None) -> Violations:
+def _hardest(
+    candidates: Tensor, anchors: Tensor, groups: Tensor | None, margin: float, n_threads: int | None
+) -> Violations:
     """The same of the one that violates the margin of an anchor most."""
     rows = np.arange(len(anchors))
     given = {
@@ -180,11 +246,7 @@ def _hardest(candidates: Tensor, anchors: Tensor, groups: Any, margin: float, n_
     yield 0, lists, float(gaps[found].sum())
 
 
-def _sums(lists: Lists, rows: Tensor) -> Tensor:
+def _sums_of_rows(lists: Lists, rows: Tensor) -> Tensor:
     """Of the listed rows, for each list."""
-    n, indices = len(lists.offsets) - 1, torch.from_numpy(lists.indices)
-    if len(indices) > _DENSE * n * len(rows):
-        chosen = torch.zeros(n, len(rows), dtype=rows.dtype)
-        chosen[torch.repeat_interleave(torch.arange(n), torch.from_numpy(np.diff(lists.offsets))), indices] = 1
-        return chosen @ rows
-    return functional.embedding_bag(indices, rows, torch.from_numpy(lists.offsets[:-1]), mode="sum")
+    indices, offsets = torch.from_numpy(lists.indices), torch.from_numpy(lists.offsets[:-1])
+    return functional.embedding_bag(indices, rows, offsets, mode="sum")
