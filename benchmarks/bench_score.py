@@ -9,6 +9,7 @@ from comparisons.disk import memory
 from comparisons.flickr import flickr
 from comparisons.growth import growth
 from comparisons.haswell import haswell
+from comparisons.mining import mining
 from comparisons.selection import select
 from comparisons.shapes import latency, shapes
 
@@ -25,6 +26,7 @@ COMPARISONS = {
     "cascade": (cascade, "dense beside cascade on real and made embeddings"),
     "density": (density, "densities and neighbours beside FAISS and torch"),
     "select": (select, "informativeness and selections beside their peers"),
+    "mining": (mining, "pairs, mine, duplicates and TripletLoss beside their peers; needs HNSCORE_DATA"),
     "growth": (growth, "selections as the pool and the budget grow; needs HNSCORE_DATA"),
 }
 
@@ -40,7 +42,7 @@ def main() -> int:
     asked.add_argument(
         "--regimes",
         metavar="TEXT",
-        help="of --cascade, --select and --growth only parts whose name holds one of these, by comma",
+        help="of --cascade, --select, --mining and --growth only parts whose name holds one of these, by comma",
     )
     args = parser.parse_args()
     if args.quick:

@@ -66,6 +66,12 @@ def flickr8k() -> Round | None:
     return Round(img[unused], txt[texts], img[trained], row[owner[texts]], txt)
 
 
+def all_of_flickr8k() -> tuple[Array, Array, NDArray[np.int64]]:
+    """All images, all texts, and the image of each text. Needs HNSCORE_DATA."""
+    with np.load(Path(os.environ["HNSCORE_DATA"]) / "flickr8k" / "round1_embeddings.npz") as data:
+        return data["img_emb"], data["txt_emb"], data["owner"]
+
+
 def _unit(emb: Array) -> NDArray[np.float32]:
     return normalise(np.array(emb, np.float32))
 

@@ -158,12 +158,12 @@ def growth_in_child(prepare: Callable[[], Run]) -> int | None:
     there.close()
     try:
         here.recv()
-        first = peak = _anonymous(process.pid)
+        first = peak = anonymous_memory(process.pid)
         here.send("go")
         while not here.poll(0.001):
-            peak = max(peak, _anonymous(process.pid))
+            peak = max(peak, anonymous_memory(process.pid))
         here.recv()
-        return max(peak, _anonymous(process.pid)) - first
+        return max(peak, anonymous_memory(process.pid)) - first
     except EOFError:  # the call failed in the child; the timed call will say why
         return None
     finally:
@@ -171,7 +171,8 @@ def growth_in_child(prepare: Callable[[], Run]) -> int | None:
         process.join()
 
 
-def _anonymous(pid: int | None) -> int:
+def anonymous_memory(pid: int | str | None) -> int:
+    """Of a process, in bytes."""
     with open(f"/proc/{pid}/status") as status:
         for line in status:
             if line.startswith("RssAnon:"):
