@@ -26,7 +26,7 @@ from hnscore.mining.pairs import PairCall
 
 _DENSE = 0.04  # share of pairs above which products of matrices are faster than lists
 _SAMPLED = 64  # rows that tell the share
-_ROW_BYTES = 2**24  # of rows of the matrix at a time
+_ROW_BYTES = 2**23  # of rows of the matrix at a time
 
 
 class TripletLoss(torch.nn.Module):
@@ -196,14 +196,13 @@ def _add_rows(sums: _Sums, groups: Tensor | None, margin: float) -> None:
     for first in range(0, n, step):
         rows = slice(first, first + step)
         s = img[rows] @ txt.T
-        s[labels[rows, None] == labels] = -torch.inf
-        weights = torch.zeros_like(s)
-        for least, counts in ((floor, sums.counts), (floor[rows, None], sums.counts[rows, None])):
-            found = s > least
-            sums.value += float(torch.where(found, s - least, 0).sum(dtype=torch.float64))
-            counts += found.sum(0 if least is floor else 1, keepdim=least is not floor)
-            weights += found
+        s.masked_fill_(labels[rows, None] == labels, -torch.inf)
+        of_texts, of_images = torch.relu(s - floor), s.sub_(floor[rows, None]).relu_()
+        sums.value += float(of_texts.sum(dtype=torch.float64) + of_images.sum(dtype=torch.float64))
         if sums.wanted:
+            sums.counts += of_texts.sign_().sum(dim=0)
+            sums.counts[rows] += of_images.sign_().sum(dim=1)
+            weights = of_texts.add_(of_images)
             sums.sums[0][rows] = weights @ txt
             sums.sums[1].addmm_(weights.T, img[rows])
 
