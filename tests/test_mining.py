@@ -42,7 +42,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lists, "_FIRST", 300)
     monkeypatch.setattr(pool, "_BLOCK_BYTES", 4 * DIM)
     monkeypatch.setattr(pool, "_LEAST_BLOCK", 64)
-    monkeypatch.setattr(duplicates_module, "_BLOCK", 96)
+    monkeypatch.setattr(duplicates_module, "BLOCK", 96)
     monkeypatch.setattr(duplicates_module, "_SMALL_BLOCK", 32)
     monkeypatch.setattr(duplicates_module, "_CHUNK_BYTES", 4 * DIM * 50)
     monkeypatch.setattr(sampling, "_TEXTS", 16)

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+_RESUMABLE = ("score", "mine", "pairs", "duplicates")
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
 
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _forget_stdout()
         return 0
     except (KeyboardInterrupt, _Ended) as error:
-        note = f"; run the same command again to finish {args.output}" if args.name == "score" else ""
+        note = f"; run the same command again to finish {args.output}" if args.name in _RESUMABLE else ""
         status, message = INTERRUPTED, f"\nhnscore: interrupted{note}"
         if isinstance(error, _Ended):
             status, message = 128 + error.number, f"\nhnscore: {signal.Signals(error.number).name}{note}"
@@ -113,7 +114,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     from hnscore import __version__, bench
-    from hnscore.command import selection
+    from hnscore.command import mining, selection
 
     parser = argparse.ArgumentParser(prog="hnscore", description="Hard-negative scores of unpaired images and texts.")
     parser.add_argument("--version", action="version", version=f"hnscore {__version__}")
@@ -157,7 +158,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     rule.add_argument("--temperature", type=float, help="for --weight exp")
     rule.add_argument("--top-k-images", type=int, metavar="K", help="only each text's K best images count")
     rule.add_argument("--skip-top-images", type=int, metavar="K", help="each text's K best images do not count")
-    rule.add_argument("--max-similarity", type=_number_or_path, metavar="S|NPY", help="a number, or a file (n_txt,)")
+    rule.add_argument(
+        "--max-similarity", type=selection.number_or_path, metavar="S|NPY", help="a number, or a file (n_txt,)"
+    )
     rule.add_argument("--img-groups", metavar="NPY", help="labels (n_img,); equal labels never count")
     rule.add_argument("--txt-groups", metavar="NPY", help="labels (n_txt,)")
     rule.add_argument("--minibatch", type=int, metavar="N", help="score against N texts drawn at random")
@@ -172,6 +175,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     score.set_defaults(command=_score)
 
     selection.add_to(commands)
+    mining.add_to(commands)
 
     benchmark = commands.add_parser("bench", help="time hnscore beside what people use today, on this machine")
     bench.add_arguments(benchmark)
@@ -214,13 +218,6 @@ def _info(_: argparse.Namespace) -> None:
     import hnscore
 
     hnscore.show_config()
-
-
-def _number_or_path(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _one_line(error: BaseException) -> str:

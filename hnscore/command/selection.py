@@ -34,7 +34,7 @@ def add_to(commands: object) -> None:
 
 
 def _add_density(commands: object) -> None:
-    density = _command_of_keywords(commands, "density", "how crowded the embeddings of a .npy file are", _DENSITY_HELP)
+    density = command_of_keywords(commands, "density", "how crowded the embeddings of a .npy file are", _DENSITY_HELP)
     files = density.add_argument_group("files")
     files.add_argument("emb", metavar="EMB", help="the embeddings, (n, dim)")
     files.add_argument(
@@ -44,7 +44,7 @@ def _add_density(commands: object) -> None:
     files.add_argument("--weights", metavar="NPY", help="of the points looked at")
     files.add_argument("--variance", metavar="NPY", help="for --kind gaussian, (n,)")
     files.add_argument("--against-variance", metavar="NPY", help="the same of --against, (m,)")
-    _add_reading(files)
+    add_reading(files)
     rule = density.add_argument_group("rule")
     rule.add_argument("--kind", help="knn (default), ball, kernel, mean, gaussian")
     rule.add_argument("--k", type=int, help="for --kind knn (default: 20)")
@@ -55,25 +55,25 @@ def _add_density(commands: object) -> None:
     work = density.add_argument_group("work")
     work.add_argument("--precision", help="exact (default), fp32, bf16")
     work.add_argument("--method", help="auto (default), dense, cascade")
-    _add_work(work)
+    add_work(work)
     density.set_defaults(command=_density)
 
 
 def _add_select(commands: object) -> None:
-    select = _command_of_keywords(commands, "select", "choose what to annotate next from .npy files", _SELECT_HELP)
+    select = command_of_keywords(commands, "select", "choose what to annotate next from .npy files", _SELECT_HELP)
     files = select.add_argument_group("files")
     files.add_argument("--scores", metavar="NPY", help="of every pool row, (n,); some methods do without")
     files.add_argument("--embeddings", metavar="NPY", help="the pool, (n, dim)")
     files.add_argument("--density", metavar="NPY", help="of every pool row, (n,), as `hnscore density` writes it")
     files.add_argument(
         "--regions",
-        type=_number_or_path,
+        type=number_or_path,
         metavar="N|NPY",
         help="integer labels from 0, (n,), or how many to find (needs scikit-learn)",
     )
     files.add_argument("--labeled", metavar="NPY", help="rows that are labeled already and never picked")
     files.add_argument("-o", "--output", default="-", metavar="NPY", help="default: -, one index a line")
-    _add_reading(files)
+    add_reading(files)
     rule = select.add_argument_group("rule")
     rule.add_argument("--budget", type=int, required=True, metavar="N", help="how many rows to pick")
     rule.add_argument("--prefer", choices=PREFERENCES, help="easy: low scores are the better ones")
@@ -92,11 +92,11 @@ def _add_select(commands: object) -> None:
     rule.add_argument("--random-state", type=int, metavar="SEED")
     work = select.add_argument_group("work")
     work.add_argument("--memory-limit", type=int, metavar="BYTES", help="of what is kept (default: 1.5 GiB)")
-    _add_work(work)
+    add_work(work)
     select.set_defaults(command=_select)
 
 
-def _command_of_keywords(commands: Any, name: str, brief: str, description: str) -> argparse.ArgumentParser:
+def command_of_keywords(commands: Any, name: str, brief: str, description: str) -> argparse.ArgumentParser:
     """A command whose options are keywords of a function: those not given are left to its defaults."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
@@ -108,14 +108,14 @@ def _command_of_keywords(commands: Any, name: str, brief: str, description: str)
     return parser
 
 
-def _add_reading(files: Any) -> None:
+def add_reading(files: Any) -> None:
     files.add_argument(
         "--dtype", choices=["bfloat16"], default=None, help="read two-byte files without a number type as bfloat16"
     )
     files.add_argument("--overwrite", action="store_true", default=False, help="replace what --output holds")
 
 
-def _add_work(work: Any) -> None:
+def add_work(work: Any) -> None:
     work.add_argument("--n-threads", type=int, help="default: every core")
     work.add_argument(
         "--no-progress", dest="show_progress_bar", action="store_false", default=True, help="no progress bar"
@@ -128,7 +128,7 @@ def _number_or_word(text: str) -> int | str | None:
     return None if text == "all" else text
 
 
-def _number_or_path(text: str) -> float | str:
+def number_or_path(text: str) -> float | str:
     """Numbers that are no count too: the function refuses those by name."""
     for number in (int, float):
         with contextlib.suppress(ValueError):

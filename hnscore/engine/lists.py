@@ -69,10 +69,10 @@ def finder(
     return find
 
 
-def parts(find: Find, n: int, n_columns: int) -> Iterator[Part]:
-    """The lists of n rows. What is held at a time is bounded, whatever counts."""
+def parts(find: Find, n: int, n_columns: int, first: int = 0) -> Iterator[Part]:
+    """The lists of the rows from `first` to before n. What is held at a time is bounded, whatever counts."""
     most = max(_MOST, n_columns)
-    first, step = 0, _FIRST
+    step = _FIRST
     while first < n:
         stop = min(n, first + step)
         found = find(first, stop, most)

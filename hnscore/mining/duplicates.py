@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # Rows that are compared with all that come later, packed at once; and, of these, so many that decide among themselves
 # before the others are compared with what they keep: many copies of one row make that many pairs, squared.
-_BLOCK, _SMALL_BLOCK = 2**15, 2**11
+BLOCK, _SMALL_BLOCK = 2**15, 2**11
 _CHUNK_BYTES = 2**25  # of later rows at a time
 
 
@@ -115,50 +115,50 @@ def duplicates(
     check_choice("similarity", similarity, SIMILARITIES)
     check_choice("method", method, METHODS)
     least = check_similarity_level("min_similarity", min_similarity, similarity)
-    engine = Cpu(n_threads)
-    rows = engine.embeddings("emb", emb)
-    n = rows.shape[0]
-    order = None
-    if not (isinstance(keep, str) and keep == "first"):
-        if isinstance(keep, str):
-            raise ValueError(f"keep must be 'first' or an array of scores, got {keep!r}; choose one of these")
-        order = np.argsort(-read_point_values("keep", keep, n), kind="stable")
-    search = _Search(engine, rows, least, Request("pairs", similarity=similarity, method=method), order)
-    search.run(rows_bar(show_progress_bar, "duplicates", n))
-    stands = search.stands
-    representatives = stands if order is None else np.empty_like(stands)
-    if order is not None:
-        representatives[order] = order[stands]
-    kept = np.flatnonzero(representatives == np.arange(n))
-    return Duplicates(convert_like(emb, kept), convert_like(emb, representatives))
+    call = DuplicatesCall(Cpu(n_threads), emb, least, keep, Request("pairs", similarity=similarity, method=method))
+    call.run(rows_bar(show_progress_bar, "duplicates", call.n))
+    return Duplicates(*(convert_like(emb, x) for x in call.result()))
 
 
-class _Search:
+class DuplicatesCall:
     """Which earlier row stands for each; rows are counted in the order in which they are kept."""
 
-    def __init__(
-        self, engine: Cpu, rows: HostRows, least: float, request: Request, order: NDArray[np.int64] | None
-    ) -> None:
-        self.engine, self.all, self.request, self.order = engine, rows, request, order
+    def __init__(self, engine: Cpu, emb: object, least: float, keep: Any, request: Request) -> None:
+        self.engine, self.all, self.request = engine, engine.embeddings("emb", emb), request
+        self.n = n = self.all.shape[0]
+        self.order: NDArray[np.int64] | None = None
+        if not (isinstance(keep, str) and keep == "first"):
+            if isinstance(keep, str):
+                raise ValueError(f"keep must be 'first' or an array of scores, got {keep!r}; choose one of these")
+            self.order = np.argsort(-read_point_values("keep", keep, n), kind="stable")
         self.tau = float(np.nextafter(least, -np.inf))  # s >= least where s > tau
-        self.n = rows.shape[0]
-        self.stands = np.arange(self.n)
+        self.stands = np.arange(n)
         self.plan: _core.Plan | None = None
 
-    def run(self, bar: Any) -> None:
-        if not self.n:
+    def result(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rows that are kept, and the one that stands for each."""
+        stands = self.stands
+        if self.order is not None:
+            stands = np.empty_like(stands)
+            stands[self.order] = self.order[self.stands]
+        return np.flatnonzero(stands == np.arange(self.n)), stands
+
+    def run(self, bar: Any, begin: int = 0, done: Callable[[int], object] = lambda stop: None) -> None:
+        """From a block of rows on; `done` is told where one ends."""
+        if begin >= self.n:
             return
         check_rows(self.all, self.request.similarity, self.engine.threads)
         if self.request.method != "dense":
             sample = self.all  # the plan looks at some of its rows
             self.plan = choose(sample, sample, self.request, self.engine.threads, tau=np.full(self.n, self.tau))
-        for first in range(0, self.n, _BLOCK):
-            stop = min(first + _BLOCK, self.n)
+        for first in range(begin, self.n, BLOCK):
+            stop = min(first + BLOCK, self.n)
             for start in range(first, stop, _SMALL_BLOCK):
                 end = min(start + _SMALL_BLOCK, stop)
                 self._among(self._left(start, end))
                 self._compare(self._left(start, end), end, stop)
             self._compare(self._left(first, stop), stop, self.n)
+            done(stop)
             if bar is not None:
                 bar(1 - (1 - stop / self.n) ** 2)
 

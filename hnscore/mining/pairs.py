@@ -254,18 +254,19 @@ class PairCall:
         if self.n_img:
             self.texts.log(self.engine, self.n_img, self.rule.verbose, self.rule.of_best_match)
 
-    def parts(self) -> Iterator[Part]:
-        if not self.n_img:
+    def parts(self, first: int = 0) -> Iterator[Part]:
+        """Of the images from one on."""
+        if first >= self.n_img:
             return
         bar = rows_bar(self.rule.show_progress_bar, "pairs", self.n_img)
         find = self.texts.lists(self.engine, self.img, self.rules, self.dtype, bar)
         found = 0
-        for part in parts(find, self.n_img, self.n_txt):
+        for part in parts(find, self.n_img, self.n_txt, first):
             found += len(part.columns)
             yield part
         if bar is not None:
             bar(1.0)
-        if not (found or self.quiet):
+        if not (found or first or self.quiet):
             self.texts.warn_if_none(self.img, np.zeros(1))
 
     def lists(self, by: str = "image", max_pairs: int | None = None) -> Lists:
