@@ -196,7 +196,11 @@ class Planner {
                              transposed(row_major(b.values, b.count, dim_)), n_threads_);
         thresholds_.resize(products_.size());
         norms_.resize(products_.size());
-        const auto rank = static_cast<int64_t>(std::ceil(static_cast<double>(request_.k * b.count) / columns_));
+        // After c of n columns the k-th best key stands at the share k / c: on average over those to come, from `warm`
+        // on, at ln(n / warm) k / n.
+        const double warm = static_cast<double>(plan_->warm);
+        const double lag = warm > 0 ? std::max(1.0, std::log(columns_ / warm)) : 1;
+        const auto rank = static_cast<int64_t>(std::ceil(lag * static_cast<double>(request_.k * b.count) / columns_));
         std::vector<double> keys(static_cast<size_t>(b.count)), sorted;
         for (int64_t i = 0; i < a.count; ++i) {
             const RowFacts& x = a.facts[static_cast<size_t>(i)];
