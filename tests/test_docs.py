@@ -13,17 +13,20 @@ import pytest
 from hnscore import demo
 
 DOCS = Path(__file__).parents[1] / "docs"
+PAGES = ("selection.md", "mining.md")
 PAGE = (DOCS / "selection.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^(?:<!-- needs: (?P<needs>[^\n]+) -->\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 # Modules with examples.
 EXAMPLES = (
     "densities.density", "densities.neighbours", "selections.select", "selections.allocate",
-    "gaussians.informativeness", "scores.score", "scores.scorer", "nn.encoder", "nn.fit",
+    "gaussians.informativeness", "scores.score", "scores.scorer", "nn.encoder", "nn.fit", "mining.pairs", "mining.mine",
+    "mining.duplicates", "mining.graph", "mining.pool", "adapters.faiss", "nn.triplet",
 )  # fmt: skip
 SVG_TEXT = "{http://www.w3.org/2000/svg}text"
 
 
 class Block(NamedTuple):
+    page: str
     line: int
     code: str
     missing: list[str]  # of what it needs, what is not installed
@@ -31,10 +34,12 @@ class Block(NamedTuple):
 
 def blocks() -> list[Block]:
     found = []
-    for match in BLOCK.finditer(PAGE):
-        needs = (match["needs"] or "").replace(" ", "").split(",")
-        missing = [name for name in needs if name and importlib.util.find_spec(name) is None]
-        found.append(Block(PAGE[: match.start("code")].count("\n"), match["code"], missing))
+    for page in PAGES:
+        content = (DOCS / page).read_text(encoding="utf-8")
+        for match in BLOCK.finditer(content):
+            needs = (match["needs"] or "").replace(" ", "").split(",")
+            missing = [name for name in needs if name and importlib.util.find_spec(name) is None]
+            found.append(Block(page, content[: match.start("code")].count("\n"), match["code"], missing))
     return found
 
 
@@ -42,20 +47,21 @@ BLOCKS = blocks()
 
 
 class Reader:
-    """Runs the blocks one after another in one namespace, as far as a test asks."""
+    """Runs the blocks of each page one after another in one namespace, as far as a test asks."""
 
     def __init__(self) -> None:
-        self.namespace: dict[str, Any] = {}
-        self.done = 0
+        self.namespaces: dict[str, dict[str, Any]] = {page: {} for page in PAGES}
+        self.done = dict.fromkeys(PAGES, 0)
 
-    def read_to(self, number: int) -> None:
-        while self.done <= number:
-            block = BLOCKS[self.done]
-            self.done += 1
-            if not block.missing:
+    def read_to(self, block: Block) -> None:
+        of_page = [other for other in BLOCKS if other.page == block.page]
+        while self.done[block.page] <= of_page.index(block):
+            now = of_page[self.done[block.page]]
+            self.done[block.page] += 1
+            if not now.missing:
                 # as many lines above as in the page, so that a traceback names the page's line
-                code = compile("\n" * block.line + block.code, DOCS / "selection.md", "exec")
-                exec(code, self.namespace)
+                code = compile("\n" * now.line + now.code, DOCS / now.page, "exec")
+                exec(code, self.namespaces[block.page])
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +73,12 @@ def texts(svg: Path) -> list[str]:
     return ["".join(text.itertext()) for text in ElementTree.parse(svg).iter(SVG_TEXT)]
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)), ids=lambda number: f"line {BLOCKS[number].line}")
-def test_block_runs(reader: Reader, number: int) -> None:
-    if BLOCKS[number].missing:
-        pytest.skip(f"needs {', '.join(BLOCKS[number].missing)}")
-    reader.read_to(number)
+@pytest.mark.filterwarnings("ignore:.*texts have fewer")
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.page} line {block.line}")
+def test_block_runs(reader: Reader, block: Block) -> None:
+    if block.missing:
+        pytest.skip(f"needs {', '.join(block.missing)}")
+    reader.read_to(block)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -84,12 +91,14 @@ def test_examples_run(name: str) -> None:
 
 
 def test_every_block_is_found() -> None:
-    assert len(BLOCKS) == PAGE.count("```python") == PAGE.count("```") / 2
+    assert sum(block.page == "selection.md" for block in BLOCKS) == PAGE.count("```python") == PAGE.count("```") / 2
+    assert sum(block.page == "mining.md" for block in BLOCKS) == (DOCS / "mining.md").read_text().count("```python")
 
 
-def test_picture_says_what_the_command_draws(tmp_path: Path) -> None:
-    demo.draw_selection(tmp_path / "selection.svg")
-    assert texts(tmp_path / "selection.svg") == texts(DOCS / "selection.svg")
+@pytest.mark.parametrize("name", ["selection", "mining"])
+def test_picture_says_what_the_command_draws(name: str, tmp_path: Path) -> None:
+    getattr(demo, f"draw_{name}")(tmp_path / "picture.svg")
+    assert texts(tmp_path / "picture.svg") == texts(DOCS / f"{name}.svg")
 
 
 def test_page_says_what_the_picture_shows() -> None:

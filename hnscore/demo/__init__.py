@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 import hnscore
+from hnscore.demo import mining_picture, selection_picture
 from hnscore.demo import picture as _picture
-from hnscore.demo import selection_picture
 
 MARGIN = 0.2
 N_CALLS = 9  # one call takes about a millisecond
 N_ROWS, N_MISTAKES, N_NEXT = 8, 3, 5
+MINED_CAPTION, MINED_MARGIN = "walking", 0.1
+N_MINED, N_SHOWN, WINDOW = 5, 18, 12
 N_PICKS, N_AXES = 16, 3  # of the picture of the selections; 2^3 regions
 
 
@@ -75,23 +77,28 @@ def run(
     n_threads: int | None = None,
     export: str | os.PathLike[str] | None = None,
     selection: str | os.PathLike[str] | None = None,
+    mining: str | os.PathLike[str] | None = None,
 ) -> None:
     """Score the packaged set and choose from it, say what was found, draw it into the SVG file `output`.
 
-    Write the set to the folder `export`. Draw what each method of selection chooses into the SVG file `selection`.
+    Write the set to the folder `export`. Draw what each method of selection chooses into the SVG file `selection`, and
+    what each rule of mining keeps into `mining`.
 
     Raises
     ------
     OSError
-        `output`, `export` or `selection` cannot be written.
+        `output`, `export`, `selection` or `mining` cannot be written.
     ValueError
-        `output` and `selection` are the same file.
+        Two of the pictures are the same file.
     """
-    if selection is not None and os.path.realpath(selection) == os.path.realpath(output):
-        raise ValueError(f"selection must be another file than output, got {selection} for both; choose two names")
+    pictures = {"output": output, "selection": selection, "mining": mining}
+    taken: dict[str, str] = {}
+    for name, picture in pictures.items():
+        if picture is not None and (other := taken.setdefault(os.path.realpath(picture), name)) != name:
+            raise ValueError(f"{name} must be another file than {other}, got {picture} for both; choose two names")
     if export is not None:
         save(export)
-    for picture in (output, selection):
+    for picture in pictures.values():
         if picture is not None and not Path(picture).parent.is_dir():
             raise FileNotFoundError(f"{picture}: No such folder; make it, or choose another")
     data = load()
@@ -162,6 +169,9 @@ def run(
     if selection is not None:
         draw_selection(selection, n_threads)
         print(f"What each method of selection chooses: {selection}")
+    if mining is not None:
+        draw_mining(mining, n_threads)
+        print(f"What each rule of mining keeps: {mining}")
 
 
 def draw_selection(output: str | os.PathLike[str], n_threads: int | None = None) -> None:
@@ -215,6 +225,53 @@ def draw_selection(output: str | os.PathLike[str], n_threads: int | None = None)
         f"{N_PICKS} images for the annotator, chosen in six ways",
         explanation,
     )
+    Path(output).write_text(sheet, encoding="utf-8")
+
+
+def draw_mining(output: str | os.PathLike[str], n_threads: int | None = None) -> None:
+    """Draw what several rules of mining keep for one caption, among the images of the packaged set.
+
+    Raises
+    ------
+    OSError
+        `output` cannot be written.
+    """
+    data = load()
+    text = data.captions.index(MINED_CAPTION)
+    first = np.unique(data.owner, return_index=True)[1]
+    emb = np.concatenate([data.img_emb, data.reference[first]])
+    names, thumbnails = [*data.names, *data.own_names], [*data.thumbnails, *data.own_thumbnails]
+    own = len(data.img_emb) + int(data.owner[text])
+    caption = data.txt_emb[text : text + 1]
+    s, near = (x[0] for x in hnscore.knn_graph(caption, N_SHOWN, against=emb, exclude_self=False, n_threads=n_threads))
+    _, mined = hnscore.mine(emb, caption, N_MINED, owner=[own], margin=MINED_MARGIN, n_threads=n_threads)
+    reference = float(hnscore.reference_similarity(emb, caption, owner=[own])[0])
+    ceiling = int((s > reference - MINED_MARGIN).sum())
+    places = [place for place in range(N_SHOWN) if near[place] != own]
+    sheet = mining_picture.draw(
+        [
+            mining_picture.Image(thumbnails[i], names[i], float(x), bool(i == own))
+            for i, x in zip(near.tolist(), s.tolist(), strict=True)
+        ],
+        ceiling,
+        [
+            mining_picture.Rule(f"the {N_MINED} most similar", "all but the caption's own image", places[:N_MINED]),
+            mining_picture.Rule("by rank", "ranks 6 to 10, whatever their similarity", places[5 : 5 + N_MINED]),
+            mining_picture.Rule(
+                f"a window of {WINDOW}, then the margin", "what the margin leaves of so many candidates",
+                [place for place in places if ceiling <= place < WINDOW], WINDOW,
+            ),
+            mining_picture.Rule(
+                "mine", f"the {N_MINED} most similar that the margin leaves of all images",
+                [near.tolist().index(i) for i in mined[0].tolist()],
+            ),
+        ],
+        f"Negatives of the caption “{MINED_CAPTION}”, by four rules",
+        f"The {N_SHOWN} images of the demo that are most similar to it, with their similarity; blue: its own image. "
+        f"Left of the dashed line they are within {MINED_MARGIN} of the own image: some show somebody walking, and "
+        "would be false negatives (red). Green: kept, and below the margin. Beyond the grey line a window does not "
+        "look.",
+    )  # fmt: skip
     Path(output).write_text(sheet, encoding="utf-8")
 
 

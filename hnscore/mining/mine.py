@@ -155,7 +155,7 @@ def mine(  # noqa: PLR0913
     >>> img = np.array([[1, 0], [0.99, 0.1], [0.8, 0.6], [0, 1]], np.float32)
     >>> txt = np.array([[1, 0.05]], np.float32)
     >>> hnscore.mine(img, txt, 2, owner=[0], margin=0.05)
-    (array([[0.82892796, 0.04993762]]), array([[2, 3]]))
+    (array([[0.82896444, 0.04993762]]), array([[2, 3]]))
     """
     pool = Cpu(n_threads).embeddings("img_emb", img_emb)
     call = MineCall(locals(), PoolSide(pool))

@@ -67,8 +67,8 @@ class TripletLoss(torch.nn.Module):
     --------
     >>> import torch, hnscore.nn
     >>> img, txt = torch.eye(3), torch.eye(3) + 0.4
-    >>> hnscore.nn.TripletLoss(margin=0.5)(img, txt)
-    tensor(0.6...)
+    >>> hnscore.nn.TripletLoss(margin=0.8)(img, txt)
+    tensor(1.6528)
     """
 
     def __init__(
