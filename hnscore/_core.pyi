@@ -235,6 +235,7 @@ def greedy(
     code: int,
     covered: NDArray[np.int64],
     picks: NDArray[np.int64],
+    gains: NDArray[np.float64],
     *,
     farthest: bool = False,
     base: NDArray[np.float64] | None = None,
@@ -245,9 +246,9 @@ def greedy(
     n_threads: int,
     progress: Progress = None,
 ) -> tuple[int, int]:
-    """Into `picks`, all of it, one by one: rows of the largest gain, ties to the lowest row. How many rows were read,
-    and how many products of two rows computed. With c over the covered and the picked, the gain of row x at pick
-    t = 0, 1, .. is min_c (1 - s(x, c)) with `farthest`, otherwise
+    """Into `picks`, all of it, one by one: rows of the largest gain, ties to the lowest row; with their gains. How many
+    rows were read, and how many products of two rows computed. With c over the covered and the picked, the gain of row
+    x at pick t = 0, 1, .. is min_c (1 - s(x, c)) with `farthest`, otherwise
 
         base[x] * (first_factor + t * factor_step) - penalty * sum_c exp((s(x, c) - 1) / temperature)
 
@@ -265,10 +266,11 @@ def coverage_gains(
     *,
     weights: NDArray[np.float64] | None = None,
     floor: NDArray[np.float64] | None = None,
+    kernel: str = "exponential",
     progress: Progress = None,
 ) -> NDArray[np.float64]:
-    """sum_x weights[x] max(exp((s(x, c) - 1) / temperature) - floor[x], 0) over the points x, in float64, for the
-    candidates c among the rows of `array`. Good rows only."""
+    """sum_x weights[x] max(k(x, c) - floor[x], 0) over the points x, in float64, for the candidates c among the rows of
+    `array`; k = exp((s - 1) / temperature), or with kernel "cosine" max(s, 0). Good rows only."""
 
 class Cover:
     """Candidates picked one after another for the largest of `coverage_gains`, ties to the lowest row, each raising the
@@ -294,14 +296,16 @@ class Cover:
     def pick(
         self,
         picks: NDArray[np.int64],
+        gains: NDArray[np.float64],
         *,
         patience: int = 0,
         draw: int = 0,
         seed: int = 0,
         progress: Progress = None,
     ) -> int:
-        """Into `picks`, one by one; how many were made. Fewer than there is room for where more candidates than
-        `patience` were looked at since `lower` or wait to be; 0: never. `draw`: so many candidates for each pick."""
+        """Into `picks`, one by one, with their gains; how many were made. Fewer than there is room for where more
+        candidates than `patience` were looked at since `lower` or wait to be; 0: never. `draw`: so many candidates for
+        each pick."""
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -323,9 +327,10 @@ def raise_floor(
     n_threads: int,
     floor: NDArray[np.float64],
     *,
+    kernel: str = "exponential",
     progress: Progress = None,
 ) -> None:
-    """floor[x] = max(floor[x], exp((s(x, c) - 1) / temperature)) for all candidates c, in place."""
+    """floor[x] = max(floor[x], k(x, c)) for all candidates c, in place; k as for `coverage_gains`."""
 
 def gaussian_pairs(
     arrays: Sequence[NDArray[Any]],

@@ -145,3 +145,40 @@ def test_rows_of_zeros_are_picked_last(method: str) -> None:
     assert set(query[: len(free)]) == set(free)
     with pytest.warns(UserWarning, match="X has zeros"):
         np.testing.assert_array_equal(HNScoreSampling(method).query(np.zeros((N, 3)), Y, batch_size=2), UNLABELED[:2])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_utilities_are_gains(method: str) -> None:
+    """Those of the picks are what `select` and `core_set` return; those of the others would be theirs."""
+    query, utilities = HNScoreSampling(method).query(X, Y, batch_size=6, return_utilities=True)
+    rows = np.concatenate([UNLABELED, KNOWN])
+    labeled = np.arange(len(UNLABELED), N)
+    if method == "core_set":
+        picks, gains = hnscore.core_set(X[rows], 6, labeled=labeled, return_distances=True)
+    else:
+        picks, gains = hnscore.select(
+            None,
+            6,
+            embeddings=X[rows],
+            labeled=labeled,
+            method=method,
+            return_gains=True,  # type: ignore[arg-type]
+        )
+    np.testing.assert_array_equal(rows[picks], query)
+    np.testing.assert_allclose(utilities[np.arange(6), query], gains, rtol=1e-9)
+    other = UNLABELED[~np.isin(UNLABELED, query)][4]
+    candidates = np.array([other])
+    _, alone = HNScoreSampling("core_set").query(X, Y, candidates=candidates, return_utilities=True)
+    if method == "core_set":
+        assert alone[0, other] == pytest.approx(utilities[0, other])
+
+
+def test_parts_of_the_candidates_have_comparable_utilities() -> None:
+    """What the host's wrapper for parallel work compares: k-center picks the same in parts as alone."""
+    whole = HNScoreSampling("core_set").query(X, Y)
+    best = [
+        (u[0][q[0]], q[0])
+        for part in np.array_split(UNLABELED, 3)
+        for q, u in [HNScoreSampling("core_set").query(X, Y, candidates=part, return_utilities=True)]
+    ]
+    assert max(best)[1] == whole[0]

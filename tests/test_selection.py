@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 import hnscore
 from hnscore import _core
 from hnscore import reference as ref
-from hnscore.selections import coverage, farthest, greedy
+from hnscore.selections import coverage, farthest, greedy, kernels
 from hnscore.selections import select as select_module
 
 Array = NDArray[Any]
@@ -141,8 +141,8 @@ def test_bounds_by_blocks_of_picks(labeled: list[int]) -> None:
     scores = np.maximum(random.standard_normal(10000) - 0.8, 0)
     picks = np.zeros(400, np.int64)
     _core.greedy(
-        emb, _core.DTYPES["float32"], np.array(labeled, np.int64), picks, base=scores / scores.max(), penalty=0.05,
-        temperature=0.5, n_threads=1,
+        emb, _core.DTYPES["float32"], np.array(labeled, np.int64), picks, np.zeros(400),
+        base=scores / scores.max(), penalty=0.05, temperature=0.5, n_threads=1,
     )  # fmt: skip
     assert picks.tolist() == ref_greedy_fast(emb, "repulsive", 400, scores, 0.05, 0.5, labeled)
 
@@ -185,6 +185,7 @@ def test_most_rows_are_left_alone() -> None:
         _core.DTYPES["float32"],
         np.zeros(0, np.int64),
         picks,
+        np.zeros(50),
         base=scores / scores.max(),
         penalty=0.01,
         temperature=0.1,
@@ -862,3 +863,127 @@ def test_inputs_are_left_alone() -> None:
     for method in GREEDY:
         pick(emb, method, 3, scores, labeled=labeled)
     hnscore.select(scores, 3, density=scores, regions=np.arange(12) % 2, labeled=labeled, method="budgeted")
+
+
+# ---- Gains -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("labeled", [[], [3, 50, 7]])
+@pytest.mark.parametrize("method", ["repulsive", "coverage", "herding"])
+def test_gains_are_those_of_the_reference(method: str, labeled: list[int]) -> None:
+    emb, scores = clustered(150, 12), scores_of(150)
+    given = None if method == "herding" else scores
+    rules: dict[str, Any] = {"temperature": 0.3, "regularization": 0.7}
+    picks, gains = hnscore.select(
+        given,
+        20,
+        embeddings=emb,
+        method=method,
+        labeled=labeled,
+        return_gains=True,
+        **rules,  # type: ignore[arg-type]
+    )
+    assert picks.tolist() == hnscore.select(
+        given, 20, embeddings=emb, method=method, labeled=labeled, **rules  # type: ignore[arg-type]
+    ).tolist()  # fmt: skip
+    k = np.exp((ref.similarity_matrix(emb, emb) - 1) / 0.3)
+    chosen, u = list(labeled), np.ones(150) if method == "herding" else scores / scores.max()
+    for pick, gain in zip(picks, gains, strict=True):
+        want = ref.GAINS[method](k, chosen, u, 0.7)[pick] / (len(chosen) + 1 if method == "herding" else 1)
+        assert gain == pytest.approx(want, rel=1e-9, abs=1e-12)
+        chosen.append(pick)
+    if method == "coverage":  # the objective is their sum, beside what was covered before
+        weighted = u * (k[:, chosen].max(axis=1) - (k[:, labeled].max(axis=1) if labeled else 0))
+        assert gains.sum() == pytest.approx(weighted.mean())
+
+
+def test_distances_of_core_set() -> None:
+    emb = clustered(200, 12)
+    for labeled in ([], [5, 9]):
+        picks, distances = hnscore.core_set(emb, 15, labeled=labeled, return_distances=True)
+        s, chosen = ref.similarity_matrix(emb, emb), list(labeled)
+        for pick, distance in zip(picks, distances, strict=True):
+            want = 1 - s[pick, chosen].max() if chosen else np.inf
+            assert distance == pytest.approx(want, abs=1e-12)
+            chosen.append(pick)
+        assert (1 - s[:, chosen].max(axis=1)).max() <= distances[-1] + 1e-12
+
+
+def test_gains_of_ranked_methods_are_scores() -> None:
+    emb, scores = clustered(60, 8), scores_of(60)
+    for method, more in (("top", {}), ("density", {}), ("budgeted", {"regions": np.arange(60) % 3})):
+        for prefer, sign in (("hard", 1), ("easy", -1)):
+            picks, gains = hnscore.select(
+                scores,
+                9,
+                embeddings=emb,
+                method=method,
+                prefer=prefer,
+                return_gains=True,
+                **more,  # type: ignore[arg-type]
+            )
+            np.testing.assert_array_equal(gains, sign * scores[picks])
+    picks, gains = hnscore.select(torch.from_numpy(scores), 3, return_gains=True)
+    assert isinstance(picks, torch.Tensor)
+    assert isinstance(gains, torch.Tensor)
+    with pytest.raises(TypeError, match="return_gains must be True or False"):
+        hnscore.select(scores, 3, return_gains=1)  # type: ignore[call-overload]
+
+
+# ---- Other kernels ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("labeled", [[], [3, 50, 7]])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kernel", ["cosine", "ball"])
+def test_other_kernels_are_those_of_the_reference(
+    kernel: str, weighted: bool, labeled: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "_LOOKED_AT", 8)
+    monkeypatch.setattr(kernels, "_PATIENCE", 2)
+    emb, scores = clustered(150, 12), scores_of(150)
+    emb[100:110] = emb[:10]  # ties
+    s = ref.similarity_matrix(emb, emb)
+    level = float(np.sort(s[0])[-8])  # met exactly
+    more = {"min_similarity": level} if kernel == "ball" else {}
+    picks, gains = hnscore.select(
+        scores if weighted else None, 40, embeddings=emb, method="coverage", kernel=kernel, labeled=labeled,
+        return_gains=True, **more,  # type: ignore[arg-type]
+    )  # fmt: skip
+    k = (s >= level).astype(float) if kernel == "ball" else np.maximum(s, 0)
+    chosen, u = list(labeled), scores / scores.max() if weighted else np.ones(150)
+    for pick, gain in zip(picks, gains, strict=True):
+        want = np.array(ref.GAINS["coverage"](k, chosen, u, 0))
+        want[chosen] = -1
+        assert gain == pytest.approx(want.max(), abs=1e-12)
+        assert want[pick] == pytest.approx(want.max(), abs=1e-12)
+        if not (want[:pick] > want.max() - 1e-9).any() and kernel == "ball" and not weighted:
+            assert pick == np.flatnonzero(want == want.max())[0]  # whole numbers: ties to the lowest row
+        chosen.append(pick)
+
+
+@pytest.mark.filterwarnings("default")  # of apricot
+def test_kernels_of_other_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(np, "float", float, raising=False)  # which apricot still asks for
+    apricot = pytest.importorskip("apricot")
+    emb = np.abs(clustered(120, 12)) + 0.01
+    s = ref.similarity_matrix(emb, emb)
+    theirs = apricot.FacilityLocationSelection(15, metric="precomputed").fit(s)
+    picks, gains = hnscore.select(None, 15, embeddings=emb, method="coverage", kernel="cosine", return_gains=True)
+    np.testing.assert_allclose(gains * len(emb), theirs.gains, rtol=1e-5)  # theirs are float32 sums, in any order
+    assert (picks == theirs.ranking).mean() > 0.7
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"kernel": "linear"}, "kernel must be one of 'exponential', 'cosine', 'ball'"),
+        ({"kernel": "cosine", "method": "herding"}, "kernel must be 'exponential' with method='herding'"),
+        ({"kernel": "ball"}, "min_similarity must be given with kernel='ball'"),
+        ({"min_similarity": 0.5}, "min_similarity must be given with kernel='ball'"),
+        ({"kernel": "ball", "min_similarity": 2.0}, "min_similarity must be from -1 to 1|min_similarity"),
+    ],
+)
+def test_bad_kernels(call: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        hnscore.select(None, 3, **({"embeddings": clustered(20, 4), "method": "coverage"} | call))

@@ -23,7 +23,7 @@ void check_rows(const Rows& rows, int64_t n) {
         if (rows.data()[i] < 0 || rows.data()[i] >= n) throw std::invalid_argument("row out of range");
 }
 
-py::tuple greedy(const py::array& array, int code, const Rows& covered, Rows picks, bool farthest,
+py::tuple greedy(const py::array& array, int code, const Rows& covered, Rows picks, Values gains, bool farthest,
                  const Side<double>& base, double first_factor, double factor_step, double penalty, double temperature,
                  int n_threads, const py::object& progress) {
     hnscore::GreedyProblem problem;
@@ -38,17 +38,19 @@ py::tuple greedy(const py::array& array, int code, const Rows& covered, Rows pic
     check_rows(covered, problem.rows.rows);
     problem.covered.assign(covered.data(), covered.data() + covered.size());
     problem.budget = picks.size();
-    if (picks.ndim() != 1 || picks.size() > problem.rows.rows - covered.size())
+    if (picks.ndim() != 1 || picks.size() > problem.rows.rows - covered.size() || gains.size() != picks.size())
         throw std::invalid_argument("there are not so many rows to pick");
     int64_t* out = picks.mutable_data();
-    const auto counts =
-        without_gil(progress, [&](const auto& poll) { return hnscore::greedy(problem, out, n_threads, poll); });
+    double* of_picks = gains.mutable_data();
+    const auto counts = without_gil(
+        progress, [&](const auto& poll) { return hnscore::greedy(problem, out, of_picks, n_threads, poll); });
     return py::make_tuple(counts.rows_read, counts.products);
 }
 
 hnscore::Coverage coverage_of(const py::array& array, int code, const Rows& candidates, const py::array& points,
-                              int points_code, double temperature) {
+                              int points_code, double temperature, const std::string& kernel = "exponential") {
     hnscore::Coverage c;
+    c.cosine = kernel == "cosine";
     c.rows = hnscore::view_of(array, code);
     c.points = hnscore::view_of(points, points_code);
     if (c.rows.dim != c.points.dim) throw std::invalid_argument("rows and points differ in dim");
@@ -62,8 +64,8 @@ hnscore::Coverage coverage_of(const py::array& array, int code, const Rows& cand
 
 Values coverage_gains(const py::array& array, int code, const Rows& candidates, const py::array& points,
                       int points_code, double temperature, int n_threads, const Side<double>& weights,
-                      const Side<double>& floor, const py::object& progress) {
-    const hnscore::Coverage c = coverage_of(array, code, candidates, points, points_code, temperature);
+                      const Side<double>& floor, const std::string& kernel, const py::object& progress) {
+    const hnscore::Coverage c = coverage_of(array, code, candidates, points, points_code, temperature, kernel);
     const double* w = hnscore::side(weights, c.points.rows, "weights");
     const double* f = hnscore::side(floor, c.points.rows, "floor");
     Values gains(c.count);
@@ -73,8 +75,9 @@ Values coverage_gains(const py::array& array, int code, const Rows& candidates, 
 }
 
 void raise_floor(const py::array& array, int code, const Rows& candidates, const py::array& points, int points_code,
-                 double temperature, int n_threads, Values floor, const py::object& progress) {
-    const hnscore::Coverage c = coverage_of(array, code, candidates, points, points_code, temperature);
+                 double temperature, int n_threads, Values floor, const std::string& kernel,
+                 const py::object& progress) {
+    const hnscore::Coverage c = coverage_of(array, code, candidates, points, points_code, temperature, kernel);
     if (floor.ndim() != 1 || floor.size() != c.points.rows)
         throw std::invalid_argument("floor must have a value for each point");
     double* out = floor.mutable_data();
@@ -103,12 +106,14 @@ struct Covering {
         const double* in = bounds.data();
         without_gil(py::none(), [&](const auto&) { cover->lower(in); });
     }
-    int64_t pick(Rows picks, int64_t patience, int64_t draw, uint64_t seed, const py::object& progress) {
-        if (picks.ndim() != 1 || picks.size() > candidates)
+    int64_t pick(Rows picks, Values gains, int64_t patience, int64_t draw, uint64_t seed, const py::object& progress) {
+        if (picks.ndim() != 1 || picks.size() > candidates || gains.size() != picks.size())
             throw std::invalid_argument("there are not so many candidates to pick");
         const hnscore::Cover::Request request{picks.size(), patience, draw, seed};
         int64_t* out = picks.mutable_data();
-        const int64_t made = without_gil(progress, [&](const auto& poll) { return cover->pick(request, out, poll); });
+        double* of_picks = gains.mutable_data();
+        const int64_t made =
+            without_gil(progress, [&](const auto& poll) { return cover->pick(request, out, of_picks, poll); });
         candidates -= made;
         return made;
     }
@@ -133,22 +138,23 @@ void register_select(py::module_& m) {
         py::arg("array"), py::arg("code"), py::arg("n_threads"), py::kw_only(), py::arg("progress") = py::none());
     m.def("product_units", &hnscore::chain_units, py::arg("dim"));
     m.def("greedy", &greedy, py::arg("array"), py::arg("code"), py::arg("covered"), py::arg("picks").noconvert(),
-          py::kw_only(), py::arg("farthest") = false, py::arg("base") = py::none(), py::arg("first_factor") = 1.0,
+          py::arg("gains").noconvert(), py::kw_only(), py::arg("farthest") = false, py::arg("base") = py::none(), py::arg("first_factor") = 1.0,
           py::arg("factor_step") = 0.0, py::arg("penalty") = 0.0, py::arg("temperature") = 1.0, py::arg("n_threads"),
           py::arg("progress") = py::none());
     m.def("coverage_gains", &coverage_gains, py::arg("array"), py::arg("code"), py::arg("candidates"),
           py::arg("points"), py::arg("points_code"), py::arg("temperature"), py::arg("n_threads"), py::kw_only(),
-          py::arg("weights") = py::none(), py::arg("floor") = py::none(), py::arg("progress") = py::none());
+          py::arg("weights") = py::none(), py::arg("floor") = py::none(), py::arg("kernel") = "exponential",
+          py::arg("progress") = py::none());
     m.def("raise_floor", &raise_floor, py::arg("array"), py::arg("code"), py::arg("candidates"), py::arg("points"),
           py::arg("points_code"), py::arg("temperature"), py::arg("n_threads"), py::arg("floor").noconvert(),
-          py::kw_only(), py::arg("progress") = py::none());
+          py::kw_only(), py::arg("kernel") = "exponential", py::arg("progress") = py::none());
     py::class_<Covering>(m, "Cover")
         .def(py::init<py::array, int, Rows, py::array, int, double, int, const Side<double>&, Values, int64_t>(),
              py::arg("array"), py::arg("code"), py::arg("candidates"), py::arg("points"), py::arg("points_code"),
              py::arg("temperature"), py::arg("n_threads"), py::kw_only(), py::arg("weights") = py::none(),
              py::arg("floor").noconvert(), py::arg("memory"))
         .def("lower", &Covering::lower, py::arg("bounds"))
-        .def("pick", &Covering::pick, py::arg("picks").noconvert(), py::kw_only(), py::arg("patience") = 0,
+        .def("pick", &Covering::pick, py::arg("picks").noconvert(), py::arg("gains").noconvert(), py::kw_only(), py::arg("patience") = 0,
              py::arg("draw") = 0, py::arg("seed") = 0, py::arg("progress") = py::none())
         .def_property_readonly("counts", &Covering::counts);
 }

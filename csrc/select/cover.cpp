@@ -243,7 +243,7 @@ Cover::~Cover() = default;
 void Cover::lower(const double* bounds) { state_->lower(bounds); }
 Cover::Counts Cover::counts() const { return state_->counts; }
 
-int64_t Cover::pick(const Request& request, int64_t* picks, const Poll& poll) {
+int64_t Cover::pick(const Request& request, int64_t* picks, double* gains, const Poll& poll) {
     State& s = *state_;
     s.seed = request.seed;
     int64_t done = 0;
@@ -255,6 +255,7 @@ int64_t Cover::pick(const Request& request, int64_t* picks, const Poll& poll) {
         if (request.draw > 0) queue = s.queue_of(s.draw(request.draw));
         const int64_t index = s.best_of(queue, request.patience, inner);
         if (index < 0) break;
+        gains[done] = s.latest[static_cast<size_t>(index)];
         picks[done] = s.c.candidates[index];
         s.take(index);
         s.latest[static_cast<size_t>(index)] = -1;

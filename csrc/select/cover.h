@@ -32,8 +32,9 @@ class Cover {
         int64_t draw = 0;
         uint64_t seed = 0;
     };
-    // How many picks were made, as rows. They are written one by one, so that those before an interruption are known.
-    int64_t pick(const Request& request, int64_t* picks, const Poll& poll);
+    // How many picks were made, as rows, and the gain of each. They are written one by one, so that those before an
+    // interruption are known.
+    int64_t pick(const Request& request, int64_t* picks, double* gains, const Poll& poll);
 
     struct Counts {
         int64_t bounds = 0, gains = 0;  // computed so far: in float32, in float64

@@ -1,5 +1,6 @@
 #include "select/coverage.h"
 
+#include <algorithm>
 #include <atomic>
 #include <numeric>
 #include <vector>
@@ -12,6 +13,11 @@ namespace {
 
 constexpr int64_t kPoints = 512;       // of a block: their sums stay in order
 constexpr int64_t kCandidates = 1024;  // packed at a time
+
+void to_kernels(const Coverage& c, double* s, int64_t n) {
+    if (!c.cosine) return c.target->kernels_of_cosines(s, n, c.temperature);
+    for (int64_t j = 0; j < n; ++j) s[j] = std::max(s[j], 0.0);
+}
 
 // body(point, first, kernels, n): the kernels of a point with candidates first .. first + n - 1, for all points and
 // candidates; the blocks of points are shared among the threads.
@@ -39,7 +45,7 @@ void for_kernels(const Coverage& c, int64_t from, int64_t to, int n_threads, con
                     group.multiply(packed, j, j + width);
                     for (int64_t i = 0; i < count; ++i) {
                         c.target->cosines(group.products(i), width, norms[i], packed.norms.data() + j);
-                        c.target->kernels_of_cosines(group.products(i), width, c.temperature);
+                        to_kernels(c, group.products(i), width);
                         body(first + i, j, group.products(i), width);
                     }
                 }

@@ -16,6 +16,7 @@ struct Coverage {
     const int64_t* candidates = nullptr;  // of the rows
     int64_t count = 0;
     double temperature = 1;
+    bool cosine = false;  // k(x, c) = max(s(x, c), 0) instead
 };
 
 // `floor` is null where nothing covers a point yet, `weights` where all are 1.

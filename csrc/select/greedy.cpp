@@ -42,9 +42,10 @@ struct Costs {
 
 class Greedy {
   public:
-    Greedy(const GreedyProblem& problem, int64_t* picks, int n_threads, const Poll& poll)
+    Greedy(const GreedyProblem& problem, int64_t* picks, double* gains, int n_threads, const Poll& poll)
         : p_(problem),
           picked_(picks),
+          gains_(gains),
           n_(problem.rows.rows),
           n_threads_(n_threads),
           poll_(poll),
@@ -70,7 +71,7 @@ class Greedy {
         std::fill(blocks_seen_.data(), blocks_seen_.data() + n_, 0);
         alive_ = n_;
         for (const int64_t row : p_.covered) take(row);
-        if (from_mean && p_.budget > 0) pick(nearest_mean());
+        if (from_mean && p_.budget > 0) pick(nearest_mean(), kInfinity);
         front_size_ = std::max<int64_t>(kLeastFront, n_ / 64);
         while (done_ < p_.budget) {
             if (front_.empty() || front_cost_ > kPatience * sync_cost_) synchronise();
@@ -79,7 +80,7 @@ class Greedy {
                 synchronise();
                 best = best_of_front();
             }
-            pick(best.row);
+            pick(best.row, best.key);
             front_[static_cast<size_t>(best.slot)] = front_.back();
             front_.pop_back();
             look_for_interrupts();
@@ -111,8 +112,9 @@ class Greedy {
         for (int64_t k = 0; k < blocks_.pitch; ++k) mean[k] += x[k] * share;
         if (picks_.size % kBlock == 0) blocks_.norms[blocks_.size++] = 1;
     }
-    void pick(int64_t row) {
+    void pick(int64_t row, double gain) {
         take(row);
+        gains_[done_] = gain;
         picked_[done_++] = row;
     }
 
@@ -392,6 +394,7 @@ class Greedy {
 
     const GreedyProblem& p_;
     int64_t* const picked_;
+    double* const gains_;
     const int64_t n_;
     const int n_threads_;
     const Poll poll_;
@@ -419,8 +422,8 @@ class Greedy {
 
 }  // namespace
 
-GreedyCounts greedy(const GreedyProblem& problem, int64_t* picks, int n_threads, const Poll& poll) {
-    return Greedy(problem, picks, n_threads, poll).run();
+GreedyCounts greedy(const GreedyProblem& problem, int64_t* picks, double* gains, int n_threads, const Poll& poll) {
+    return Greedy(problem, picks, gains, n_threads, poll).run();
 }
 
 }  // namespace hnscore

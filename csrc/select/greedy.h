@@ -31,7 +31,7 @@ struct GreedyCounts {
 };
 
 // The farthest row from nothing is the one nearest the mean direction, of largest x . mean(x / |x|) / |x|. Picks are
-// written one by one, so that those before an interruption are known.
-GreedyCounts greedy(const GreedyProblem& problem, int64_t* picks, int n_threads, const Poll& poll);
+// written one by one, so that those before an interruption are known; their gains too. Farthest from nothing: infinite.
+GreedyCounts greedy(const GreedyProblem& problem, int64_t* picks, double* gains, int n_threads, const Poll& poll);
 
 }  // namespace hnscore

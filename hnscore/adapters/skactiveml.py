@@ -16,8 +16,10 @@ from skactiveml.base import SingleAnnotatorPoolQueryStrategy
 from skactiveml.utils import MISSING_LABEL, labeled_indices
 
 import hnscore
-from hnscore.adapters.zero_rows import pick_around_zero_rows
-from hnscore.arguments.numbers import check_choice
+from hnscore.adapters.zero_rows import pick_around_zero_rows, zero_rows
+from hnscore.arguments.numbers import check_choice, count_threads
+from hnscore.selections.gains import gains_of_all
+from hnscore.selections.greedy import Pool
 
 _METHODS = ("coverage", "herding", "core_set")
 
@@ -76,9 +78,11 @@ class HNScoreSampling(SingleAnnotatorPoolQueryStrategy):  # type: ignore[misc]  
         query_indices : int64 array (batch_size,)
             Best first: rows of X, or of the candidates where these are samples.
         utilities : float64 array (batch_size, n_samples) or (batch_size, n_candidates)
-            A greedy choice gives an order, not numbers for all others: at each step 0 for a candidate that is never
-            picked, and for the picks to come how many are left of them, counted from the last; NaN for all that cannot
-            be picked any more, labeled ones among them.
+            What each candidate would have added at each step: for "core_set" its distance to the nearest sample that
+            is labeled or picked, or where there is none its likeness to the mean sample; for "coverage" what the mean
+            over the candidates would rise by; for "herding" the mean kernel less that with the chosen. The pick has the
+            largest; samples of zeros the least; NaN for all that cannot be picked any more, labeled ones among them.
+            It takes a look at all candidates for each pick.
         """
         X, y, candidates, batch_size, return_utilities = self._validate_data(
             X, y, candidates, batch_size, return_utilities, reset=True
@@ -88,18 +92,44 @@ class HNScoreSampling(SingleAnnotatorPoolQueryStrategy):  # type: ignore[misc]  
         known = labeled_indices(y, self.missing_label_)
         names = np.arange(len(rows)) if mapping is None else mapping
         picks = self._pick(rows, X[known], batch_size, np.concatenate([names, known]))
-        if mapping is not None:
-            picks = mapping[picks]
         if not return_utilities:
-            return picks
-        utilities = np.zeros((batch_size, len(rows)))
-        if mapping is not None:
-            utilities = np.full((batch_size, len(X)), np.nan)
-            utilities[:, mapping] = 0
-        for step, pick in enumerate(picks):
-            utilities[: step + 1, pick] = batch_size - step
-            utilities[step + 1 :, pick] = np.nan
-        return picks, utilities
+            return picks if mapping is None else mapping[picks]
+        return (picks if mapping is None else mapping[picks]), self._utilities(rows, X, known, picks, mapping)
+
+    def _utilities(
+        self,
+        rows: NDArray[Any],
+        X: NDArray[Any],
+        known: NDArray[np.int64],
+        picks: NDArray[np.int64],
+        mapping: NDArray[np.int64] | None,
+    ) -> NDArray[np.float64]:
+        """Of the rows at each step, or of all of X where these are some of its samples."""
+        emb = np.concatenate([rows, X[known]])
+        real = np.flatnonzero(~zero_rows(emb))
+        place = np.full(len(emb), -1)
+        place[real] = np.arange(len(real))
+        some = picks[place[picks] >= 0]
+        gains = np.full((len(picks), len(rows)), np.nan)
+        if len(some):
+            pool = Pool("X", emb[real], count_threads(None))
+            labeled = place[len(rows) :][place[len(rows) :] >= 0]
+            temperature = float((self.select_dict or {}).get("temperature", 0.1))
+            of_real = gains_of_all(self.method, pool, place[some], labeled, temperature)
+            own = real[real < len(rows)]
+            gains[: len(some), own] = of_real[:, place[own]]
+        zero = place[: len(rows)] < 0
+        for step in range(len(picks)):
+            least = np.nanmin(gains[step]) - 1 if step < len(some) else 0.0
+            gains[step, zero] = least
+            gains[step, picks[:step]] = np.nan
+            if step >= len(some):  # only samples of zeros are left: in the order of their rows
+                gains[step, picks[step]] = 1.0
+        if mapping is None:
+            return gains
+        utilities = np.full((len(picks), len(X)), np.nan)
+        utilities[:, mapping] = gains
+        return utilities
 
     def _pick(self, rows: NDArray[Any], known: NDArray[Any], n: int, names: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions among `rows`; `names` are the rows of X."""

@@ -32,10 +32,11 @@ ReferenceKind = Literal["positive", "hardest", "topk", "minibatch"]
 DensityKind = Literal["knn", "ball", "kernel", "mean", "gaussian"]
 SelectionMethod = Literal["auto", "top", "density", "budgeted", "repulsive", "coverage", "stochastic", "herding"]
 Preference = Literal["easy", "hard"]
+Kernel = Literal["exponential", "cosine", "ball"]
 SIMILARITIES, METHODS = get_args(Similarity), get_args(Method)
 WEIGHTS, AGGREGATES = get_args(Weight), get_args(Aggregate)
 REFERENCE_KINDS, DENSITY_KINDS = get_args(ReferenceKind), get_args(DensityKind)
-SELECTION_METHODS, PREFERENCES = get_args(SelectionMethod), get_args(Preference)
+SELECTION_METHODS, PREFERENCES, KERNELS = get_args(SelectionMethod), get_args(Preference), get_args(Kernel)
 
 RandomState = int | np.random.Generator | np.random.RandomState | None
 
@@ -146,6 +147,8 @@ class SelectOptions(TypedDict, total=False):
     labeled: ArrayLike | None
     random_state: RandomState
     temperature: float | None
+    kernel: Kernel
+    min_similarity: float | None
     center: bool
     density: ArrayLike | None
     density_exponent: float

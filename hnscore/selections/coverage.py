@@ -19,7 +19,7 @@ from hnscore.arguments.checks import check_memory_limit
 from hnscore.engine.pool import choose
 from hnscore.engine.protocol import Progress, Request
 from hnscore.engine.sums import kernel_gains
-from hnscore.selections.greedy import Floats, Pool, Rows, unit_scaled
+from hnscore.selections.greedy import Chosen, Floats, Pool, Rows, unit_scaled
 
 _KEPT = 0.85  # of the memory, for kernels beside the packed points
 # Of a pass in bf16 beside one in float32; its bounds are off by so much at most.
@@ -53,20 +53,20 @@ class How(NamedTuple):
     share: float | None = None  # of the rows that are left, drawn for each pick; None: all
 
 
-def coverage(pool: Pool, budget: int, scores: Floats | None, how: How, random: np.random.Generator) -> Rows:
-    rows, weights = _points(scores, len(pool.emb), how.subsample, random)
-    picks = np.full(budget, -1, np.int64)
+def coverage(pool: Pool, budget: int, scores: Floats | None, how: How, random: np.random.Generator) -> Chosen:
+    rows, weights = points_of(scores, len(pool.emb), how.subsample, random)
+    picks, gains = np.full(budget, -1, np.int64), np.zeros(budget)
     with pool.keeps(picks):
         if budget and len(rows):
             points = pool.emb if len(rows) == len(pool.emb) else pool.emb[rows]
-            Covering(pool, points, weights, how, random).fill(picks)
+            Covering(pool, points, weights, how, random).fill(picks, gains)
         else:  # nothing to cover: all gains are 0
             picks[:] = pool.free()[:budget]
     pool.finish()
-    return picks
+    return picks, gains / max(len(rows), 1)
 
 
-def _points(
+def points_of(
     scores: Floats | None, n: int, subsample: int | None, random: np.random.Generator
 ) -> tuple[Rows, Floats | None]:
     """The rows to be covered, at most so many of those that count, and their weights where these differ."""
@@ -100,7 +100,7 @@ class Covering:
         )
         self._fits = 2 * n * len(self._free) <= _KEPT * memory  # all kernels
 
-    def fill(self, picks: Rows) -> None:
+    def fill(self, picks: Rows, gains: Floats) -> None:
         """Pick after pick, and a pass over all pairs where the core would look at more rows than that is worth."""
         pool, share = self._pool, self._how.share
         self._say_how_long()
@@ -113,9 +113,10 @@ class Covering:
             # A second pass at one floor would not help: then all that are in the race are looked at, for one pick.
             once = made == passed_at
             reached = _FIRST + (1 - _FIRST) * made / len(picks)
+            now = slice(made, made + 1) if once else slice(made, None)
             made += self._core.pick(
-                picks[made : made + 1] if once else picks[made:], patience=0 if once else int(work * len(self._free)),
-                draw=draw, seed=int(self._random.integers(2**63)) if draw else 0, progress=pool.part(reached),
+                picks[now], gains[now], patience=0 if once else int(work * len(self._free)), draw=draw,
+                seed=int(self._random.integers(2**63)) if draw else 0, progress=pool.part(reached),
             )  # fmt: skip
             passed_at = -1
             if made < len(picks) and not once:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hnscore.arguments.arrays import convert_like
 from hnscore.arguments.checks import read_row_numbers
-from hnscore.arguments.numbers import check_integer, count_threads
+from hnscore.arguments.numbers import check_flag, check_integer, count_threads
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.memory.copies import computed_on_cpu
 from hnscore.engine.progress import rows_bar
@@ -23,9 +23,17 @@ if TYPE_CHECKING:
 
 
 @overload
-def core_set(emb: torch.Tensor, budget: int, **options: Unpack[CoreSetOptions]) -> torch.Tensor: ...
+def core_set(
+    emb: torch.Tensor, budget: int, *, return_distances: Literal[False] = False, **options: Unpack[CoreSetOptions]
+) -> torch.Tensor: ...
 @overload
-def core_set(emb: ArrayLike, budget: int, **options: Unpack[CoreSetOptions]) -> NDArray[np.int64]: ...
+def core_set(
+    emb: ArrayLike, budget: int, *, return_distances: Literal[False] = False, **options: Unpack[CoreSetOptions]
+) -> NDArray[np.int64]: ...
+@overload
+def core_set(
+    emb: ArrayLike, budget: int, *, return_distances: Literal[True], **options: Unpack[CoreSetOptions]
+) -> tuple[Any, Any]: ...
 @breaks_graph
 @computed_on_cpu
 def core_set(
@@ -33,6 +41,7 @@ def core_set(
     budget: int,
     *,
     labeled: object = None,
+    return_distances: bool = False,
     n_threads: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> Any:
@@ -53,6 +62,8 @@ def core_set(
         Rows to choose, from 0 to the number of rows that are not labeled.
     labeled : integer array, optional
         Rows that are paired already: never chosen, and counted as chosen before.
+    return_distances : bool
+        Also return how far each row was when it was picked.
     n_threads : int, optional
         Default: all that the process may use. The result does not depend on it.
     show_progress_bar : bool, optional
@@ -62,6 +73,9 @@ def core_set(
     -------
     rows : int64 array (budget,)
         In the order of picking, the kind of array that emb is. The first k of them are those of ``budget=k``.
+    distances : float64 array (budget,)
+        With `return_distances`: 1 - s to the nearest row labeled or picked before, descending; inf for the first where
+        there is none. What is left after k picks is at most ``distances[k]`` away.
 
     Raises
     ------
@@ -92,10 +106,12 @@ def core_set(
     >>> hnscore.core_set(np.array([[1, 0], [1, 0.1], [0, 1], [1, 0.9]], np.float32), 2)
     array([3, 2])
     """
+    wanted = check_flag("return_distances", return_distances)
     pool = Pool("emb", emb, count_threads(n_threads))
     taken = read_row_numbers("labeled", labeled, len(pool.emb))
     budget = check_integer(
         "budget", budget, 0, len(pool.emb) - len(taken), "rows to choose, of those that are not labeled"
     )
     pool.prepare(taken, rows_bar(show_progress_bar, "core_set", budget))
-    return convert_like(emb, pool.greedy(budget, progress=pool.progress, farthest=True))
+    picks, distances = pool.greedy(budget, progress=pool.progress, farthest=True)
+    return (convert_like(emb, picks), convert_like(emb, distances)) if wanted else convert_like(emb, picks)

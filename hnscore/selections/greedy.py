@@ -22,6 +22,7 @@ from hnscore.engine.sums import kernel_gains
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
+Chosen = tuple[Rows, Floats]  # rows in the order of picking, and the gain of each
 
 _BLOCK = 2**14  # rows at a time
 # Up to so many pairs, a second or two of work, mean kernels are float64.
@@ -83,35 +84,37 @@ class Pool:
             error.args = (f"{len(made)} of {len(picks)} rows were picked: the attribute `picks` of this exception",)
             raise
 
-    def greedy(self, budget: int, *, progress: Any, **criterion: Any) -> Rows:
-        picks = np.full(budget, -1, np.int64)
+    def greedy(self, budget: int, *, progress: Any, **criterion: Any) -> Chosen:
+        picks, gains = np.full(budget, -1, np.int64), np.zeros(budget)
         with self.keeps(picks):
             _core.greedy(
-                self.emb, self.code, self.labeled, picks, n_threads=self.n_threads, progress=progress, **criterion
-            )
+                self.emb, self.code, self.labeled, picks, gains, n_threads=self.n_threads, progress=progress,
+                **criterion,
+            )  # fmt: skip
         self.finish()
-        return picks
+        return picks, gains
 
     def finish(self) -> None:
         if self.progress is not None:
             self.progress(1.0)
 
 
-def repulsive(pool: Pool, budget: int, scores: Floats, regularization: float, temperature: float) -> Rows:
+def repulsive(pool: Pool, budget: int, scores: Floats, regularization: float, temperature: float) -> Chosen:
     return pool.greedy(
         budget, progress=pool.progress, base=unit_scaled(scores), penalty=regularization, temperature=temperature
     )
 
 
-def herding(pool: Pool, budget: int, temperature: float, subsample: int | None, random: np.random.Generator) -> Rows:
+def herding(pool: Pool, budget: int, temperature: float, subsample: int | None, random: np.random.Generator) -> Chosen:
     if not budget:
-        return np.zeros(0, np.int64)
+        return np.zeros(0, np.int64), np.zeros(0)
     mean = _mean_kernels(pool, pool.sample(subsample, random), temperature)
     # With the same constant taken off all means, gains only fall from pick to pick, as the core needs.
-    return pool.greedy(
+    picks, gains = pool.greedy(
         budget, progress=pool.part(0.5), base=mean - mean.max(), first_factor=1.0 + len(pool.labeled), factor_step=1.0,
         penalty=1.0, temperature=temperature,
     )  # fmt: skip
+    return picks, gains / (1.0 + len(pool.labeled) + np.arange(budget)) + mean.max()
 
 
 def _mean_kernels(pool: Pool, points: NDArray[Any], temperature: float) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,8 @@ from hnscore.engine.progress import rows_bar
 from hnscore.selections import ranked
 from hnscore.selections.allocate import STRONGEST, allocate
 from hnscore.selections.coverage import How, coverage
-from hnscore.selections.greedy import Pool, Rows, herding, repulsive
+from hnscore.selections.greedy import Floats, Pool, Rows, herding, repulsive
+from hnscore.selections.kernels import check_kernel, other_coverage
 from hnscore.selections.regions import kmeans_regions
 
 if TYPE_CHECKING:
@@ -57,16 +58,40 @@ _POINTS, _POINTS_OF_PICK = 10_000, 4
 
 @overload
 def select(
-    scores: torch.Tensor, budget: int, *, embeddings: ArrayLike | None = None, **options: Unpack[SelectOptions]
+    scores: torch.Tensor,
+    budget: int,
+    *,
+    embeddings: ArrayLike | None = None,
+    return_gains: Literal[False] = False,
+    **options: Unpack[SelectOptions],
 ) -> torch.Tensor: ...
 @overload
 def select(
-    scores: None, budget: int, *, embeddings: torch.Tensor, **options: Unpack[SelectOptions]
+    scores: None,
+    budget: int,
+    *,
+    embeddings: torch.Tensor,
+    return_gains: Literal[False] = False,
+    **options: Unpack[SelectOptions],
 ) -> torch.Tensor: ...
 @overload
 def select(
-    scores: ArrayLike | None, budget: int, *, embeddings: ArrayLike | None = None, **options: Unpack[SelectOptions]
+    scores: ArrayLike | None,
+    budget: int,
+    *,
+    embeddings: ArrayLike | None = None,
+    return_gains: Literal[False] = False,
+    **options: Unpack[SelectOptions],
 ) -> NDArray[np.int64]: ...
+@overload
+def select(
+    scores: ArrayLike | None,
+    budget: int,
+    *,
+    embeddings: ArrayLike | None = None,
+    return_gains: Literal[True],
+    **options: Unpack[SelectOptions],
+) -> tuple[Any, Any]: ...
 @breaks_graph
 @computed_on_cpu
 def select(  # noqa: PLR0913
@@ -79,6 +104,8 @@ def select(  # noqa: PLR0913
     labeled: object = None,
     random_state: object = None,
     temperature: float | None = None,
+    kernel: str = "exponential",
+    min_similarity: float | None = None,
     center: bool = False,
     density: object = None,
     density_exponent: float = -1.0,
@@ -87,6 +114,7 @@ def select(  # noqa: PLR0913
     subsample: object = "auto",
     epsilon: float = 0.1,
     memory_limit: int = 3 * 2**29,
+    return_gains: bool = False,
     n_threads: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> Any:
@@ -139,12 +167,21 @@ def select(  # noqa: PLR0913
     -------
     rows : int64 array (budget,)
         Best first, the kind of array that scores (without them, embeddings) is.
+    gains : float64 array (budget,)
+        With `return_gains`, of each pick at its turn: "repulsive": what the objective rises by; "coverage",
+        "stochastic": what the mean over the points rises by; "herding": the mean kernel with the points less that with
+        the chosen; the others: its score, of the opposite sign with ``prefer="easy"``.
 
     Other Parameters
     ----------------
     temperature : float
         Of the kernel: the difference of cosines over which it falls by a factor of e. Default: 0.4 for "auto", 0.1
         for the others.
+    kernel : {"exponential", "cosine", "ball"}
+        For "coverage": the one above; ``max(s, 0)``, as apricot and submodlib have it; or 1 where
+        ``s >= min_similarity`` and else 0, as ProbCover has it.
+    min_similarity : float, optional
+        For ``kernel="ball"``.
     center : bool
         Standardise each dimension of embeddings over the pool first: as the evidence for "auto" was measured [1]_.
         Takes a float32 copy of them.
@@ -168,6 +205,8 @@ def select(  # noqa: PLR0913
     memory_limit : int
         Bytes for what "coverage", "stochastic" and "auto" keep beside their inputs, 1.5 GiB. More is faster, up to two
         bytes for each pair of a row and a point: from there on no pair is looked at twice.
+    return_gains : bool
+        Also return the gain of each pick.
     n_threads : int, optional
         Default: all that the process may use. The result does not depend on it.
     show_progress_bar : bool, optional
@@ -257,11 +296,13 @@ def select(  # noqa: PLR0913
     if temperature is None:
         temperature = _AUTO_TEMPERATURE if auto else _TEMPERATURE
     temperature = check_positive("temperature", temperature)
+    level = check_kernel(kernel, method, min_similarity)
     points = check_subsample(subsample, max(_POINTS, _POINTS_OF_PICK * budget))
     epsilon = check_share("epsilon", epsilon)
     memory_limit = check_integer("memory_limit", memory_limit, 0, None, "bytes")
     random = as_generator(random_state)
     ties = None if random_state is None else random
+    check_flag("return_gains", return_gains)
     if check_flag("center", center):
         check_given_for("a centered pool", "embeddings", pool is not None)
         assert pool is not None
@@ -273,20 +314,24 @@ def select(  # noqa: PLR0913
         if method == "repulsive":
             assert values is not None
             check_not_negative("regularization", regularization)
-            picks = repulsive(pool, budget, values, regularization, temperature)
+            chosen = repulsive(pool, budget, values, regularization, temperature)
         elif method == "herding":
-            picks = herding(pool, budget, temperature, points, random)
+            chosen = herding(pool, budget, temperature, points, random)
         else:
             if auto and values is not None:
                 values = ranked.better_half(values, taken)
-            share = -math.log(epsilon) / max(budget, 1) if method == "stochastic" else None
-            picks = coverage(pool, budget, values, How(temperature, memory_limit, points, share), random)
-        return convert_like(kind, picks)
+            if kernel == "exponential":
+                share = -math.log(epsilon) / max(budget, 1) if method == "stochastic" else None
+                chosen = coverage(pool, budget, values, How(temperature, memory_limit, points, share), random)
+            else:
+                chosen = other_coverage(pool, budget, values, level, points, random)
+        return _given(kind, *chosen, return_gains)
 
     assert values is not None
     free = np.delete(np.arange(n), taken)
     if method == "top":
-        return convert_like(kind, free[ranked.best(values[free], budget, ties)])
+        picks = free[ranked.best(values[free], budget, ties)]
+        return _given(kind, picks, values[picks], return_gains)
     if method == "budgeted" and read_array("regions", regions)[0].ndim == 0:
         check_given_for(method, "embeddings", pool is not None)
         regions = check_integer("regions", regions, 1, n, "the number to be found, or the region of each row")
@@ -300,11 +345,18 @@ def select(  # noqa: PLR0913
     crowded = read_point_values("density", density, n)[free]
     if method == "density":
         exponents = density_exponent * ranked.standardised(crowded)
-        return convert_like(kind, free[ranked.best_adjusted(values[free], exponents, budget, ties)])
+        picks = free[ranked.best_adjusted(values[free], exponents, budget, ties)]
+        return _given(kind, picks, values[picks], return_gains)
     codes = _region_codes(regions, pool, free, n, random)
     # Shares of those that have rows.
     shares = allocate(values[free], crowded, codes, budget, regularization=regularization)
-    return convert_like(kind, free[ranked.best_of_each(values[free], codes, shares, ties)])
+    picks = free[ranked.best_of_each(values[free], codes, shares, ties)]
+    return _given(kind, picks, values[picks], return_gains)
+
+
+def _given(kind: object, picks: Rows, gains: Floats, return_gains: bool) -> Any:
+    rows = convert_like(kind, picks)
+    return (rows, convert_like(kind, gains)) if return_gains else rows
 
 
 def _region_codes(regions: object, pool: Pool | None, free: Rows, n: int, random: np.random.Generator) -> Rows:
