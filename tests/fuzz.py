@@ -235,7 +235,13 @@ def pairs(seed: int) -> None:
     rules["closed"] = closed = d.chance(0.5)
     by, order, dtype = d.of("image", "text"), d.of("index", "similarity"), d.of(np.float32, np.float64)
     keywords = _keywords(rules, call)
-    got = hnscore.pairs(img, txt, margin, by=by, order=order, dtype=np.dtype(dtype).name, **keywords)
+    how = {"by": by, "order": order, "dtype": np.dtype(dtype).name}
+    if d.chance(0.4) and not {"paired_emb", "top_k_images", "skip_top_images"} & set(keywords):
+        of_pool = {name: keywords[name] for name in ("similarity", "method", "n_threads")}
+        others = {name: x for name, x in keywords.items() if name not in of_pool}
+        got = hnscore.Pool(img, **of_pool).pairs(txt, margin, **how, **others)
+    else:
+        got = hnscore.pairs(img, txt, margin, **how, **keywords)
     counts = ref.counting(s, margin, **rules)[1]
     with np.errstate(over="ignore", under="ignore"):
         values = s.astype(dtype)

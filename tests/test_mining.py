@@ -263,6 +263,8 @@ CASES: dict[str, Case] = {
     "as_csr": (hnscore.pairs, {"as_csr": "both"}, ValueError, "as_csr must be one of"),
     "NaN": (hnscore.pairs, {"img_emb": bad(np.nan)}, ValueError, "img_emb .*row 7"),
     "parts": (hnscore.iter_pairs, {"by": "text"}, TypeError, "iter_pairs must get keywords among .* got 'by'"),
+    "no texts": (hnscore.mine, {"txt_emb": TXT[:0], "owner": None}, ValueError, "txt_emb must have at least one row"),
+    "no images": (hnscore.mine, {"img_emb": IMG[:0], "owner": None}, ValueError, "img_emb must have at least one row"),
     "k": (hnscore.mine, {"k": 0}, ValueError, "k must be at least 1"),
     "skip": (hnscore.mine, {"skip": -1}, ValueError, "skip must be at least 0"),
     "sampling": (hnscore.mine, {"sampling": "best"}, ValueError, "sampling must be one of 'top', 'random'"),
@@ -323,5 +325,13 @@ def test_pool_bad_input() -> None:
         found.mine(TXT, 1, similarity="dot")
     with pytest.raises(ValueError, match="img_emb must have at least one row"):
         hnscore.Pool(IMG[:0])
+    with pytest.raises(ValueError, match="by must be one of"):
+        found.pairs(TXT, by="texts", owner=OWNER)
+    with pytest.raises(ValueError, match="max_pairs must be at least"):
+        found.pairs(TXT, 0.5, owner=OWNER, max_pairs=10)
+    with pytest.raises(ValueError, match="txt_emb must have at least one row"):
+        found.pairs(TXT[:0])
+    with pytest.raises(ValueError, match="owner must hold rows of the pool"):
+        found.pairs(TXT, owner=OWNER + N)
     with pytest.raises(ValueError, match="min_similarity must have shape"):
         found.range_search(TXT, np.zeros(3))

@@ -184,12 +184,12 @@ int64_t Cover::State::best_of(Queue& stale, int64_t patience, const Poll& poll) 
     double least = 0;              // of the best, as far as is known
     const auto set = [&](const Candidate& candidate) { latest[static_cast<size_t>(candidate.index)] = candidate.gain; };
     const auto settle = [&](int64_t index) {
-        const Candidate c{exact.gain(index), index};
+        const Candidate found{exact.gain(index), index};
         ++counts.gains;
-        known.push_back(c);
-        set(c);
-        if (best < c) best = c;
-        least = std::max(least, c.gain);
+        known.push_back(found);
+        set(found);
+        if (best < found) best = found;
+        least = std::max(least, found.gain);
     };
     const auto leads = [&](const Queue& queue) {
         return !queue.empty() && queue.top().gain >= least && best < queue.top();
@@ -230,8 +230,8 @@ int64_t Cover::State::best_of(Queue& stale, int64_t patience, const Poll& poll) 
         }
     }
     if (too_much) best = kNobody;
-    for (const Candidate& c : known)
-        if (c.index != best.index) stale.push(c);
+    for (const Candidate& found : known)
+        if (found.index != best.index) stale.push(found);
     for (; !fresh.empty(); fresh.pop()) stale.push(fresh.top());
     return too_much ? -1 : best.index;
 }

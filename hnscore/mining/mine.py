@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -181,7 +182,8 @@ class MineCall:
         self.engine = Cpu(given["n_threads"])
         self.pool, self.img, self.txt = pool, pool.img, self.engine.embeddings("txt_emb", txt_emb)
         check_sides(img_emb, txt_emb, self.img, self.txt)
-        check_not_empty("img_emb", self.img)
+        for name, side in (("img_emb", self.img), ("txt_emb", self.txt)):
+            check_not_empty(name, side)
         self.n_img, self.n_txt = self.img.shape[0], self.txt.shape[0]
         self.k = check_integer("k", given["k"], 1, None, "negatives of each text")
         self.skip = check_integer("skip", given["skip"], 0, None, "best images left out")
@@ -219,16 +221,15 @@ class MineCall:
 
     def _ceiling(self, given: dict[str, Any]) -> NDArray[np.float64]:
         margin, relative = given["margin"], check_not_negative("relative_margin", given["relative_margin"])
-        margins = ([] if margin is None else [(check_real("margin", margin), 0.0)]) + (
-            [(0.0, relative)] if relative else []
-        )
+        margins = [] if margin is None else [(check_real("margin", margin), 0.0)]
+        margins += [(0.0, relative)] if relative else []
         most, reference = self._limits("max_similarity", given["max_similarity"], np.inf), given["reference"]
         if isinstance(reference, str) and reference == "pool_max":
             own, _ = self.engine.kth_best(self.txt, self.img, 1, self.request, NO_RULES)
         elif reference is not None and not isinstance(reference, str):
             own = self.engine.reference(reference, self.n_txt, self.txt, None, self.request.similarity)
         elif self.positives is not None:
-            own = self.positives.least(self.similarities_of_positives())
+            own = self.positives.least(self.similarities_of_positives)
         else:
             if margin or relative:
                 raise ValueError(
@@ -245,6 +246,7 @@ class MineCall:
         limits = None if x is None else self.engine.limits(name, x, self.n_txt, None)
         return np.full(self.n_txt, default) if limits is None else limits
 
+    @cached_property
     def similarities_of_positives(self) -> NDArray[np.float64]:
         assert self.positives is not None
         return pair_similarities(
@@ -252,7 +254,7 @@ class MineCall:
         )
 
     def mined(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        similarities, indices = self.best() if self.sampling == "top" else self._random()
+        similarities, indices = self.best(self.k, self.skip) if self.sampling == "top" else self._random()
         short = int((indices[:, -1] < 0).sum())
         if short:
             warn_caller(
@@ -261,19 +263,18 @@ class MineCall:
             )
         return similarities, indices
 
-    def best(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        similarities = np.full((self.n_txt, self.k), -np.inf)
-        indices = np.full((self.n_txt, self.k), -1)
+    def best(self, k: int, skip: int = 0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The k most similar allowed images of each text after the `skip` best, padded."""
+        similarities, indices = np.full((self.n_txt, k), -np.inf), np.full((self.n_txt, k), -1)
         keys, extra = self._allowed_positives()
-        request = self.request._replace(k=min(self.k + self.skip + extra, self.n_img))
+        request = self.request._replace(k=min(k + skip + extra, self.n_img))
         first = 0
         for s, i in best_in_pool(self.txt, self.pool, request, self.rules, self.engine.threads, self.bar, self.floor):
             if extra:
                 _drop(s, i, keys, first, self.n_img)
-            kept = slice(self.skip, self.skip + self.k)
-            width = max(0, min(s.shape[1] - self.skip, self.k))
-            similarities[first : first + len(s), :width] = s[:, kept]
-            indices[first : first + len(s), :width] = i[:, kept]
+            kept, rows = slice(skip, skip + k), slice(first, first + len(s))
+            width = s[:, kept].shape[1]
+            similarities[rows, :width], indices[rows, :width] = s[:, kept], i[:, kept]
             first += len(s)
         return similarities, indices
 
@@ -282,19 +283,14 @@ class MineCall:
         if self.positives is None:
             return np.zeros(0, np.int64), 0
         texts, images = self.positives.texts, self.positives.images
-        s = self.similarities_of_positives()
+        s = self.similarities_of_positives
         among = (s <= self.ceiling[texts]) & (s > self.floor[texts])
         texts, images = texts[among], images[among]
         most = int(np.bincount(texts, minlength=1).max())
         return np.sort(texts * self.n_img + images), most
 
     def _random(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        best = None
-        if self.skip:
-            wanted, self.k, self.sampling = self.k, self.skip, "top"
-            skip, self.skip = self.skip, 0
-            best = self.best()[1]
-            self.k, self.skip, self.sampling = wanted, skip, "random"
+        best = self.best(self.skip)[1] if self.skip else None
         allowed = Allowed(self.engine, self.img, self.txt, self.request, self.rules, self.floor)
         return drawn(allowed, self.k, self.positives, best, as_generator(self.random_state), self.bar)
 

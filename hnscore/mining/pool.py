@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hnscore.arguments.arrays import check_same_library, convert_like, is_tensor
 from hnscore.arguments.checks import check_same_width
-from hnscore.arguments.numbers import check_choice, check_flag, check_integer
+from hnscore.arguments.numbers import check_choice, check_flag, check_integer, check_not_negative, check_real
 from hnscore.arguments.options import METHODS, SIMILARITIES
-from hnscore.arguments.rules import check_not_empty
+from hnscore.arguments.rules import check_both_groups, check_not_empty, check_owner, check_paired_lengths
 from hnscore.engine.cpu import Cpu
 from hnscore.engine.host import HostRows
-from hnscore.engine.lists import Lists, Room, finder, gathered, in_order, parts
+from hnscore.engine.lists import Lists, Room, by_other_side, finder, gathered, in_order, parts
 from hnscore.engine.memory.copies import computed_on_cpu
 from hnscore.engine.memory.device import on_device
 from hnscore.engine.memory.libraries import to_host
-from hnscore.engine.pool import PoolSide, best_in_pool
+from hnscore.engine.pool import HostRules, PoolSide, best_in_pool, rules_of_texts
 from hnscore.engine.progress import rows_bar
-from hnscore.engine.protocol import NO_RULES, Request
+from hnscore.engine.protocol import NO_RULES, Request, Rules
 from hnscore.mining import mine as mining
 from hnscore.mining.pairs import DTYPES, Pairs
 
@@ -164,9 +164,73 @@ class Pool:
         floor = np.full(n, np.inf) if limits is None else limits
         if check_flag("closed", closed):
             floor = np.nextafter(floor, -np.inf)
-        lists = self._lists(engine, txt, floor, DTYPES[dtype], max_pairs, show_progress_bar)
-        if order == "similarity":
-            in_order(lists, "descending", engine.threads)
+        how = _Lists(DTYPES[dtype], order, max_pairs, "raise min_similarity", show_progress_bar)
+        lists = self._lists(engine, txt, floor, NO_RULES, how)
+        return Pairs(*(convert_like(txt_emb, x) for x in lists))
+
+    @computed_on_cpu
+    def pairs(  # noqa: PLR0913
+        self,
+        txt_emb: ArrayLike,
+        margin: float = 0.2,
+        *,
+        relative_margin: float = 0.0,
+        reference: Any = "pool_max",
+        owner: ArrayLike | None = None,
+        max_similarity: float | ArrayLike | None = None,
+        img_groups: ArrayLike | None = None,
+        txt_groups: ArrayLike | None = None,
+        closed: bool = False,
+        by: str = "image",
+        order: str = "index",
+        dtype: str = "float32",
+        max_pairs: int | None = None,
+        show_progress_bar: bool = False,
+    ) -> Pairs:
+        """All pairs that count: `hnscore.pairs` with these images. Its further keywords are the pool's, or need more
+        than one look at the texts (`paired_emb`, `top_k_images`, `skip_top_images`)."""
+        engine, txt = self._texts(txt_emb)
+        check_not_empty("txt_emb", txt)
+        check_choice("by", by, ("image", "text"))
+        check_choice("order", order, ("index", "similarity"))
+        check_choice("dtype", dtype, DTYPES)
+        if max_pairs is not None:
+            max_pairs = check_integer("max_pairs", max_pairs, 0, None, "pairs")
+        margins = check_real("margin", margin), check_not_negative("relative_margin", relative_margin)
+        check_owner(reference, owner, None)
+        n, n_img, similarity = txt.shape[0], len(self), self._request.similarity
+        rules: HostRules = Rules()
+        if isinstance(reference, str):
+            check_choice("reference", reference, ("pool_max", "paired"))
+        if isinstance(reference, str) and reference == "paired":
+            check_paired_lengths("reference='paired'", n_img, n)
+            owner = np.arange(n)
+        own = None
+        if owner is not None:
+            rows = engine.owners(owner, n, n_img, "the pool")
+            rules = rules._replace(row_owners=np.arange(n_img), col_owners=rows)
+            own = engine.similarity(self._pool.img, txt, similarity, rows)
+        if not isinstance(reference, str):
+            own = engine.reference(reference, n, txt, None, similarity)
+        if own is None:
+            own = np.concatenate(
+                [s[:, 0] for s, _ in best_in_pool(txt, self._pool, self._request, NO_RULES, engine.threads)]
+            )
+        if max_similarity is not None:
+            rules = rules._replace(max_similarity=engine.limits("max_similarity", max_similarity, n, None))
+        if img_groups is not None or txt_groups is not None:
+            check_both_groups(img_groups, txt_groups)
+            of_images, of_texts, _ = engine.same_groups(engine.groups(txt_groups, n, None), img_groups, n_img)
+            rules = rules._replace(row_groups=of_images, col_groups=of_texts)
+        tau = engine.thresholds(own, margins)
+        if check_flag("closed", closed):
+            tau = np.nextafter(tau, -np.inf)
+        how = _Lists(DTYPES[dtype], order, max_pairs, "lower the margin", show_progress_bar)
+        lists = self._lists(engine, txt, tau, rules, how if by == "text" else how._replace(order="index"))
+        if by == "image":
+            lists = by_other_side(lists, n_img)
+            if order == "similarity":
+                in_order(lists, "descending", engine.threads)
         return Pairs(*(convert_like(txt_emb, x) for x in lists))
 
     @computed_on_cpu
@@ -191,32 +255,34 @@ class Pool:
         check_same_width("txt_emb", txt, "the pool", self._pool.img)
         return engine, txt
 
-    def _lists(
-        self,
-        engine: Cpu,
-        txt: HostRows,
-        floor: NDArray[np.float64],
-        dtype: Any,
-        max_pairs: int | None,
-        show_progress_bar: bool,
-    ) -> Lists:
+    def _lists(self, engine: Cpu, txt: HostRows, floor: NDArray[np.float64], rules: HostRules, how: _Lists) -> Lists:
         n, n_img, threads = txt.shape[0], len(self), engine.threads
         if not n:
-            return Lists(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, dtype))
+            return Lists(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, how.dtype))
         self._pool.prepare(txt, self._request, threads, floor=floor)
-        bar = rows_bar(show_progress_bar, "range_search", n)
-
+        bar = rows_bar(how.show_progress_bar, "pairs", n)
         assert self._pool.columns is not None
+        owners = None if rules.col_owners is None else rules.col_owners.astype(np.int32)
 
         def limits(part: slice) -> dict[str, Any]:
-            return {"floor": floor[part]}
+            return {"floor": floor[part], "rules": rules_of_texts(rules, owners, part, 0, n_img)}
 
-        find = finder(txt, self._pool.columns, threads, dtype, limits, bar)
+        find = finder(txt, self._pool.columns, threads, how.dtype, limits, bar)
 
         def count_from(first: int) -> int:
-            return sum(
-                len(part.columns) for part in parts(lambda a, b, m: find(first + a, first + b, m), n - first, n_img)
-            )
+            rest = parts(lambda a, b, m: find(first + a, first + b, m), n - first, n_img)
+            return sum(len(part.columns) for part in rest)
 
-        room = Room(max_pairs, 8 + np.dtype(dtype).itemsize, "raise min_similarity")
-        return gathered(parts(find, n, n_img), n, dtype, room, count_from)
+        room = Room(how.max_pairs, 2 * (8 + np.dtype(how.dtype).itemsize), how.remedy)
+        lists = gathered(parts(find, n, n_img), n, how.dtype, room, count_from)
+        return in_order(lists, "descending", threads) if how.order == "similarity" else lists
+
+
+class _Lists(NamedTuple):
+    """How lists are to be."""
+
+    dtype: type[np.generic]
+    order: str
+    max_pairs: int | None
+    remedy: str
+    show_progress_bar: bool

@@ -237,8 +237,8 @@ def _hardest(
         "img_groups": groups, "txt_groups": groups, "similarity": "dot", "n_threads": n_threads,
     }  # fmt: skip
     call = MineCall(MINE | given, PoolSide(Cpu(n_threads).embeddings("img_emb", candidates)))
-    similarities, indices = call.best()
-    own = call.similarities_of_positives()
+    similarities, indices = call.best(1)
+    own = call.similarities_of_positives
     gaps = similarities[:, 0] - (own - margin)
     found = np.flatnonzero(gaps > 0)
     lists = Lists(*_core.group(indices[found, 0], found, gaps[found], len(candidates)))
