@@ -138,9 +138,9 @@ void register_select(py::module_& m) {
         py::arg("array"), py::arg("code"), py::arg("n_threads"), py::kw_only(), py::arg("progress") = py::none());
     m.def("product_units", &hnscore::chain_units, py::arg("dim"));
     m.def("greedy", &greedy, py::arg("array"), py::arg("code"), py::arg("covered"), py::arg("picks").noconvert(),
-          py::arg("gains").noconvert(), py::kw_only(), py::arg("farthest") = false, py::arg("base") = py::none(), py::arg("first_factor") = 1.0,
-          py::arg("factor_step") = 0.0, py::arg("penalty") = 0.0, py::arg("temperature") = 1.0, py::arg("n_threads"),
-          py::arg("progress") = py::none());
+          py::arg("gains").noconvert(), py::kw_only(), py::arg("farthest") = false, py::arg("base") = py::none(),
+          py::arg("first_factor") = 1.0, py::arg("factor_step") = 0.0, py::arg("penalty") = 0.0,
+          py::arg("temperature") = 1.0, py::arg("n_threads"), py::arg("progress") = py::none());
     m.def("coverage_gains", &coverage_gains, py::arg("array"), py::arg("code"), py::arg("candidates"),
           py::arg("points"), py::arg("points_code"), py::arg("temperature"), py::arg("n_threads"), py::kw_only(),
           py::arg("weights") = py::none(), py::arg("floor") = py::none(), py::arg("kernel") = "exponential",
@@ -154,7 +154,7 @@ void register_select(py::module_& m) {
              py::arg("temperature"), py::arg("n_threads"), py::kw_only(), py::arg("weights") = py::none(),
              py::arg("floor").noconvert(), py::arg("memory"))
         .def("lower", &Covering::lower, py::arg("bounds"))
-        .def("pick", &Covering::pick, py::arg("picks").noconvert(), py::arg("gains").noconvert(), py::kw_only(), py::arg("patience") = 0,
-             py::arg("draw") = 0, py::arg("seed") = 0, py::arg("progress") = py::none())
+        .def("pick", &Covering::pick, py::arg("picks").noconvert(), py::arg("gains").noconvert(), py::kw_only(),
+             py::arg("patience") = 0, py::arg("draw") = 0, py::arg("seed") = 0, py::arg("progress") = py::none())
         .def_property_readonly("counts", &Covering::counts);
 }

@@ -76,11 +76,6 @@ std::vector<std::pair<int64_t, int>> reduce(const Job& job, int n_threads, const
     std::mutex guard;
     std::atomic<int64_t> next{0};
     Team team(threads, tiles * (dense_panels + screen_panels - screen_from), poll);
-    const auto ended = [&](RowBlock& block) {
-        if (!job.lists) return bad.any();
-        job.lists->add(block.take_listed());
-        return bad.any() || job.lists->too_many();
-    };
     team.run([&](int worker) {
         RowBlock block(job, limits, screen ? &*screen : nullptr, block_tiles);
         for (int64_t run; !bad.any() && (run = next.fetch_add(1)) < runs;) {
@@ -92,12 +87,12 @@ std::vector<std::pair<int64_t, int>> reduce(const Job& job, int n_threads, const
                 for (int64_t p = from; p < dense_panels; p += dense_step) {
                     const int64_t now = std::min(dense_step, dense_panels - p);
                     block.run(p, now);
-                    if (!team.advance(worker, now * block.tiles()) || ended(block)) return;
+                    if (!team.advance(worker, now * block.tiles()) || bad.any() || !block.report()) return;
                 }
                 for (int64_t p = screen_from; p < screen_panels; p += screen_step) {
                     const int64_t now = std::min(screen_step, screen_panels - p);
                     block.screen(p, now);
-                    if (!team.advance(worker, now * block.tiles()) || ended(block)) return;
+                    if (!team.advance(worker, now * block.tiles()) || bad.any() || !block.report()) return;
                 }
                 block.finish();
             }

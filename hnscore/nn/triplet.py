@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,8 +25,10 @@ from hnscore.mining.pairs import DEFAULTS as PAIRS
 from hnscore.mining.pairs import PairCall
 
 _DENSE = 0.04  # share of pairs above which products of matrices are faster than lists
+_LISTS = 1024
+_LEAST_NORM = 1e-12  # as torch.nn.functional.normalize has it
 _SAMPLED = 64  # rows that tell the share
-_ROW_BYTES = 2**23  # of rows of the matrix at a time
+_ROW_BYTES = 2**22  # of rows of the matrix at a time
 
 
 class TripletLoss(torch.nn.Module):
@@ -105,8 +107,6 @@ class TripletLoss(torch.nn.Module):
             As `hnscore.score`; and for sides of different length.
         """
         check_one_text_per_image("txt_emb", len(txt_emb), "img_emb", len(img_emb))
-        if self.similarity == "cosine":
-            img_emb, txt_emb = functional.normalize(img_emb, dim=1), functional.normalize(txt_emb, dim=1)
         labels = None
         if groups is not None:
             labels = torch.from_numpy(
@@ -115,43 +115,51 @@ class TripletLoss(torch.nn.Module):
         if len(img_emb) < 2:
             return (img_emb * 0).sum() + (txt_emb * 0).sum()
         hinges: Any = _Hinges.apply
-        loss: Tensor = hinges(img_emb, txt_emb, labels, self.margin, self.max_violation, self.n_threads)
+        how = _How(self.similarity == "cosine", self.margin, self.max_violation, self.n_threads)
+        loss: Tensor = hinges(img_emb, txt_emb, labels, how)
         return loss
 
 
+class _How(NamedTuple):
+    cosine: bool
+    margin: float
+    hardest: bool
+    n_threads: int | None
+
+
 class _Hinges(torch.autograd.Function):
-    """Of inner products. The loss is linear in them, given which pairs violate the margin: its gradient is known with
-    its value."""
+    """The loss is linear in the similarities, given which pairs violate the margin: its gradient is known with its
+    value, and all that is kept."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        img_emb: Tensor,
-        txt_emb: Tensor,
-        groups: Tensor | None,
-        margin: float,
-        hardest: bool,
-        n_threads: int | None,
-    ) -> Tensor:
+    def forward(ctx: Any, img_emb: Tensor, txt_emb: Tensor, groups: Tensor | None, how: _How) -> Tensor:
         img, txt = img_emb.detach().cpu(), txt_emb.detach().cpu()
+        norms = [x.norm(dim=1, keepdim=True).clamp_min(_LEAST_NORM) if how.cosine else None for x in (img, txt)]
+        img, txt = (x if norm is None else x / norm for x, norm in zip((img, txt), norms, strict=True))
         sums = _Sums(img, txt, any(ctx.needs_input_grad[:2]))
-        if not hardest and _share(img, txt, margin) > _DENSE:
-            _add_rows(sums, groups, margin)
+        if not how.hardest and _share(img, txt, how.margin) > _DENSE:
+            _add_rows(sums, groups, how.margin)
         else:
-            find = _hardest if hardest else _all
+            find = _hardest if how.hardest else _all
             for a, b in ((0, 1), (1, 0)):  # rows of side a violate the margin of rows of side b
-                for first, lists, hinges in find(sums.sides[a], sums.sides[b], groups, margin, n_threads):
+                for first, lists, hinges in find(sums.sides[a], sums.sides[b], groups, how.margin, how.n_threads):
                     sums.value += hinges
                     sums.add_lists(a, b, first, lists)
         gradients = sums.gradients()
+        for g, x, norm in zip(gradients, sums.sides, norms, strict=True):
+            if norm is not None and sums.wanted:  # of a row divided by its norm
+                along = torch.where(norm > _LEAST_NORM, torch.einsum("ij,ij->i", g, x)[:, None], 0.0)
+                g.addcmul_(along, x, value=-1).div_(norm)
         ctx.save_for_backward(*(g.to(img_emb.device) for g in gradients))
         return torch.tensor(sums.value, dtype=img_emb.dtype, device=img_emb.device)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, *outputs: Tensor) -> tuple[Tensor | None, ...]:
-        of_images, of_texts = ctx.saved_tensors  # type: ignore[attr-defined]
-        return outputs[0] * of_images, outputs[0] * of_texts, None, None, None, None
+        gradients = ctx.saved_tensors  # type: ignore[attr-defined]
+        if outputs[0] != 1:  # else they are as they are wanted, and large
+            gradients = [outputs[0] * g for g in gradients]
+        return *gradients, None, None
 
 
 class _Sums:
@@ -169,8 +177,8 @@ class _Sums:
             return
         rows = slice(first, first + len(lists.offsets) - 1)
         other = by_other_side(lists, len(self.counts))
-        self.sums[a][rows] += _sums_of_rows(lists, self.sides[b])
-        self.sums[b].add_(_sums_of_rows(other, self.sides[a][rows]))
+        _add_sums(self.sums[a][rows], lists, self.sides[b])
+        _add_sums(self.sums[b], other, self.sides[a][rows])
         self.counts += torch.from_numpy(np.diff(other.offsets))
 
     def gradients(self) -> tuple[Tensor, Tensor]:
@@ -245,7 +253,10 @@ def _hardest(
     yield 0, lists, float(gaps[found].sum())
 
 
-def _sums_of_rows(lists: Lists, rows: Tensor) -> Tensor:
-    """Of the listed rows, for each list."""
-    indices, offsets = torch.from_numpy(lists.indices), torch.from_numpy(lists.offsets[:-1])
-    return functional.embedding_bag(indices, rows, offsets, mode="sum")
+def _add_sums(to: Tensor, lists: Lists, rows: Tensor) -> None:
+    """Adds the sum of the listed rows of each list, so many lists at a time: a sum is as long as a row."""
+    for first in range(0, len(to), _LISTS):
+        offsets = torch.from_numpy(lists.offsets[first : first + _LISTS + 1])
+        indices = torch.from_numpy(lists.indices[offsets[0] : offsets[-1]])
+        sums = functional.embedding_bag(indices, rows, offsets[:-1] - offsets[0], mode="sum")
+        to[first : first + _LISTS] += sums

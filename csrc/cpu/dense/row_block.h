@@ -9,6 +9,7 @@
 #include "cpu/cascade/screened_rows.h"
 #include "cpu/dense/row_limits.h"
 #include "cpu/dense/top.h"
+#include "lists/listed_rows.h"
 #include "recipes/recipe.h"
 
 namespace hnscore {
@@ -46,10 +47,7 @@ class RowBlock {
         std::memset(packed_.data(), 0, static_cast<size_t>(packed_.bytes()));  // nothing there may be NaN or subnormal
         for (int64_t c = 0; c < kPanelsPerBlock * kernels_.cols; ++c) col_sums_[c] = 0;
         if (is_top(job.recipe)) top_.resize(static_cast<size_t>(size_));
-        if (job.lists) {
-            found_.resize(static_cast<size_t>(size_));
-            listed_.resize(static_cast<size_t>(size_));
-        }
+        if (job.lists) listed_.emplace(*job.lists, size_);
         if (screen && format_.target->screen.by_column) {
             panels_.emplace(*screen, columns_, size_);
             column_ = Buffer<float>(ScreenedPanels::value_pitch(columns_.dim));
@@ -119,8 +117,8 @@ class RowBlock {
             merge_lanes(i);
             reset_lanes(i);
         }
-        for (int64_t i = 0; job_.lists && i < count_; ++i) {
-            std::vector<int32_t>& found = found_[static_cast<size_t>(i)];
+        for (int64_t i = 0; listed_ && i < count_; ++i) {
+            std::vector<int32_t>& found = listed_->found(i);
             decide(i, {found.data(), static_cast<int64_t>(found.size())});
             found.clear();
         }
@@ -166,15 +164,15 @@ class RowBlock {
         for (int64_t i = 0; i < count_; ++i) decide_waiting(i);
     }
 
-    // So many pairs were listed since the last call.
-    int64_t take_listed() { return std::exchange(fresh_, 0); }
+    // False where more pairs were listed, by all threads, than are wanted.
+    bool report() { return !listed_ || listed_->report(); }
 
     void finish() {
         if (panels_) decide_panel();
         for (int64_t i = 0; i < count_; ++i) {
             if (screened_) decide_waiting(i);
             if (panels_) decided_[static_cast<size_t>(i)] += panels_->take_sure(i);
-            if (job_.lists) continue;
+            if (listed_) continue;
             if (is_top(job_.recipe)) {
                 finish_top(i);
                 continue;
@@ -186,7 +184,7 @@ class RowBlock {
                 sum += lanes_[static_cast<size_t>(i)] / std::pow(m_of(i), kRowPower[job_.recipe]);
             job_.values[first_ + i] = sum;
         }
-        if (job_.lists) job_.lists->take(finish_lists());
+        if (listed_) listed_->finish(first_, count_);
     }
 
     int64_t tiles() const { return (count_ + kernels_.rows - 1) / kernels_.rows; }
@@ -198,12 +196,12 @@ class RowBlock {
     void set_limits(int64_t i, bool real, const RowFacts& f, const Packed& packed) {
         const int64_t row = first_ + i;
         own_.set(i, row, real, f, packed);
-        if (is_top(job_.recipe) || job_.lists) {
+        if (is_top(job_.recipe) || listed_) {
             const double* floors = job_.rules.floor;
             const double floor = real && floors ? floors[row] * m_of(i) : -kInfinity;
             const auto least = static_cast<float>(floor - std::abs(floor) * 0x1p-20 - 0x1p-120);
             state_[i] = real ? least : kInfinity;
-            if (real && !job_.lists) top_[static_cast<size_t>(i)].reset(job_.k, std::isnan(least) ? -kInfinity : least);
+            if (real && !listed_) top_[static_cast<size_t>(i)].reset(job_.k, std::isnan(least) ? -kInfinity : least);
         } else {
             reset_lanes(i);
             lanes_[static_cast<size_t>(i)] = decided_[static_cast<size_t>(i)] = 0;
@@ -251,7 +249,7 @@ class RowBlock {
     // The contract's own words: whether the pair counts.
     bool counts(int64_t i, int64_t j, double s) const {
         const Rules& r = job_.rules;
-        return (!r.tau || s - r.tau[j] > 0) && (!job_.lists || s > floor_of(i)) &&
+        return (!r.tau || s - r.tau[j] > 0) && (!listed_ || s > floor_of(i)) &&
                r.verdict(first_ + i, j, s, 0) == Verdict::counts;
     }
 
@@ -267,8 +265,8 @@ class RowBlock {
                 if (j >= self.columns_.rows) continue;
                 if (is_top(self.job_.recipe))
                     self.push(i, j, acc[r * t.cols + c], (sure[r] >> c & 1) != 0);
-                else if (self.job_.lists && self.format_.precision == Precision::exact)
-                    self.found_[static_cast<size_t>(i)].push_back(static_cast<int32_t>(j));
+                else if (self.listed_ && self.format_.precision == Precision::exact)
+                    self.listed_->found(i).push_back(static_cast<int32_t>(j));
                 else
                     self.add(i, j, acc[r * t.cols + c]);
             }
@@ -278,7 +276,7 @@ class RowBlock {
         if (counts(i, j, s)) add_decided(i, j, s);
     }
     void add_decided(int64_t i, int64_t j, double s) {
-        if (job_.lists) return list(i, j, s);
+        if (listed_) return listed_->add(i, j, s);
         const double shift = job_.terms.col_shift ? job_.terms.col_shift[j] : 0;
         if (job_.recipe == overlap) {
             const int64_t row = first_ + i;
@@ -289,27 +287,6 @@ class RowBlock {
         const double term = weight_of(job_.recipe, s, s - tau_of(j), job_.temperature) + shift;
         decided_[static_cast<size_t>(i)] += job_.terms.col_weight ? term * job_.terms.col_weight[j] : term;
         if (col_values_) col_values_[j] += job_.terms.row_weight ? term * job_.terms.row_weight[first_ + i] : term;
-    }
-
-    void list(int64_t i, int64_t j, double s) {
-        listed_[static_cast<size_t>(i)].push_back(
-            {static_cast<int32_t>(j), job_.lists->in_float32 ? static_cast<float>(s) : s});
-        ++fresh_;
-    }
-    PairLists::Block finish_lists() {
-        PairLists::Block block{.first_row = first_, .counts = {}, .pairs = {}};
-        int64_t total = 0;
-        for (int64_t i = 0; i < count_; ++i) {
-            block.counts.push_back(static_cast<int64_t>(listed_[static_cast<size_t>(i)].size()));
-            total += block.counts.back();
-        }
-        block.pairs.reserve(static_cast<size_t>(total));
-        for (int64_t i = 0; i < count_; ++i) {
-            std::vector<ListedPair>& row = listed_[static_cast<size_t>(i)];
-            block.pairs.insert(block.pairs.end(), row.begin(), row.end());
-            row.clear();
-        }
-        return block;
     }
 
     void decide_waiting(int64_t i) {
@@ -352,8 +329,7 @@ class RowBlock {
     bool settle(int64_t i, int64_t j, double s, double error) {
         if (!clear_of_limits(i, j, s, error)) return false;
         if (!counts(i, j, s)) return true;
-        if (job_.lists && !(job_.lists->in_float32 && static_cast<float>(s - error) == static_cast<float>(s + error)))
-            return false;
+        if (listed_ && !listed_->is_settled(s, error)) return false;
         if (is_top(job_.recipe))
             push(i, j, s, error, true);
         else
@@ -375,7 +351,7 @@ class RowBlock {
     }
     bool clear_of_limits(int64_t i, int64_t j, double s, double error) const {
         return std::abs(s - tau_of(j)) > error &&  // false for NaN
-               (!job_.lists || std::abs(s - floor_of(i)) > error) &&
+               (!listed_ || std::abs(s - floor_of(i)) > error) &&
                job_.rules.verdict(first_ + i, j, s, error) != Verdict::open;
     }
 
@@ -447,9 +423,7 @@ class RowBlock {
     std::vector<double> lanes_, decided_;  // sums of lanes in row units; sums of pairs decided one by one
     std::vector<double> largest_;          // of a log sum: lanes_ lack the factor exp(largest)
     std::vector<TopRow> top_;
-    std::vector<std::vector<int32_t>> found_;  // of lists: columns to be decided, a row's together
-    std::vector<std::vector<ListedPair>> listed_;
-    int64_t fresh_ = 0;
+    std::optional<ListedRows> listed_;
     std::optional<ScreenedRows> screened_;  // of a cascade, by its screen
     std::optional<ScreenedPanels> panels_;
     Buffer<float> column_;  // values of one column
