@@ -41,14 +41,14 @@ def typecheck(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The test suite on an installed package."""
-    session.install(".[test]")
+    session.install(".[test,hosts]")
     session.run("pytest", *session.posargs)
 
 
 @nox.session
 def exhaustive(session: nox.Session) -> None:
     """All cases of the tests that else try some of many."""
-    session.install(".[test]")
+    session.install(".[test,hosts]")
     session.run("pytest", "--exhaustive", "-m", "exhaustive", *session.posargs)
 
 
