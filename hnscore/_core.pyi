@@ -202,17 +202,17 @@ def pairs(
     Where rows are bad, nothing but these.
     """
 
-Real = TypeVar("Real", np.float32, np.float64)
+_Real = TypeVar("_Real", np.float32, np.float64)
 
 def sort_lists(
-    offsets: NDArray[np.int64], indices: NDArray[np.int64], values: NDArray[Real], order: str, n_threads: int
+    offsets: NDArray[np.int64], indices: NDArray[np.int64], values: NDArray[_Real], order: str, n_threads: int
 ) -> None:
     """Sorts each list, offsets[i] to offsets[i + 1], in place: by "index", or by value, "descending" or "ascending",
     ties to the lowest index."""
 
 def group(
-    keys: NDArray[np.int64], others: NDArray[np.int64], values: NDArray[Real], n: int, both: bool = False
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Real]]:
+    keys: NDArray[np.int64], others: NDArray[np.int64], values: NDArray[_Real], n: int, both: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[_Real]]:
     """Lists by key: offsets (n + 1,), the others of each key and their values, in the order given; with `both` each
     element goes to the list of its other too."""
 
