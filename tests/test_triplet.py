@@ -80,6 +80,19 @@ def test_parts_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_added_up_in_float32(dtype: Any) -> None:
+    """More violations of one row than 16 bits can count."""
+    img, txt = (x.detach().to(dtype).requires_grad_() for x in batch(noise=5.0, n=3000))
+    full = [x.detach().float().requires_grad_() for x in (img, txt)]
+    for hardest in (False, True):
+        loss, want = (hnscore.nn.TripletLoss(0.2, hardest)(*sides) for sides in ((img, txt), full))
+        assert loss.dtype == dtype
+        for a, b in zip(torch.autograd.grad(loss, (img, txt)), torch.autograd.grad(want, full), strict=True):
+            assert a.dtype == dtype
+            torch.testing.assert_close(a, b.to(dtype), rtol=2.0**-7, atol=1e-3)
+
+
 def test_small_batches_and_no_violation() -> None:
     for n in (0, 1):
         img, txt = batch(n=n)

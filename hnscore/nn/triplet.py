@@ -133,7 +133,9 @@ class _Hinges(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, img_emb: Tensor, txt_emb: Tensor, groups: Tensor | None, how: _How) -> Tensor:
-        img, txt = img_emb.detach().cpu(), txt_emb.detach().cpu()
+        img, txt = (x.detach().cpu() for x in (img_emb, txt_emb))
+        if img.dtype not in {torch.float32, torch.float64}:  # 16 bits do not count to 2^11
+            img, txt = img.float(), txt.float()
         norms = [x.norm(dim=1, keepdim=True).clamp_min(_LEAST_NORM) if how.cosine else None for x in (img, txt)]
         img, txt = (x if norm is None else x / norm for x, norm in zip((img, txt), norms, strict=True))
         sums = _Sums(img, txt, any(ctx.needs_input_grad[:2]))
@@ -150,7 +152,7 @@ class _Hinges(torch.autograd.Function):
             if norm is not None and sums.wanted:  # of a row divided by its norm
                 along = torch.where(norm > _LEAST_NORM, torch.einsum("ij,ij->i", g, x)[:, None], 0.0)
                 g.addcmul_(along, x, value=-1).div_(norm)
-        ctx.save_for_backward(*(g.to(img_emb.device) for g in gradients))
+        ctx.save_for_backward(*(g.to(x) for g, x in zip(gradients, (img_emb, txt_emb), strict=True)))
         return torch.tensor(sums.value, dtype=img_emb.dtype, device=img_emb.device)
 
     @staticmethod
