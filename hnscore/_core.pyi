@@ -193,7 +193,6 @@ def pairs(
     rules: Rules = ...,
     floor: NDArray[np.float64] | None = None,
     progress: Progress = None,
-    survivors: Callable[[int, int, int], object] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[Any], BadRows] | None:
     """The pairs that count: how many each row has (n,), their columns, ascending in a row, and their similarities,
     float64 or as float32 rounds these.

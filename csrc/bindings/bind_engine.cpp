@@ -169,14 +169,11 @@ py::tuple listed(const std::vector<hnscore::PairLists::Block>& blocks, int64_t r
 
 py::object pairs(const py::array& array, int code, const PyColumns& columns, int n_threads, int64_t most,
                  bool in_float32, const Side<double>& tau, const PyRules& rules, const Side<double>& floor,
-                 const py::object& progress, const py::object& survivors) {
+                 const py::object& progress) {
     hnscore::Job job = job_of(array, code, columns, "pairs", tau, rules, floor);
     hnscore::PairLists lists(most, in_float32);
-    hnscore::Survivors left;
     job.lists = &lists;
-    job.survivors = &left;
     const auto bad = without_gil(progress, [&](const auto& poll) { return hnscore::reduce(job, n_threads, poll); });
-    if (!survivors.is_none() && columns.columns.plan) survivors(left.pairs, left.first, left.second);
     if (bad.empty() && lists.too_many()) return py::none();
     if (!bad.empty()) return py::make_tuple(py::none(), py::none(), py::none(), bad);
     return in_float32 ? listed<float>(lists.blocks(), job.rows.rows) : listed<double>(lists.blocks(), job.rows.rows);
@@ -355,7 +352,7 @@ void register_engine(py::module_& m) {
           py::arg("triangle") = py::none(), py::arg("progress") = py::none(), py::arg("survivors") = py::none());
     m.def("pairs", &pairs, py::arg("array"), py::arg("code"), py::arg("columns"), py::arg("n_threads"), py::kw_only(),
           py::arg("most"), py::arg("in_float32"), py::arg("tau") = py::none(), py::arg("rules") = PyRules{},
-          py::arg("floor") = py::none(), py::arg("progress") = py::none(), py::arg("survivors") = py::none());
+          py::arg("floor") = py::none(), py::arg("progress") = py::none());
     m.def("pair_similarity", &pair_similarity, py::arg("a"), py::arg("a_code"), py::arg("a_rows"), py::arg("b"),
           py::arg("b_code"), py::arg("similarity"), py::arg("n_threads"));
     m.def("thresholds", &thresholds, py::arg("reference"), py::arg("margins"));

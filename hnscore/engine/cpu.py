@@ -17,7 +17,7 @@ from hnscore.arguments.values import check_kind_of_labels, read_group_labels, re
 from hnscore.engine.host import HostRows, host_rows, in_use, numbers_among
 from hnscore.engine.interrupts import interruptible
 from hnscore.engine.lists import Find, finder
-from hnscore.engine.pool import HostRules, best_in_pool, check_rows, choose, describe, kth_best, pack
+from hnscore.engine.pool import HostRules, PoolSide, best_in_pool, check_rows, choose, describe, kth_best, pack
 from hnscore.engine.protocol import NO_RULES, Progress, Request, Rules
 
 Array = NDArray[Any]
@@ -134,7 +134,13 @@ class Cpu:
         return result
 
     def nearest(
-        self, rows: HostRows, others: HostRows, k: int, request: Request, exclude_self: bool, progress: Progress = None
+        self,
+        rows: HostRows,
+        others: HostRows | PoolSide,
+        k: int,
+        request: Request,
+        exclude_self: bool,
+        progress: Progress = None,
     ) -> tuple[Floats, NDArray[np.int64]]:
         n = rows.shape[0]
         values, indices, first = np.empty((n, k)), np.empty((n, k), np.int64), 0

@@ -32,6 +32,11 @@ class Part(NamedTuple):
         """Of every pair."""
         return np.repeat(np.arange(self.first, self.first + len(self.counts)), self.counts)
 
+    def lists(self) -> Lists:
+        """The same, counted from `first`."""
+        offsets = np.concatenate([[0], np.cumsum(self.counts)])
+        return Lists(offsets, self.columns.astype(np.int64), self.similarities)
+
 
 class Lists(NamedTuple):
     """The columns of row i and their similarities are the elements from offsets[i] to offsets[i + 1]."""
@@ -39,6 +44,11 @@ class Lists(NamedTuple):
     offsets: NDArray[np.int64]
     indices: NDArray[np.int64]
     similarities: NDArray[Any]
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Of every pair."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
 
 # The lists of the rows from one to before another, None where there are more than so many pairs.
@@ -144,8 +154,7 @@ class Growing:
 
 def by_other_side(lists: Lists, n: int) -> Lists:
     """The lists of the n columns: their rows, ascending."""
-    rows = np.repeat(np.arange(len(lists.offsets) - 1), np.diff(lists.offsets))
-    return Lists(*_core.group(lists.indices, rows, lists.similarities, n))
+    return Lists(*_core.group(lists.indices, lists.rows, lists.similarities, n))
 
 
 def in_order(lists: Lists, order: str, n_threads: int) -> Lists:

@@ -70,7 +70,12 @@ def describe(plan: _core.Plan, dim: int) -> str:
 
 
 def kth_best(
-    txt: HostRows, img: HostRows, request: Request, rules: HostRules, n_threads: int, progress: Progress = None
+    txt: HostRows,
+    img: HostRows | PoolSide,
+    request: Request,
+    rules: HostRules,
+    n_threads: int,
+    progress: Progress = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The k-th best of `best_in_pool`: its similarity and its row, (n_txt,)."""
     parts = [

@@ -9,7 +9,7 @@ import numpy as np
 from hnscore import _core
 from hnscore.arguments.arrays import convert_like
 from hnscore.arguments.checks import check_similarity_level
-from hnscore.arguments.numbers import check_choice, check_integer
+from hnscore.arguments.numbers import check_choice
 from hnscore.arguments.options import METHODS, SIMILARITIES
 from hnscore.densities.density import density
 from hnscore.engine.compiled import breaks_graph
@@ -20,7 +20,7 @@ from hnscore.engine.memory.device import on_device
 from hnscore.engine.pool import check_rows, choose, pack, pool_blocks
 from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import Request
-from hnscore.mining.pairs import DTYPES, Pairs
+from hnscore.mining.pairs import DTYPES, Pairs, check_lists
 
 if TYPE_CHECKING:
     from hnscore.arguments.options import ArrayLike
@@ -90,14 +90,11 @@ def range_graph(  # noqa: PLR0913
     arguments = dict(locals())
     check_choice("similarity", similarity, SIMILARITIES)
     check_choice("method", method, METHODS)
-    check_choice("order", order, ("index", "similarity"))
-    check_choice("dtype", dtype, DTYPES)
+    max_pairs = check_lists(order, dtype, max_pairs)
     entries = check_csr(as_csr, similarity)
     least = check_similarity_level("min_similarity", min_similarity, similarity)
     if on_device(emb):
         return (from_copies if entries else given_back)(range_graph, arguments)
-    if max_pairs is not None:
-        max_pairs = check_integer("max_pairs", max_pairs, 0, None, "pairs")
     engine = Cpu(n_threads)
     lists = _graph(engine, engine.embeddings("emb", emb), least, arguments, max_pairs)
     if entries:

@@ -24,7 +24,7 @@ from hnscore.arguments.warn import warn_caller
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.cpu import Cpu
 from hnscore.engine.memory.copies import computed_on_cpu
-from hnscore.engine.pool import PoolSide, best_in_pool
+from hnscore.engine.pool import PoolSide, best_in_pool, kth_best
 from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import NO_RULES, Request, Rules
 from hnscore.mining.positives import Positives, pair_similarities, read_positives
@@ -199,11 +199,8 @@ class MineCall:
         # Above it: not below min_similarity.
         self.floor = np.nextafter(self._limits("min_similarity", given["min_similarity"], -np.inf), -np.inf)
         self.rules = Rules(max_similarity=self.ceiling)
-        if given["img_groups"] is not None or given["txt_groups"] is not None:
-            check_both_groups(given["img_groups"], given["txt_groups"])
-            texts = self.engine.groups(given["txt_groups"], self.n_txt, None)
-            of_images, of_texts, _ = self.engine.same_groups(texts, given["img_groups"], self.n_img)
-            self.rules = self.rules._replace(row_groups=of_images, col_groups=of_texts)
+        of_groups = groups_of(self.engine, given["img_groups"], given["txt_groups"], self.n_img, self.n_txt)
+        self.rules = self.rules._replace(**of_groups)
 
     def _positives(self, owner: Any, reference: Any) -> Positives | None:
         if isinstance(reference, str):
@@ -225,7 +222,7 @@ class MineCall:
         margins += [(0.0, relative)] if relative else []
         most, reference = self._limits("max_similarity", given["max_similarity"], np.inf), given["reference"]
         if isinstance(reference, str) and reference == "pool_max":
-            own, _ = self.engine.kth_best(self.txt, self.img, 1, self.request, NO_RULES)
+            own, _ = kth_best(self.txt, self.pool, self.request, NO_RULES, self.engine.threads)
         elif reference is not None and not isinstance(reference, str):
             own = self.engine.reference(reference, self.n_txt, self.txt, None, self.request.similarity)
         elif self.positives is not None:
@@ -293,6 +290,15 @@ class MineCall:
         best = self.best(self.skip)[1] if self.skip else None
         allowed = Allowed(self.engine, self.img, self.txt, self.request, self.rules, self.floor)
         return drawn(allowed, self.k, self.positives, best, as_generator(self.random_state), self.bar)
+
+
+def groups_of(engine: Cpu, img_groups: Any, txt_groups: Any, n_img: int, n_txt: int) -> dict[str, Any]:
+    """What of the rules labels are, where there are some."""
+    if img_groups is None and txt_groups is None:
+        return {}
+    check_both_groups(img_groups, txt_groups)
+    of_images, of_texts, _ = engine.same_groups(engine.groups(txt_groups, n_txt, None), img_groups, n_img)
+    return {"row_groups": of_images, "col_groups": of_texts}
 
 
 def _drop(s: NDArray[np.float64], i: NDArray[np.int64], keys: NDArray[np.int64], first: int, n_img: int) -> None:

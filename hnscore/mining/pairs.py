@@ -174,12 +174,10 @@ def pairs(  # noqa: PLR0913
     """
     arguments = dict(locals())
     check_choice("by", by, ("image", "text"))
-    check_choice("order", order, ("index", "similarity"))
+    max_pairs = check_lists(order, dtype, max_pairs)
     entries = check_csr(as_csr, similarity)
     if on_device(*arguments.values()):
         return (from_copies if entries else given_back)(pairs, arguments)
-    if max_pairs is not None:
-        max_pairs = check_integer("max_pairs", max_pairs, 0, None, "pairs")
     call = PairCall(arguments)
     lists = call.lists(by, max_pairs)
     if entries:
@@ -226,13 +224,14 @@ def iter_pairs(
 
 def _each(call: PairCall) -> Iterator[tuple[range, NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
     for part in call.parts():
-        offsets = np.concatenate([[0], np.cumsum(part.counts)])
-        yield (
-            range(part.first, part.first + len(part.counts)),
-            offsets,
-            part.columns.astype(np.int64),
-            part.similarities,
-        )
+        yield range(part.first, part.first + len(part.counts)), *part.lists()
+
+
+def check_lists(order: object, dtype: object, max_pairs: Any) -> int | None:
+    """How lists are to be; the largest number of pairs."""
+    check_choice("order", order, ("index", "similarity"))
+    check_choice("dtype", dtype, DTYPES)
+    return None if max_pairs is None else check_integer("max_pairs", max_pairs, 0, None, "pairs")
 
 
 class PairCall:

@@ -11,18 +11,18 @@ from hnscore.arguments.arrays import check_same_library, convert_like, is_tensor
 from hnscore.arguments.checks import check_same_width
 from hnscore.arguments.numbers import check_choice, check_flag, check_integer, check_not_negative, check_real
 from hnscore.arguments.options import METHODS, SIMILARITIES
-from hnscore.arguments.rules import check_both_groups, check_not_empty, check_owner, check_paired_lengths
+from hnscore.arguments.rules import check_not_empty, check_owner, check_paired_lengths
 from hnscore.engine.cpu import Cpu
 from hnscore.engine.host import HostRows
 from hnscore.engine.lists import Lists, Room, by_other_side, finder, gathered, in_order, parts
 from hnscore.engine.memory.copies import computed_on_cpu
 from hnscore.engine.memory.device import on_device
 from hnscore.engine.memory.libraries import to_host
-from hnscore.engine.pool import HostRules, PoolSide, best_in_pool, rules_of_texts
+from hnscore.engine.pool import HostRules, PoolSide, kth_best, rules_of_texts
 from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import NO_RULES, Request, Rules
 from hnscore.mining import mine as mining
-from hnscore.mining.pairs import DTYPES, Pairs
+from hnscore.mining.pairs import DTYPES, Pairs, check_lists
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -116,12 +116,7 @@ class Pool:
         """
         engine, txt = self._texts(txt_emb)
         k = check_integer("k", k, 1, len(self), "images of the pool")
-        values, rows = np.empty((txt.shape[0], k)), np.empty((txt.shape[0], k), np.int64)
-        first = 0
-        request = self._request._replace(k=k)
-        for s, i in best_in_pool(txt, self._pool, request, NO_RULES, engine.threads) if txt.shape[0] else ():
-            values[first : first + len(s)], rows[first : first + len(s)] = s, i
-            first += len(s)
+        values, rows = engine.nearest(txt, self._pool, k, self._request, False)
         return convert_like(txt_emb, values), convert_like(txt_emb, rows)
 
     @computed_on_cpu
@@ -155,10 +150,7 @@ class Pool:
             As `pairs` by text: those of text j are the elements from ``offsets[j]`` to ``offsets[j + 1]``.
         """
         engine, txt = self._texts(txt_emb)
-        check_choice("order", order, ("index", "similarity"))
-        check_choice("dtype", dtype, DTYPES)
-        if max_pairs is not None:
-            max_pairs = check_integer("max_pairs", max_pairs, 0, None, "pairs")
+        max_pairs = check_lists(order, dtype, max_pairs)
         n = txt.shape[0]
         limits = engine.limits("min_similarity", min_similarity, n, None)
         floor = np.full(n, np.inf) if limits is None else limits
@@ -192,10 +184,7 @@ class Pool:
         engine, txt = self._texts(txt_emb)
         check_not_empty("txt_emb", txt)
         check_choice("by", by, ("image", "text"))
-        check_choice("order", order, ("index", "similarity"))
-        check_choice("dtype", dtype, DTYPES)
-        if max_pairs is not None:
-            max_pairs = check_integer("max_pairs", max_pairs, 0, None, "pairs")
+        max_pairs = check_lists(order, dtype, max_pairs)
         margins = check_real("margin", margin), check_not_negative("relative_margin", relative_margin)
         check_owner(reference, owner, None)
         n, n_img, similarity = txt.shape[0], len(self), self._request.similarity
@@ -213,15 +202,10 @@ class Pool:
         if not isinstance(reference, str):
             own = engine.reference(reference, n, txt, None, similarity)
         if own is None:
-            own = np.concatenate(
-                [s[:, 0] for s, _ in best_in_pool(txt, self._pool, self._request, NO_RULES, engine.threads)]
-            )
+            own, _ = kth_best(txt, self._pool, self._request, NO_RULES, engine.threads)
         if max_similarity is not None:
             rules = rules._replace(max_similarity=engine.limits("max_similarity", max_similarity, n, None))
-        if img_groups is not None or txt_groups is not None:
-            check_both_groups(img_groups, txt_groups)
-            of_images, of_texts, _ = engine.same_groups(engine.groups(txt_groups, n, None), img_groups, n_img)
-            rules = rules._replace(row_groups=of_images, col_groups=of_texts)
+        rules = rules._replace(**mining.groups_of(engine, img_groups, txt_groups, n_img, n))
         tau = engine.thresholds(own, margins)
         if check_flag("closed", closed):
             tau = np.nextafter(tau, -np.inf)

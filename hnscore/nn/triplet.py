@@ -232,9 +232,8 @@ def _all(
     call = PairCall(PAIRS | given, quiet=True)
     tau: Any = call.texts.tau
     for part in call.parts():
-        offsets = np.concatenate([[0], np.cumsum(part.counts)])
         hinges = part.similarities.sum(dtype=np.float64) - tau[part.columns].sum()
-        yield part.first, Lists(offsets, part.columns.astype(np.int64), part.similarities), float(hinges)
+        yield part.first, part.lists(), float(hinges)
 
 
 def _hardest(

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
+from hnscore.engine.cpu import Cpu
+from hnscore.engine.protocol import Request
 from hnscore.selections.greedy import Floats, Pool, Rows
 
 
@@ -45,9 +47,9 @@ def _similarities(pool: Pool, row: int) -> Floats:
 
 def _distances(pool: Pool, picks: Rows, labeled: Rows, _: float) -> Any:
     if len(labeled):
-        distance = np.full(len(pool.emb), np.inf)
-        for row in labeled.tolist():
-            distance = np.minimum(distance, 1 - _similarities(pool, row))
+        known = pool.emb[labeled]
+        others = pool.rows._replace(array=known, shape=known.shape)
+        distance = 1 - Cpu(pool.n_threads).nearest(pool.rows, others, 1, Request(), False)[0][:, 0]
     else:
         x = pool.emb / np.linalg.norm(pool.emb.astype(np.float64), axis=1, keepdims=True)
         yield x @ x.mean(axis=0)

@@ -62,11 +62,10 @@ def _ball_coverage(
     with pool.keeps(picks):
         lists = _lists(pool, points, float(np.nextafter(level, -np.inf)))  # s >= level where s > that
         of_points = by_other_side(lists, len(rows))
-        owner = np.repeat(np.arange(n), np.diff(lists.offsets))
         left = np.ones(len(rows), bool)
         for known in pool.labeled.tolist():
             left[lists.indices[lists.offsets[known] : lists.offsets[known + 1]]] = False
-        degree = np.bincount(owner, (u * left)[lists.indices], minlength=n)
+        degree = np.bincount(lists.rows, (u * left)[lists.indices], minlength=n)
         degree[pool.labeled] = -np.inf
         for t in range(budget):
             row = int(degree.argmax())
