@@ -9,6 +9,7 @@ rows that stand for others so far.
 from __future__ import annotations
 
 import os
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
@@ -59,7 +60,10 @@ class Resumable(Output):
 
 
 class StandsFile(Resumable):
-    """The row that stands for each of n rows, decided up to some row."""
+    """The row that stands for each of n rows, decided up to some row. All of it is written each time: seldom enough to
+    take a twentieth of the time at most."""
+
+    _due = 0.0  # on the clock: before it a write would be too soon
 
     def _is_whole(self, state: Mapping[str, Any]) -> bool:
         return _chained("", self.partial.read_bytes()) == state.get("digest")
@@ -68,6 +72,9 @@ class StandsFile(Resumable):
         return np.frombuffer(self.partial.read_bytes(), np.int64).copy() if self.rows else None
 
     def write_rows(self, rows: int, stands: NDArray[np.int64]) -> None:
+        began = time.monotonic()
+        if began < self._due:
+            return
         content = stands.tobytes()
         with self.named_errors():
             self.file.seek(0)
@@ -75,6 +82,8 @@ class StandsFile(Resumable):
             to_disk(self.file)
         self.state |= {"rows": rows, "digest": _chained("", content)}
         self.save()
+        now = time.monotonic()
+        self._due = now + 20 * (now - began)
 
     def finish_as(self, array: Array) -> None:
         self.file.seek(0)
