@@ -10,6 +10,7 @@ if _util.find_spec("hnscore._core") is None:
 
 from hnscore import cuda
 from hnscore._core import VERSION as __version__  # noqa: N811  it is a name of modules
+from hnscore.datasets.dataset import Dataset, ShardError, dataset
 from hnscore.densities.density import density
 from hnscore.densities.neighbours import knn_graph
 from hnscore.engine.config import show_config
@@ -28,16 +29,19 @@ from hnscore.selections.farthest import core_set
 from hnscore.selections.select import select
 
 __all__ = [
+    "Dataset",
     "Duplicates",
     "Informativeness",
     "MarginWarning",
     "Pairs",
     "Pool",
     "Scorer",
+    "ShardError",
     "__version__",
     "allocate",
     "core_set",
     "cuda",
+    "dataset",
     "density",
     "duplicates",
     "fuse",

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
+from hnscore.arguments.columns import arrow_column, arrow_values
 
 BFLOAT16 = _core.DTYPES["bfloat16"]
 _SWAPPED = 256
@@ -116,6 +117,9 @@ def read_array(name: str, x: Any) -> tuple[NDArray[Any], int | None]:
     refuse_containers(name, x)
     if isinstance(x, (list, tuple)) and len(x) and all(map(is_tensor, x)):
         return _from_torch(name, _stacked_tensors(name, x))
+    column = arrow_column(x)
+    if column is not None:
+        return _coded(arrow_values(name, column))
     if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack_device__"):
         kind, index = x.__dlpack_device__()
         if kind != _DLPACK_CPU:
@@ -153,6 +157,8 @@ def refuse_containers(name: str, x: object) -> None:
         remedy = f"pass one of its members, {', '.join(f'archive[{member!r}]' for member in list(x)[:8])}"
     elif isinstance(x, Mapping) and len(x):
         remedy = f"pass one of its values, {', '.join(f'{name}[{key!r}]' for key in list(x)[:8])}"
+    elif getattr(x, "num_columns", 0) > 1 and hasattr(x, "column_names"):
+        remedy = f"pass one of its columns, {', '.join(f'{name}[{key!r}]' for key in x.column_names[:8])}"
     elif isinstance(x, Iterator):
         remedy = f"pass list({name})"
     elif hasattr(x, "toarray") and hasattr(x, "nnz"):

@@ -165,6 +165,19 @@ def read_group_labels(name: str, x: object, n: int) -> NDArray[Any]:
         raise ValueError(f"{name} must hold integers of 64 bits, got a larger one; convert them to strings") from error
 
 
+def check_row_ids(name: str, x: object, n: int) -> NDArray[Any]:
+    """`x` as the ids of n rows, integers or strings, none of which is there twice."""
+    ids = read_group_labels(name, x, n)
+    values, counts = np.unique(ids, return_counts=True)
+    if len(values) != n:
+        twice = values[int(counts.argmax())]
+        rows = np.flatnonzero(ids == twice)
+        raise ValueError(
+            f"{name} must name each row once, got {twice!r} at index {rows[0]} and at index {rows[1]}; drop one of them"
+        )
+    return ids
+
+
 def check_kind_of_labels(img_groups: NDArray[Any], txt_groups: NDArray[Any]) -> None:
     of_strings = [groups.dtype.kind == "U" for groups in (img_groups, txt_groups)]
     if of_strings[0] != of_strings[1] and len(img_groups) and len(txt_groups):

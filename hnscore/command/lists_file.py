@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.command.files import Array, StrPath
+from hnscore.datasets.files import Array, StrPath
 from hnscore.command.output import Output, differences, to_disk
 
 _COPIED = 2**24  # bytes at a time

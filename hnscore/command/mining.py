@@ -13,7 +13,7 @@ from hnscore.arguments.arrays import read_array
 from hnscore.arguments.checks import check_similarity_level
 from hnscore.arguments.numbers import check_choice
 from hnscore.arguments.options import METHODS, SIMILARITIES
-from hnscore.command.files import numbers_of, open_array
+from hnscore.datasets.files import numbers_of, open_array
 from hnscore.command.lists_file import ListsFile, StandsFile
 from hnscore.command.selection import add_reading, add_work, command_of_keywords, number_or_path, say_up_to_date
 from hnscore.engine.cpu import Cpu

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from hnscore.command.files import Array, StrPath, identity
+from hnscore.datasets.files import Array, StrPath, identity
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -9,18 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import hnscore
 from hnscore import _core
-from hnscore.arguments.numbers import check_choice, count_threads
+from hnscore.arguments.numbers import check_choice
 from hnscore.arguments.options import SIMILARITIES
-from hnscore.arguments.values import read_owners
-from hnscore.command.files import Array, StrPath, numbers_of, open_array
+from hnscore.datasets.files import Array, StrPath, numbers_of, open_array
 from hnscore.command.scores_file import ScoresFile, digest_of_file
-from hnscore.engine import pool
-from hnscore.engine.host import host_rows
-from hnscore.engine.protocol import NO_RULES, Request
+from hnscore.scores.chunks import ChunkedScore
 
 # Ctrl-C is noticed between chunks at the latest and is promised within a second.
 _CHUNK_SECONDS = 0.4
@@ -178,60 +174,34 @@ def score_file(  # noqa: PLR0913
             scores.write_rows(0, result)
         else:
             size = (len(img), *txt.shape, chunk_rows, show_progress_bar)
-            _score_chunks(scores, txt, ref, img_labels, rule | {"margin": margin}, numbers, size)
+            rule |= {"margin": margin, "reference": ref, "img_groups": img_labels}
+            _score_chunks(scores, txt, rule, numbers, size)
         scores.finish()
     return True
 
 
 def _score_chunks(
-    scores: "ScoresFile",
-    txt: Array,
-    ref: Any,
-    img_labels: Array | None,
-    rule: dict[str, Any],
-    numbers: Any,
-    size: tuple[int, int, int, int | None, bool],
+    scores: "ScoresFile", txt: Array, rule: dict[str, Any], numbers: Any, size: tuple[int, int, int, int | None, bool]
 ) -> None:
-    """The scores by a Scorer, in one pass over the pool, or in two where it is the reference. `size`: of `_chunks`."""
-    img, method = scores.pool, rule.get("method", "auto")
-    owners: NDArray[np.int64] | None = None
-    if rule["owner"] is not None and rule["paired_emb"] is None:  # own images are rows of the pool
-        owners = read_owners(rule["owner"], len(txt), len(img), "images")
-        own = hnscore.reference_similarity(numbers(img[owners]), txt, similarity=rule["similarity"])
-        ref = own if isinstance(ref, str) else ref
-        rule = rule | {"owner": None}
-    if rule["owner"] is not None and isinstance(ref, str):
-        ref = None
-    if isinstance(ref, str):  # pool_max, the first of two passes over the file
-        hnscore.Scorer(txt, reference=np.zeros(len(txt)), **rule)  # errors before hours of work
-        ref = scores.load_reference(len(txt))
-        settings = (rule["similarity"], rule["precision"], rule["n_threads"], method)
+    """The scores in one pass over the pool, or in two where it is the reference. `size`: of `_chunks`."""
+    img = scores.pool
+    call = ChunkedScore(len(img), txt, rule, lambda rows: numbers(img[rows]), "images")
+    if call.looks_for_reference:  # the first of two passes over the file
+        best = scores.load_reference(len(txt))
         for start, stop in _chunks("reference", scores.reference_rows, *size):
-            ref = np.maximum(ref, best_matches(numbers(img[start:stop]), txt, *settings))
-            scores.write_reference(start, stop, ref)
+            best = np.maximum(best, call.best_of(numbers(img[start:stop])))
+            scores.write_reference(start, stop, best)
+        call.set_reference(best)
     # What "auto" means is settled once, by the pool as a whole as in hnscore.score, and kept for resuming.
-    scorer = hnscore.Scorer(txt, reference=ref, **(rule | {"method": scores.state["method"] or method}))
     some = img if numbers is np.asarray else img[:: max(1, len(img) // _SAMPLED_ROWS)]  # numbers() may copy
-    scores.state["method"] = scorer._choose_for(numbers(some), len(img))
+    scores.state["method"] = call.start(numbers(some), scores.state["method"])
     none = True
     for start, stop in _chunks("scores", scores.rows, *size):
-        labels = None if img_labels is None else img_labels[start:stop]
-        result = scorer._score(numbers(img[start:stop]), labels, start, owners)
+        result = call.scores(numbers(img[start:stop]), start)
         none = none and not result.any()
         scores.write_rows(start, result)
     if none and not scores.began_at:
-        scorer._warn_if_none(numbers(some))
-
-
-def best_matches(
-    img_emb: Array, txt_emb: Array, similarity: str, precision: str, n_threads: int | None, method: str = "auto"
-) -> NDArray[np.float64]:
-    """The similarity of each text to its best image, (n_txt,): the maximum over chunks is that of the pool."""
-    check_choice("similarity", similarity, SIMILARITIES)
-    check_choice("precision", precision, _core.PRECISIONS)
-    request = Request(similarity=similarity, precision=precision, method=method)
-    txt, img = host_rows("txt_emb", txt_emb), host_rows("img_emb", img_emb)
-    return pool.kth_best(txt, img, request, NO_RULES, count_threads(n_threads))[0]
+        call.warn_if_none(numbers(some))
 
 
 def _chunks(

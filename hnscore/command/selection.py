@@ -10,7 +10,7 @@ from typing import Any
 import hnscore
 from hnscore import _core
 from hnscore.arguments.options import PREFERENCES, SELECTION_METHODS
-from hnscore.command.files import Array, numbers_of, open_array
+from hnscore.datasets.files import Array, numbers_of, open_array
 from hnscore.command.output import Output
 
 _DENSITY_HELP = """\

@@ -167,7 +167,7 @@ def best_in_pool(
                 values, rows = found, at
             else:
                 at[at >= 0] += start
-                values, rows = _merge(values, rows, found, at, k)
+                values, rows = merge(values, rows, found, at, k)
             if values.shape[1] == k:
                 floor = values[:, -1] if least is None else np.maximum(values[:, -1], least)
         assert values is not None
@@ -200,7 +200,7 @@ def pool_blocks(n: int, row_bytes: int) -> list[tuple[int, int]]:
     return [(start, min(start + block, n)) for start in range(0, n, block)]
 
 
-def _merge(
+def merge(
     values: NDArray[np.float64], rows: NDArray[np.int64], found: NDArray[np.float64], at: NDArray[np.int64], k: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The k best of two lists. The sort is stable and `values` come from earlier rows, so ties go to the lowest."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore.arguments.rules import check_same_dim, check_sides
+from hnscore.datasets.dataset import Dataset
 from hnscore.engine import engine_of
 from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import NO_RULES, Engine, Rows, Rules
@@ -75,7 +76,7 @@ def score(  # noqa: PLR0913
     img_emb : array (n_img, dim)
         The pool. NumPy array, torch tensor or anything with DLPack or ``__array__``, in CPU memory or on an NVIDIA
         GPU; float16, bfloat16, float32, float64 or integers, with any strides. It is read where it lies,
-        memory-mapped files included.
+        memory-mapped files included. Or a `dataset`, read block by block.
     txt_emb : array (n_txt, dim)
         The texts that are already paired with an image; the same kinds and dtypes, independently of img_emb's dtype.
     margin : float
@@ -199,6 +200,10 @@ def score(  # noqa: PLR0913
     array([0.194, 0.194, 0.014], dtype=float32)
     """
     torch = sys.modules.get("torch")
+    if isinstance(img_emb, Dataset):
+        from hnscore.scores.of_dataset import score_dataset
+
+        return score_dataset(img_emb, txt_emb, Rule.of(locals()))
     if torch is not None and type(img_emb) is not np.ndarray and torch.compiler.is_compiling():
         from hnscore.scores import operators
 

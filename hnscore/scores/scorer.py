@@ -132,9 +132,14 @@ class Scorer:
         return self._score(img_chunk, img_groups)
 
     def _score(
-        self, img_chunk: Any, img_groups: Any, first_row: int = 0, owner: NDArray[np.int64] | None = None
+        self,
+        img_chunk: Any,
+        img_groups: Any,
+        first_row: int = 0,
+        owner: NDArray[np.int64] | None = None,
+        ranks: Rules[Any] | None = None,
     ) -> Any:
-        """`owner`: rows of a pool on the CPU, in which these images begin at `first_row`."""
+        """`owner`, `ranks`: of a pool on the CPU, in which these images begin at `first_row`."""
         texts, engine = self._texts, self._texts.engine.again(img_chunk)
         img = engine.chunk("img_chunk", img_chunk)
         if engine.is_own(img):
@@ -147,6 +152,9 @@ class Scorer:
             return engine.give(img_chunk, engine.no_scores(texts.settings.request.dtype))
         if owner is not None:
             rules = rules._replace(row_owners=first_row + np.arange(n_img), col_owners=in_use(owner, texts.drawn))
+        if ranks is not None:
+            at = ranks.of_rows(first_row, first_row + n_img)._asdict()
+            rules = rules._replace(**{name: x for name, x in at.items() if name.startswith(("kth_", "skip_"))})
         with texts.packed.read_on(engine):
             texts.prepare(img, _CHUNKS * n_img, rules)
             if not self._judged:

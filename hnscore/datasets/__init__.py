@@ -1,0 +1,1 @@
+"""Where do the rows of a pool lie that is kept in many files?"""

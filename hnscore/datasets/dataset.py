@@ -1,0 +1,359 @@
+"""A pool that is kept in many files, as one sequence of rows."""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import threading
+import zipfile
+import zlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hnscore.arguments.values import check_row_ids
+from hnscore.datasets.formats import FORMATS, TABLES, Described, Format
+from hnscore.datasets.location import Location, locations, one_line
+
+_BLOCK_BYTES = 2**25  # of rows that are read at a time: two blocks wait, one is worked on
+_OPENED = 16  # at a time, where that waits for a store
+_SAMPLED_SHARDS, _SAMPLED_ROWS = 16, 256
+
+
+class ShardError(ValueError):
+    """A shard cannot be read, or does not hold what the others do. `shard` is its number."""
+
+    shard = -1
+
+
+class Shard(NamedTuple):
+    """One of the files."""
+
+    name: str  # below the folder that all of them are in
+    location: Location
+    rows: Format
+    first: int  # the number of its first row among all
+    n_rows: int
+    ids: Any = None  # the table that holds them: a Format
+
+
+class Block(NamedTuple):
+    shard: int
+    first: int  # row of the shard
+    rows: NDArray[Any]
+
+
+class Dataset:
+    """Embeddings in many files, as one sequence of rows. `dataset` makes one; it holds no rows.
+
+    Attributes
+    ----------
+    shards : tuple of Shard
+        The files, in their order: `name`, `first` (the number of its first row), `n_rows`.
+    shape : (int, int)
+        Rows of all shards, and dim.
+    dtype : numpy.dtype
+        Of all shards.
+    """
+
+    def __init__(self, shards: Sequence[Shard], dim: int, dtype: np.dtype[Any], ids: str | None) -> None:
+        self.shards = tuple(shards)
+        self.shape = sum(shard.n_rows for shard in shards), dim
+        self.dtype = dtype
+        self.id_column = ids
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        n, dim = self.shape
+        return f"Dataset({len(self.shards):,} shards, {n:,} rows, dim {dim}, {self.dtype})"
+
+    @property
+    def block_rows(self) -> int:
+        return max(1, _BLOCK_BYTES // (self.shape[1] * self.dtype.itemsize))
+
+    def blocks(self, shards: Sequence[int] | None = None) -> Iterator[Block]:
+        """All rows in their order, or those of some shards; the next block is read while one is worked on."""
+        yield from _ahead(self._blocks(range(len(self.shards)) if shards is None else shards))
+
+    def _blocks(self, shards: Sequence[int]) -> Generator[Block, None, None]:
+        for number in shards:
+            shard, first = self.shards[number], 0
+            with named(shard, number):
+                for rows in shard.rows.blocks(self.block_rows):
+                    if rows.shape[1] != self.shape[1] or first + len(rows) > shard.n_rows:
+                        raise ValueError(f"it holds rows of shape {rows.shape[1:]}, {self.shape[1:]} was announced")
+                    yield Block(number, first, rows)
+                    first += len(rows)
+                if first != shard.n_rows:
+                    raise ValueError(f"it holds {first} rows, {shard.n_rows} were announced; open the dataset again")
+
+    def ids(self, number: int) -> NDArray[Any]:
+        """The ids of the rows of a shard, (n,): strings or integers; without a column of ids, the numbers of the rows.
+
+        Raises
+        ------
+        ShardError
+            For ids that are missing, or twice in one shard.
+        """
+        shard = self.shards[number]
+        if self.id_column is None:
+            return np.arange(shard.first, shard.first + shard.n_rows)
+        with named(shard, number):
+            return check_row_ids(self.id_column, shard.ids.read_column(self.id_column), shard.n_rows)
+
+    def take(self, rows: Any) -> NDArray[Any]:
+        """Some rows by their numbers, (n, dim), in memory."""
+        rows = np.asarray(rows, np.int64)
+        out = np.empty((len(rows), self.shape[1]), self._numbers())
+        order = np.argsort(rows, kind="stable")
+        wanted = rows[order]
+        starts = np.array([shard.first for shard in self.shards])
+        held = np.searchsorted(starts, wanted, side="right") - 1
+        # Empty shards begin where the next one does: the last of them is meant.
+        for block in self._blocks([int(number) for number in np.unique(held)]):
+            begin = self.shards[block.shard].first + block.first
+            part = slice(*np.searchsorted(wanted, (begin, begin + len(block.rows))))
+            out[order[part]] = block.rows[wanted[part] - begin]
+        return out
+
+    def sample(self) -> NDArray[Any]:
+        """The first rows of shards here and there: what they are like."""
+        held = [i for i, shard in enumerate(self.shards) if shard.n_rows]
+        parts = []
+        for number in held[:: math.ceil(len(held) / _SAMPLED_SHARDS)]:
+            shard = self.shards[number]
+            with named(shard, number):
+                parts.append(next(iter(shard.rows.blocks(_SAMPLED_ROWS))))
+        return np.concatenate(parts)
+
+    def ids_of(self, rows: Any) -> NDArray[Any]:
+        """The ids of some rows by their numbers, (n,)."""
+        rows = np.asarray(rows, np.int64)
+        starts = np.array([shard.first for shard in self.shards])
+        held = np.searchsorted(starts, rows, side="right") - 1
+        parts = {int(number): self.ids(int(number)) for number in np.unique(held)}
+        return np.array([parts[int(i)][row - starts[i]] for i, row in zip(held, rows, strict=True)])
+
+    def rows_of(self, ids: Any) -> NDArray[np.int64]:
+        """The numbers of the rows that have these ids, (n,).
+
+        Raises
+        ------
+        ValueError
+            For ids that no row has, or more than one.
+        """
+        wanted, back = np.unique(np.asarray(ids), return_inverse=True)
+        rows = np.full(len(wanted), -1)
+        for number, shard in enumerate(self.shards):
+            there = self.ids(number)
+            if not len(wanted) or not len(there):
+                continue
+            at = np.minimum(np.searchsorted(wanted, there), len(wanted) - 1)
+            found = np.flatnonzero(wanted[at] == there)
+            again = rows[at[found]] >= 0
+            if again.any():
+                twice = at[found[again][0]]
+                raise ValueError(
+                    f"ids must be those of one row each, got {wanted[twice]!r}, which rows {rows[twice]} and "
+                    f"{shard.first + found[again][0]} have; drop one of them"
+                )
+            rows[at[found]] = shard.first + found
+        if (rows < 0).any():
+            lacking = wanted[rows < 0]
+            raise ValueError(
+                f"ids must be ids of rows, got {lacking[0]!r}, which no row has (of {len(lacking):,} such); check "
+                f"the column of ids, {self.id_column!r}"
+            )
+        return rows[back.ravel()]
+
+    def _numbers(self) -> np.dtype[Any]:
+        """The dtype that rows have when they are read."""
+        if self.dtype.kind != "V":
+            return self.dtype
+        held = next(i for i, shard in enumerate(self.shards) if shard.n_rows)
+        return next(self._blocks([held])).rows.dtype
+
+
+def dataset(  # noqa: PLR0913
+    source: Any,
+    *,
+    column: str | None = None,
+    ids: str | None = None,
+    metadata: Any = None,
+    dtype: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """A pool that is kept in files: .npy, .npz, Parquet, Arrow or safetensors, on a disk or in an object store.
+
+    Only headers are read. `score`, `density`, `mine`, `duplicates` and `select` take the result for their pool, and
+    `hnscore.shards` writes results shard by shard.
+
+    Parameters
+    ----------
+    source : path, pattern, URI, folder, or a list of these
+        The files of a folder (itself, not its folders) and of a pattern in the order of their paths, those of a list in
+        its order. A URI names an object store that fsspec knows, such as s3://bucket/folder. Files of a suffix that is
+        unknown are not looked at in a folder, nor those whose names begin with . or _.
+    column : str, optional
+        The column (Parquet, Arrow), member (.npz) or tensor (safetensors) with the embeddings. Default: the only one
+        that can be. Columns are lists of numbers, of fixed length or not, or fixed-shape tensors.
+    ids : str, optional
+        The column with the ids of the rows, strings or integers: of the same files, or of `metadata`.
+    metadata : as source, optional
+        Parquet or Arrow files, one beside each of `source` in the same order, with the same rows: how img2dataset and
+        clip-retrieval keep ids beside .npy files.
+    dtype : "bfloat16", optional
+        Read two-byte void .npy files, as NumPy saves bfloat16, and embeddings of int16 or uint16 as bfloat16.
+    storage_options : dict, optional
+        For fsspec: credentials, endpoint, ...
+
+    Returns
+    -------
+    dataset : Dataset
+
+    Raises
+    ------
+    OSError
+        For what is not there, or a store that cannot be reached.
+    ShardError
+        A ValueError: for a shard of another dim or dtype than the others, or one that cannot be read.
+    ImportError
+        Parquet and Arrow need pyarrow, URIs need fsspec: ``pip install 'hnscore[pools]'``; s3:// needs s3fs.
+
+    Notes
+    -----
+    Shards may be empty. A .npy file of shape (dim,) is one row.
+
+    Examples
+    --------
+    >>> import numpy as np, hnscore, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for i in range(3):
+    ...         np.save(f"{folder}/{i}.npy", np.eye(2, dtype=np.float32) + i)
+    ...     pool = hnscore.dataset(folder)
+    ...     pool, hnscore.score(pool, np.eye(2, dtype=np.float32), 0.1).round(2)
+    (Dataset(3 shards, 6 rows, dim 2, float32), array([0.1, 0.1, 0. , 0. , 0. , 0. ], dtype=float32))
+    """
+    files = locations(source, storage_options, FORMATS, "source")
+    tables: list[Location | None] = [None] * len(files)
+    if metadata is not None:
+        if ids is None:
+            raise ValueError("metadata must come with ids, the column to read of it; pass ids, or leave it out")
+        tables = list(locations(metadata, storage_options, TABLES, "metadata"))
+        if len(tables) != len(files):
+            raise ValueError(
+                f"metadata must have one file for each of source, got {len(tables)} for {len(files)}; pass both as "
+                "patterns or lists of the same parts"
+            )
+    readers = [_format(file, "source")(file, column, dtype) for file in files]
+    of_ids = [
+        reader if table is None else _format(table, "metadata")(table, None, None)
+        for reader, table in zip(readers, tables, strict=True)
+    ]
+    if ids is not None and not all(hasattr(reader, "read_column") for reader in of_ids):
+        raise ValueError("ids must be a column of Parquet or Arrow files, and these have none; pass metadata")
+    with ThreadPoolExecutor(_OPENED) as opened:
+        described = list(opened.map(_describe, range(len(files)), files, readers))
+    dim, of_numbers = _common(files, described)
+    root, shards, first = _root(files), [], 0
+    for i, file in enumerate(files):
+        n = described[i].n_rows
+        shards.append(Shard(os.path.relpath(file.path, root), file, readers[i], first, n, ids and of_ids[i]))
+        first += n
+    return Dataset(shards, dim, of_numbers, ids)
+
+
+def _format(file: Location, name: str) -> Any:
+    suffix = os.path.splitext(file.path)[1].lower()
+    if suffix not in FORMATS:
+        raise ValueError(f"{name}: {file} has the suffix {suffix!r}, expected one of {', '.join(FORMATS)}; rename it")
+    return FORMATS[suffix]
+
+
+def _describe(number: int, file: Location, reader: Format) -> Described:
+    with named(Shard("", file, reader, 0, 0), number):
+        return reader.describe()
+
+
+def _common(files: Sequence[Location], described: Sequence[Described]) -> tuple[int, np.dtype[Any]]:
+    """The dim and dtype that all have."""
+    known = [i for i, each in enumerate(described) if each.n_rows]
+    if not known:
+        raise ValueError(f"source must have rows, got {len(files)} empty shards; check the path")
+    one = described[known[0]]
+    for i in known:
+        other = described[i]
+        if (other.dim, other.dtype) != (one.dim, one.dtype):
+            error = ShardError(
+                f"shard {files[i]} holds rows of dim {other.dim} in {other.dtype}, shard {files[known[0]]} of dim "
+                f"{one.dim} in {one.dtype}; write all shards with one encoder and one dtype"
+            )
+            error.shard = i
+            raise error
+    assert one.dtype is not None
+    return one.dim, one.dtype
+
+
+def _root(files: Sequence[Location]) -> str:
+    folders = {os.path.dirname(file.path) for file in files}
+    return folders.pop() if len(folders) == 1 else os.path.commonpath([file.path for file in files])
+
+
+@contextmanager
+def named(shard: Shard, number: int) -> Iterator[None]:
+    """What goes wrong with a shard, with its name."""
+    try:
+        with one_line(str(shard.location)):
+            yield
+    except (ShardError, ImportError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        wrong = ShardError(f"shard {shard.location} cannot be used: {said}")
+        wrong.shard = number
+        raise wrong from error
+
+
+def _ahead(blocks: Generator[Block, None, None]) -> Iterator[Block]:
+    """The same, each read by a thread of its own while the one before is worked on."""
+    ready: queue.Queue[Any] = queue.Queue(1)
+    stopped = threading.Event()
+
+    def hand_on(item: Any) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def read() -> None:
+        try:
+            for block in blocks:
+                if not hand_on(block):
+                    return
+            hand_on(None)
+        except BaseException as error:  # in the thread that waits
+            hand_on(error)
+
+    reader = threading.Thread(target=read, name="hnscore-reader", daemon=True)
+    reader.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+            del item
+    finally:
+        stopped.set()
+        reader.join(5)
+        if not reader.is_alive():
+            blocks.close()

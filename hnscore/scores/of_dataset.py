@@ -1,0 +1,51 @@
+"""`score` of a dataset, with the result in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hnscore.datasets.dataset import Dataset
+from hnscore.engine.progress import rows_bar
+from hnscore.scores.chunks import ChunkedScore
+from hnscore.scores.rule import Rule
+
+
+def score_dataset(pool: Dataset, txt_emb: Any, rule: Rule) -> NDArray[Any]:
+    """The scores of all rows, (n,)."""
+    options = rule._asdict() | {"show_progress_bar": False}
+    call = ChunkedScore(len(pool), txt_emb, options, pool.take, "the dataset")
+    shown, n = rule.show_progress_bar, len(pool)
+    if call.looks_for_reference:
+        best = np.full(call.n_txt, -np.inf)
+        for block, _ in passes(pool, rows_bar(shown, "reference", n)):
+            best = np.maximum(best, call.best_of(block.rows))
+        call.set_reference(best)
+    if call.looks_for_ranks:
+        for block, first in passes(pool, rows_bar(shown, "top images", n)):
+            call.add_ranked(block.rows, first)
+    some = pool.sample()
+    call.start(some)
+    scores = None
+    for block, first in passes(pool, rows_bar(shown, "score", n)):
+        found = call.scores(block.rows, first)
+        if scores is None:
+            scores = np.empty(n, found.dtype)
+        scores[first : first + len(found)] = found
+    assert scores is not None
+    if not scores.any():
+        call.warn_if_none(some)
+    return scores
+
+
+def passes(pool: Dataset, bar: Any) -> Any:
+    """The blocks, each with the number of its first row."""
+    for block in pool.blocks():
+        first = pool.shards[block.shard].first + block.first
+        yield block, first
+        if bar is not None:
+            bar((first + len(block.rows)) / len(pool))
+
+
