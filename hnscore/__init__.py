@@ -8,7 +8,7 @@ if _util.find_spec("hnscore._core") is None:
         "there, then Python in another folder; to work on it, see CONTRIBUTING.md"
     )
 
-from hnscore import cuda
+from hnscore import cuda, shards
 from hnscore._core import VERSION as __version__  # noqa: N811  it is a name of modules
 from hnscore.datasets.dataset import Dataset, ShardError, dataset
 from hnscore.densities.density import density
@@ -54,5 +54,6 @@ __all__ = [
     "reference_similarity",
     "score",
     "select",
+    "shards",
     "show_config",
 ]

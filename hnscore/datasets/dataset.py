@@ -72,7 +72,8 @@ class Dataset:
 
     def __repr__(self) -> str:
         n, dim = self.shape
-        return f"Dataset({len(self.shards):,} shards, {n:,} rows, dim {dim}, {self.dtype})"
+        dtype = "bfloat16" if self.dtype.kind == "V" else self.dtype
+        return f"Dataset({len(self.shards):,} shards, {n:,} rows, dim {dim}, {dtype})"
 
     @property
     def block_rows(self) -> int:
@@ -108,15 +109,35 @@ class Dataset:
         with named(shard, number):
             return check_row_ids(self.id_column, shard.ids.read_column(self.id_column), shard.n_rows)
 
+    @contextmanager
+    def naming(self, block: Block) -> Iterator[None]:
+        """What a computation says of the rows of a block, with the name of their shard."""
+        try:
+            yield
+        except ShardError:
+            raise
+        except ValueError as error:
+            later = f", counted from row {block.first:,}" if block.first else ""
+            wrong = ShardError(f"shard {self.shards[block.shard].location} cannot be used{later}: {error}")
+            wrong.shard = block.shard
+            raise wrong from error
+
+    def passes(self, bar: Any = None) -> Iterator[tuple[Block, int]]:
+        """All blocks, each with the number of its first row; what is said of its rows is said with their shard."""
+        for block in self.blocks():
+            first = self.shards[block.shard].first + block.first
+            yield block, first
+            if bar is not None:
+                bar((first + len(block.rows)) / len(self))
+
     def take(self, rows: Any) -> NDArray[Any]:
         """Some rows by their numbers, (n, dim), in memory."""
         rows = np.asarray(rows, np.int64)
-        out = np.empty((len(rows), self.shape[1]), self._numbers())
+        out = np.empty((len(rows), self.shape[1]), self.read_dtype())
         order = np.argsort(rows, kind="stable")
         wanted = rows[order]
         starts = np.array([shard.first for shard in self.shards])
-        held = np.searchsorted(starts, wanted, side="right") - 1
-        # Empty shards begin where the next one does: the last of them is meant.
+        held = np.searchsorted(starts, wanted, side="right") - 1  # of shards that begin there, the last has rows
         for block in self._blocks([int(number) for number in np.unique(held)]):
             begin = self.shards[block.shard].first + block.first
             part = slice(*np.searchsorted(wanted, (begin, begin + len(block.rows))))
@@ -173,7 +194,7 @@ class Dataset:
             )
         return rows[back.ravel()]
 
-    def _numbers(self) -> np.dtype[Any]:
+    def read_dtype(self) -> np.dtype[Any]:
         """The dtype that rows have when they are read."""
         if self.dtype.kind != "V":
             return self.dtype

@@ -59,7 +59,7 @@ def locations(source: Any, options: Mapping[str, Any] | None, suffixes: Iterable
     path, store = os.fspath(source), None
     with one_line(path):
         if "://" in path:
-            path, store = _in_store(path, options)
+            path, store = in_store(path, options)
         found = _found(path, store, tuple(suffixes), name)
     return [Location(each, store) for each in found]
 
@@ -83,7 +83,7 @@ def _said(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _in_store(uri: str, options: Mapping[str, Any] | None) -> tuple[str, Any]:
+def in_store(uri: str, options: Mapping[str, Any] | None) -> tuple[str, Any]:
     try:
         from fsspec.core import url_to_fs
     except ImportError as error:

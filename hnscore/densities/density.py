@@ -11,6 +11,7 @@ from hnscore.arguments.arrays import convert_like, is_tensor
 from hnscore.arguments.numbers import check_choice, check_given_with, check_integer
 from hnscore.arguments.options import DENSITY_KINDS, SIMILARITIES
 from hnscore.arguments.values import read_point_values
+from hnscore.datasets.dataset import Dataset
 from hnscore.densities.kinds import KINDS, check_method, unit_weights
 from hnscore.densities.points import Call, Points
 from hnscore.engine.compiled import breaks_graph
@@ -63,7 +64,8 @@ def density(  # noqa: PLR0913
     Parameters
     ----------
     emb : array (n, dim)
-        One point per row; kinds and dtypes as in `score`.
+        One point per row; kinds and dtypes as in `score`. Or a `dataset`: read block by block with `against`, else
+        copied to a temporary file.
     kind : {"knn", "ball", "kernel", "mean", "gaussian"}
         Mean similarity to the k nearest points; number of points at least that similar; mean of an exponential kernel;
         mean similarity; logarithm of the mean overlap of the isotropic Gaussians N(emb_i, variance_i I), which is the
@@ -134,6 +136,10 @@ def density(  # noqa: PLR0913
     array([ 0.97,  0.98,  0.95, -0.94], dtype=float32)
     """
     arguments = dict(locals())
+    if isinstance(emb, Dataset) or isinstance(against, Dataset):
+        from hnscore.densities.of_dataset import density_of_dataset
+
+        return density_of_dataset(arguments)
     check_choice("kind", kind, DENSITY_KINDS)
     check_choice("similarity", similarity, SIMILARITIES)
     check_choice("precision", precision, precisions(emb))

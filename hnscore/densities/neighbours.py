@@ -11,6 +11,7 @@ from hnscore.arguments.numbers import check_choice, check_integer
 from hnscore.arguments.options import SIMILARITIES
 from hnscore.densities.kinds import check_method
 from hnscore.densities.points import Points
+from hnscore.datasets.spool import spooling
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.lists import Lists, check_csr, csr_of
 from hnscore.engine.memory.copies import from_copies
@@ -40,6 +41,7 @@ def knn_graph(
     emb: ArrayLike, k: int, *, as_csr: Literal[True, "similarity", "distance"], **options: Unpack[NeighbourOptions]
 ) -> Any: ...
 @breaks_graph
+@spooling
 def knn_graph(  # noqa: PLR0913
     emb: object,
     k: int,

@@ -14,6 +14,7 @@ from hnscore.arguments.checks import check_similarity_level
 from hnscore.arguments.numbers import check_choice
 from hnscore.arguments.options import METHODS, SIMILARITIES
 from hnscore.arguments.values import read_point_values
+from hnscore.datasets.spool import spooling
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.cpu import Cpu
 from hnscore.engine.host import HostRows
@@ -40,6 +41,7 @@ class Duplicates(NamedTuple):
 
 
 @breaks_graph
+@spooling
 @computed_on_cpu
 def duplicates(
     emb: ArrayLike,
@@ -70,6 +72,7 @@ def duplicates(
     ----------
     emb : array (n, dim)
         Embeddings; kinds and dtypes as in `score`. Read where they lie, memory-mapped files included.
+        Or a `dataset`, copied to a temporary file.
     min_similarity : float
         From this similarity on two rows are near-duplicates.
     keep : "first" or array (n,)

@@ -12,6 +12,7 @@ from hnscore.arguments.checks import check_similarity_level
 from hnscore.arguments.numbers import check_choice
 from hnscore.arguments.options import METHODS, SIMILARITIES
 from hnscore.densities.density import density
+from hnscore.datasets.spool import spooling
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.cpu import Cpu
 from hnscore.engine.lists import Growing, Lists, Room, check_csr, csr_of, finder, in_order, parts
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 
 @breaks_graph
+@spooling
 def range_graph(  # noqa: PLR0913
     emb: ArrayLike,
     min_similarity: float,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
@@ -21,6 +22,7 @@ from hnscore.arguments.numbers import (
 from hnscore.arguments.options import METHODS, SIMILARITIES
 from hnscore.arguments.rules import check_both_groups, check_not_empty, check_paired_lengths, check_sides
 from hnscore.arguments.warn import warn_caller
+from hnscore.datasets.dataset import Dataset
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.cpu import Cpu
 from hnscore.engine.memory.copies import computed_on_cpu
@@ -86,7 +88,7 @@ def mine(  # noqa: PLR0913
     ----------
     img_emb : array (n_img, dim)
         The pool; kinds and dtypes as in `score`. Anything else that texts are to be told apart from, such as other
-        texts, serves as well.
+        texts, serves as well. Or a `dataset`, read block by block.
     txt_emb : array (n_txt, dim)
         The texts, or whatever is to be told apart: the queries, the anchors.
     k : int
@@ -158,8 +160,13 @@ def mine(  # noqa: PLR0913
     >>> hnscore.mine(img, txt, 2, owner=[0], margin=0.05)
     (array([[0.82896444, 0.04993762]]), array([[2, 3]]))
     """
+    given = dict(locals())
+    if isinstance(img_emb, Dataset):
+        from hnscore.mining.of_dataset import mine_dataset
+
+        return mine_dataset(img_emb, given)
     pool = Cpu(n_threads).embeddings("img_emb", img_emb)
-    call = MineCall(locals(), PoolSide(pool))
+    call = MineCall(given, PoolSide(pool))
     similarities, indices = call.mined()
     return convert_like(img_emb, similarities), convert_like(img_emb, indices)
 
@@ -181,7 +188,7 @@ class MineCall:
         check_choice("sampling", given["sampling"], SAMPLINGS)
         self.engine = Cpu(given["n_threads"])
         self.pool, self.img, self.txt = pool, pool.img, self.engine.embeddings("txt_emb", txt_emb)
-        check_sides(img_emb, txt_emb, self.img, self.txt)
+        self._check_sides(img_emb, txt_emb)
         for name, side in (("img_emb", self.img), ("txt_emb", self.txt)):
             check_not_empty(name, side)
         self.n_img, self.n_txt = self.img.shape[0], self.txt.shape[0]
@@ -201,6 +208,9 @@ class MineCall:
         self.rules = Rules(max_similarity=self.ceiling)
         of_groups = groups_of(self.engine, given["img_groups"], given["txt_groups"], self.n_img, self.n_txt)
         self.rules = self.rules._replace(**of_groups)
+
+    def _check_sides(self, img_emb: Any, txt_emb: Any) -> None:
+        check_sides(img_emb, txt_emb, self.img, self.txt)
 
     def _positives(self, owner: Any, reference: Any) -> Positives | None:
         if isinstance(reference, str):
@@ -222,7 +232,7 @@ class MineCall:
         margins += [(0.0, relative)] if relative else []
         most, reference = self._limits("max_similarity", given["max_similarity"], np.inf), given["reference"]
         if isinstance(reference, str) and reference == "pool_max":
-            own, _ = kth_best(self.txt, self.pool, self.request, NO_RULES, self.engine.threads)
+            own = self._best_match()
         elif reference is not None and not isinstance(reference, str):
             own = self.engine.reference(reference, self.n_txt, self.txt, None, self.request.similarity)
         elif self.positives is not None:
@@ -237,6 +247,9 @@ class MineCall:
         for terms in margins:
             most = np.minimum(most, self.engine.thresholds(own, terms))
         return most
+
+    def _best_match(self) -> NDArray[np.float64]:
+        return kth_best(self.txt, self.pool, self.request, NO_RULES, self.engine.threads)[0]
 
     def _limits(self, name: str, x: Any, default: float) -> NDArray[np.float64]:
         """One for each text."""
@@ -266,7 +279,7 @@ class MineCall:
         keys, extra = self._allowed_positives()
         request = self.request._replace(k=min(k + skip + extra, self.n_img))
         first = 0
-        for s, i in best_in_pool(self.txt, self.pool, request, self.rules, self.engine.threads, self.bar, self.floor):
+        for s, i in self._lists(request):
             if extra:
                 _drop(s, i, keys, first, self.n_img)
             kept, rows = slice(skip, skip + k), slice(first, first + len(s))
@@ -274,6 +287,10 @@ class MineCall:
             similarities[rows, :width], indices[rows, :width] = s[:, kept], i[:, kept]
             first += len(s)
         return similarities, indices
+
+    def _lists(self, request: Request) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+        """The best of each text, whatever is positive, for one slice of texts after the other."""
+        return best_in_pool(self.txt, self.pool, request, self.rules, self.engine.threads, self.bar, self.floor)
 
     def _allowed_positives(self) -> tuple[NDArray[np.int64], int]:
         """Positives that lie where negatives may, as text * n_img + image, ascending; and the most that a text has."""

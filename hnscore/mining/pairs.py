@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hnscore.arguments.arrays import convert_like
 from hnscore.arguments.numbers import check_choice, check_flag, check_integer
+from hnscore.datasets.spool import spooling
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.lists import Lists, Part, Room, by_other_side, check_csr, csr_of, gathered, in_order, parts
 from hnscore.engine.memory.copies import from_copies, given_back
@@ -64,6 +65,7 @@ def pairs(
     **options: Unpack[PairOptions],
 ) -> Any: ...
 @breaks_graph
+@spooling
 def pairs(  # noqa: PLR0913
     img_emb: Any,
     txt_emb: Any,

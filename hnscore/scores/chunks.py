@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,21 @@ class ChunkedScore:
             found |= {f"{end}_value": self._running.values[:, at].copy(), f"{end}_row": np.where(rows < 0, last, rows)}
         return Rules(**found)
 
+    # ---- What scores depend on beside a chunk's own rows -------------------------------------------------------------
+
+    @property
+    def depends_on_rows(self) -> bool:
+        """Whether the numbers of the rows matter."""
+        return self.owners is not None or self.labels is not None or self._ranks is not None
+
+    def depends_on(self) -> str | None:
+        """A digest of what the whole pool has said; None where a chunk's scores are its own."""
+        found = [self.reference] if self.looks_for_reference else []
+        found += [x for x in (self._ranks or ()) if x is not None]
+        if not found:
+            return None
+        return blake2b(b"".join(np.ascontiguousarray(x).tobytes() for x in found), digest_size=16).hexdigest()
+
     # ---- The scores --------------------------------------------------------------------------------------------------
 
     def _scorer(self) -> Scorer:
@@ -131,7 +147,7 @@ class ChunkedScore:
         """Settles the method by some images of the pool, unless it was settled before; the method."""
         if method is not None:
             self.rule["method"] = method
-        self._ranks = self._ranked()
+        self._ranks, self._running = self._ranked(), None
         return self._scorer()._choose_for(some, self.n_img)
 
     def scores(self, rows: Any, first: int) -> NDArray[Any]:

@@ -20,17 +20,20 @@ def score_dataset(pool: Dataset, txt_emb: Any, rule: Rule) -> NDArray[Any]:
     shown, n = rule.show_progress_bar, len(pool)
     if call.looks_for_reference:
         best = np.full(call.n_txt, -np.inf)
-        for block, _ in passes(pool, rows_bar(shown, "reference", n)):
-            best = np.maximum(best, call.best_of(block.rows))
+        for block, _ in pool.passes(rows_bar(shown, "reference", n)):
+            with pool.naming(block):
+                best = np.maximum(best, call.best_of(block.rows))
         call.set_reference(best)
     if call.looks_for_ranks:
-        for block, first in passes(pool, rows_bar(shown, "top images", n)):
-            call.add_ranked(block.rows, first)
+        for block, first in pool.passes(rows_bar(shown, "top images", n)):
+            with pool.naming(block):
+                call.add_ranked(block.rows, first)
     some = pool.sample()
     call.start(some)
     scores = None
-    for block, first in passes(pool, rows_bar(shown, "score", n)):
-        found = call.scores(block.rows, first)
+    for block, first in pool.passes(rows_bar(shown, "score", n)):
+        with pool.naming(block):
+            found = call.scores(block.rows, first)
         if scores is None:
             scores = np.empty(n, found.dtype)
         scores[first : first + len(found)] = found
@@ -38,14 +41,4 @@ def score_dataset(pool: Dataset, txt_emb: Any, rule: Rule) -> NDArray[Any]:
     if not scores.any():
         call.warn_if_none(some)
     return scores
-
-
-def passes(pool: Dataset, bar: Any) -> Any:
-    """The blocks, each with the number of its first row."""
-    for block in pool.blocks():
-        first = pool.shards[block.shard].first + block.first
-        yield block, first
-        if bar is not None:
-            bar((first + len(block.rows)) / len(pool))
-
 

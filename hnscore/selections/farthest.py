@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hnscore.arguments.arrays import convert_like
 from hnscore.arguments.checks import read_row_numbers
 from hnscore.arguments.numbers import check_flag, check_integer, count_threads
+from hnscore.datasets.spool import spooling
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.memory.copies import computed_on_cpu
 from hnscore.engine.progress import rows_bar
@@ -35,6 +36,7 @@ def core_set(
     emb: ArrayLike, budget: int, *, return_distances: Literal[True], **options: Unpack[CoreSetOptions]
 ) -> tuple[Any, Any]: ...
 @breaks_graph
+@spooling
 @computed_on_cpu
 def core_set(
     emb: object,
@@ -58,6 +60,7 @@ def core_set(
     ----------
     emb : array (n, dim)
         The pool; kinds and dtypes as in `score`.
+        Or a `dataset`, copied to a temporary file.
     budget : int
         Rows to choose, from 0 to the number of rows that are not labeled.
     labeled : integer array, optional

@@ -1,0 +1,86 @@
+"""Where a run computes: in this process, or by the actors of a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from hnscore.arguments.numbers import check_choice, check_integer
+from hnscore.datasets.dataset import ShardError
+from hnscore.shards.run import in_this_process
+
+ENGINES = ("threads", "ray")
+
+
+def engine_named(engine: str, n_workers: int | None, n_threads: int | None) -> Any:
+    """What takes a task, the shards to do, a bar and what is told of failures, and yields what the task made."""
+    check_choice("engine", engine, ENGINES)
+    if engine == "threads":
+        if n_workers is not None:
+            raise ValueError(f"n_workers must be left out with engine='threads', got {n_workers}; pass n_threads")
+        return in_this_process
+    if n_workers is not None:
+        n_workers = check_integer("n_workers", n_workers, 1, None, "actors")
+    return OnRay(n_workers, n_threads)
+
+
+class OnRay:
+    """Ray Data: an actor pool whose actors unpack the task once and then read, compute and write whole shards.
+
+    What passes between processes are numbers of shards and records. Ray starts lost actors again and repeats their
+    shards; a shard that is written twice has the same bytes.
+    """
+
+    def __init__(self, n_workers: int | None, n_threads: int | None) -> None:
+        self.n_workers, self.n_threads = n_workers, n_threads
+
+    def __call__(
+        self, task: Any, todo: Sequence[int], bar: Callable[[int], object], failed: Callable[[ShardError], object]
+    ) -> Iterator[tuple[int, Any]]:
+        if not todo:
+            return
+        try:
+            import ray
+            import ray.data
+        except ImportError as error:
+            raise ImportError("engine='ray' needs Ray; pip install 'hnscore[ray]'") from error
+        if not ray.is_initialized():
+            try:
+                ray.init(log_to_driver=False)
+            except ConnectionError as error:
+                raise ConnectionError(f"no Ray cluster: {' '.join(str(error).split())}") from error
+        nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+        n_workers = self.n_workers or len(nodes)
+        cores = int(min(node["Resources"]["CPU"] for node in nodes))
+        n_threads = self.n_threads or max(1, cores * len(nodes) // n_workers)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        shards = ray.data.from_items([{"shard": number} for number in todo], override_num_blocks=len(todo))
+        found = shards.map_batches(
+            _Actor,
+            fn_constructor_args=(ray.put(task),),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=min(n_workers, len(todo))),
+            num_cpus=n_threads,  # which Ray says to its actors as OMP_NUM_THREADS, and hnscore heeds
+        )
+        for row in found.iter_rows():
+            number, made, error = row["shard"], row["made"], row["error"]
+            bar(task.pool.shards[number].n_rows)
+            if error is not None:
+                failed(ShardError(error))
+            else:
+                yield number, made
+
+
+class _Actor:
+    def __init__(self, task: Any) -> None:
+        import ray
+
+        self.task = ray.get(task) if isinstance(task, ray.ObjectRef) else task
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        number = int(batch["shard"][0])
+        errors: list[str] = []
+        made = None
+        for _, one in in_this_process(self.task, [number], lambda n: None, lambda error: errors.append(str(error))):
+            made = one
+        return {"shard": [number], "made": [made], "error": errors[:1] or [None]}

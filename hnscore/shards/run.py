@@ -1,0 +1,289 @@
+"""A run over the shards of a dataset: one result shard each, and a record of what it was made of.
+
+Beside the result shards there is, when a run is finished, `manifest.json`: its settings, and a record of each shard. An
+unfinished run has in `_hnscore/` instead: `settings.json`, and a record for each shard that is done; and, finished or
+not, what the pass before the scores has found. A record counts while its shard and its result are as it says, so that whatever ended a
+run, and whatever has changed since, the next one computes what is missing and no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+import hnscore
+from hnscore import _core
+from hnscore.datasets.dataset import Dataset, ShardError
+from hnscore.datasets.folder import Folder
+from hnscore.shards.results import MANIFEST, result_bytes, result_name
+
+_STATE = "_hnscore"
+REFERENCE = f"{_STATE}/reference.npy"  # the best match of each text, and of which shards
+_MARK = "hnscore"  # a key of every record
+_NAMED = 8  # shards that failed, in an error
+
+
+class Work(Protocol):
+    """What is computed of each row. It travels to other processes."""
+
+    def __call__(self, rows: NDArray[Any], first: int) -> NDArray[Any]:
+        """The values of some rows, which begin at row `first` of the dataset."""
+
+
+class Summary(NamedTuple):
+    """What a run did."""
+
+    output: str
+    rows: int
+    shards: int
+    computed: int  # shards, in this call
+
+
+class Sink(NamedTuple):
+    """Where the results of a shard go: one file, then its record."""
+
+    pool: Dataset
+    folder: Folder
+    value: str  # the name of the values
+
+    def identity(self, number: int) -> dict[str, Any]:
+        shard = self.pool.shards[number]
+        known = {"source": shard.location.identity()}
+        table = getattr(shard.ids, "location", None)
+        if table is not None and table != shard.location:
+            known["metadata"] = table.identity()
+        return known
+
+    def write(self, number: int, values: NDArray[Any], before: Mapping[str, Any], more: Mapping[str, Any]) -> Any:
+        shard = self.pool.shards[number]
+        if self.identity(number) != before:
+            raise ShardError(f"shard {shard.location} has changed while it was read; run the same again")
+        with_ids = self.pool.id_column is not None
+        name = result_name(shard.name, with_ids)
+        content = result_bytes(values, self.pool.ids(number) if with_ids else None, self.value)
+        self.folder.write(name, content)
+        record = {
+            _MARK: 1, "shard": shard.name, "rows": shard.n_rows, "input": dict(before), "result": name,
+            "written": self.folder.identity(name), "digest": digest(content), **more,
+        }  # fmt: skip
+        self.folder.write(_record_name(shard.name), json.dumps(record, indent=1).encode())
+        return record
+
+
+def _record_name(shard: str) -> str:
+    return f"{_STATE}/shard-{digest(shard.encode())}.json"
+
+
+def check_dataset(name: str, x: object) -> None:
+    if not isinstance(x, Dataset):
+        raise TypeError(f"{name} must be a Dataset, got {type(x).__name__}; pass hnscore.dataset(path)")
+
+
+def digest(content: bytes | bytearray | memoryview) -> str:
+    return blake2b(content, digest_size=16).hexdigest()
+
+
+def digest_of(x: Any) -> str | None:
+    """Of the content of an array; None of None."""
+    if x is None:
+        return None
+    array = np.ascontiguousarray(x)
+    return f"{array.dtype.str} {array.shape} {digest(array.view(np.uint8).data if array.size else b'')}"
+
+
+class Run:
+    """A run, in `with`: what an earlier one has left is looked through first."""
+
+    def __init__(
+        self, pool: Dataset, output: Any, settings: Mapping[str, Any], value: str, overwrite: bool, options: Any
+    ) -> None:
+        self.pool, self.folder = pool, Folder(output, options)
+        self.sink = Sink(pool, self.folder, value)
+        self.settings = {
+            **settings, "hnscore": hnscore.__version__, "target": _core.config()["target"], "dim": pool.shape[1],
+            "dtype": str(pool.dtype), "ids": pool.id_column,
+        }  # fmt: skip
+        self.overwrite = overwrite
+        self.state: dict[str, Any] = {}  # what a run decides once, such as its method
+        self.records: dict[str, Any] = {}  # by the names of shards
+        self._identities: dict[int, Any] = {}
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Run:
+        shards: dict[str, str] = {}
+        for shard in self.pool.shards:
+            name = result_name(shard.name, self.pool.id_column is not None)
+            if name in shards:
+                raise ValueError(f"shards {shards[name]} and {shard.name} would both have the result {name}; rename one")
+            shards[name] = shard.name
+            if self.folder.at(name).path == shard.location.path:
+                raise ValueError(f"output {self.folder} is the folder of the shards; choose another")
+        self._stack.enter_context(self.folder.locked(f"{_STATE}/lock"))
+        try:
+            self._look()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _look(self) -> None:
+        begun, finished = self._read(f"{_STATE}/settings.json"), self._read(MANIFEST)
+        known = begun or finished
+        if known is not None and known["settings"] != self.settings:
+            old = known["settings"]
+            differing = sorted(name for name in {*old, *self.settings} if old.get(name) != self.settings.get(name))
+            if not self.overwrite:
+                what = "; ".join(f"{name} was {old.get(name)}, is {self.settings.get(name)}" for name in differing)
+                raise ValueError(
+                    f"{self.folder} is the output of other settings ({what}): repeat those to continue it, choose "
+                    "another output, or pass overwrite=True (--overwrite) to start anew"
+                )
+            known = begun = finished = None
+            self.folder.remove(_STATE)
+            self._stack.close()
+            self._stack.enter_context(self.folder.locked(f"{_STATE}/lock"))
+        if known is not None:
+            self.state = known.get("state", {})
+        if finished is not None:
+            self.records = {record["shard"]: record for record in finished["shards"]}
+        if begun is not None:
+            for name in self.folder.names(_STATE):
+                record = self._read(f"{_STATE}/{name}") if name.startswith("shard-") else None
+                if record is not None:
+                    self.records[record["shard"]] = record
+
+    def _read(self, name: str) -> Any:
+        """A record of hnscore's; None where there is none."""
+        content = self.folder.read(name)
+        if content is None:
+            return None
+        with contextlib.suppress(ValueError):
+            found = json.loads(content)
+            if isinstance(found, dict) and _MARK in found:
+                return found
+        if name == MANIFEST or name.endswith("settings.json"):
+            raise FileExistsError(
+                f"{self.folder.at(name)} is in the way, and not of hnscore: move it, or choose another output"
+            )
+        return None
+
+    # ---- What is known -----------------------------------------------------------------------------------------------
+
+    def identity(self, number: int) -> Any:
+        """Of a shard, as it is when the run begins."""
+        if number not in self._identities:
+            self._identities[number] = self.sink.identity(number)
+        return self._identities[number]
+
+    def keep_state(self) -> None:
+        """What is decided stays so, whatever ends the run."""
+        content = {_MARK: 1, "settings": self.settings, "state": self.state}
+        self.folder.write(f"{_STATE}/settings.json", json.dumps(content, indent=1).encode())
+
+    def is_done(self, number: int, more: Mapping[str, Any]) -> bool:
+        """Whether the result of a shard is there, of the shard as it is now. `more`: what else must be the same."""
+        shard = self.pool.shards[number]
+        record = self.records.get(shard.name)
+        if record is None or record["input"] != self.identity(number) or record["rows"] != shard.n_rows:
+            return False
+        if any(record.get(name) != x for name, x in more.items()):
+            return False
+        there = self.folder.identity(record["result"])
+        if there is None or there["bytes"] != record["written"]["bytes"]:
+            return False
+        return there == record["written"] or digest(self.folder.read(record["result"]) or b"") == record["digest"]
+
+    # ---- Work --------------------------------------------------------------------------------------------------------
+
+    def finish(self, work: Work, engine: Any, bar: Any, more: Callable[[int], Mapping[str, Any]]) -> Summary:
+        """Computes what is missing; `more` of a shard joins its record."""
+        numbers = range(len(self.pool.shards))
+        todo = []
+        for number in numbers:
+            if self.is_done(number, more(number)):
+                bar(self.pool.shards[number].n_rows)
+            else:
+                todo.append(number)
+        failed: list[ShardError] = []
+        task = Task(self.sink, work, {number: self.identity(number) for number in todo}, {n: more(n) for n in todo})
+        for _, record in engine(task, todo, bar, failed.append):
+            self.records[record["shard"]] = record
+        if failed:
+            named = "; ".join(map(str, failed[:_NAMED]))
+            raise ShardError(
+                f"{named}: {len(failed)} of {len(numbers)} shards failed, the others are finished; repair "
+                f"{'it' if len(failed) == 1 else 'them'} and run the same again"
+            )
+        records = [self.records[shard.name] for shard in self.pool.shards]
+        whole = {
+            _MARK: 1, "settings": self.settings, "state": self.state, "value": self.sink.value,
+            "rows": len(self.pool), "shards": records,
+        }  # fmt: skip
+        self.folder.write(MANIFEST, json.dumps(whole, indent=1).encode())
+        reference = self.folder.read(REFERENCE)
+        self.folder.remove(_STATE)
+        if reference is not None:  # for a later run, when shards have changed or there are more
+            self.folder.write(REFERENCE, reference)
+        return Summary(str(self.folder), len(self.pool), len(records), len(todo))
+
+
+class Task(NamedTuple):
+    """The work on any shard, from its rows to its record."""
+
+    sink: Sink
+    work: Work
+    identities: Mapping[int, Any]
+    more: Mapping[int, Mapping[str, Any]]
+
+    @property
+    def pool(self) -> Dataset:
+        return self.sink.pool
+
+    def done(self, number: int, parts: list[NDArray[Any]]) -> Any:
+        values = np.concatenate(parts) if parts else self.work(np.empty((0, self.pool.shape[1]), np.float32), 0)
+        return self.sink.write(number, values, self.identities[number], self.more[number])
+
+    def block(self, rows: NDArray[Any], first: int) -> NDArray[Any]:
+        return self.work(rows, first)
+
+
+def in_this_process(
+    task: Any, todo: Sequence[int], bar: Callable[[int], object], failed: Callable[[ShardError], object]
+) -> Iterator[tuple[int, Any]]:
+    """The shards one after the other, each by all threads; the next rows are read meanwhile."""
+    place = {number: at for at, number in enumerate(todo)}
+    current, parts = 0, []  # the first shard that is not done, and what there is of it
+
+    def finished(stop: int) -> Iterator[tuple[int, Any]]:
+        """Those before that place, all of whose rows have been."""
+        nonlocal current, parts
+        while current < stop:
+            number, rows = todo[current], parts
+            current, parts = current + 1, []
+            try:
+                yield number, task.done(number, rows)
+            except ShardError as error:  # it has changed
+                failed(error)
+
+    while current < len(todo):
+        try:
+            for block in task.pool.blocks(todo[current:]):
+                yield from finished(place[block.shard])
+                with task.pool.naming(block):
+                    parts.append(task.block(block.rows, task.pool.shards[block.shard].first + block.first))
+                bar(len(block.rows))
+                del block
+            yield from finished(len(todo))
+        except ShardError as error:
+            yield from finished(place[error.shard])
+            failed(error)
+            current, parts = place[error.shard] + 1, []

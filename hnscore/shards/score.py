@@ -1,0 +1,240 @@
+"""`hnscore.score` of a dataset, into result shards."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Mapping, Sequence
+from secrets import randbits
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hnscore.arguments.arrays import is_tensor
+from hnscore.arguments.numbers import check_flag
+from hnscore.datasets.dataset import Dataset
+from hnscore.scores.chunks import ChunkedScore
+from hnscore.scores.rule import Rule
+from hnscore.shards.bar import bar_over
+from hnscore.shards.engines import engine_named
+from hnscore.shards.run import REFERENCE, Run, Sink, Summary, check_dataset, digest, digest_of
+
+_SAVED_SECONDS = 5.0  # between two states of a pass: of 20,000 texts 0.2 MB are written
+
+
+def score(  # noqa: PLR0913
+    pool: Dataset,
+    txt_emb: Any,
+    margin: float = 0.2,
+    *,
+    output: Any,
+    relative_margin: float = 0.0,
+    reference: Any = "pool_max",
+    weight: str = "hinge",
+    aggregate: str = "sum",
+    k: int | None = None,
+    top_k_images: int | None = None,
+    skip_top_images: int | None = None,
+    max_similarity: Any = None,
+    img_groups: Any = None,
+    txt_groups: Any = None,
+    owner: Any = None,
+    paired_emb: Any = None,
+    minibatch: int | None = None,
+    similarity: str = "cosine",
+    temperature: float | None = None,
+    precision: str = "exact",
+    method: str = "auto",
+    random_state: int | None = None,
+    engine: str = "threads",
+    n_workers: int | None = None,
+    n_threads: int | None = None,
+    overwrite: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+    show_progress_bar: bool | None = None,
+) -> Summary:
+    """Write ``hnscore.score(pool, txt_emb, margin, ...)`` to result shards, one for each shard of the pool.
+
+    A run that was ended, by whatever, is continued by the same call, which computes the shards that are missing or that
+    have changed since, and no others. The scores are those of one call of `hnscore.score` with the same method.
+
+    Parameters
+    ----------
+    pool : Dataset
+        Of `hnscore.dataset`.
+    txt_emb, margin, ...
+        As in `hnscore.score`; NumPy arrays or CPU tensors.
+    output : path or URI
+        The folder to write: for each shard a Parquet file of columns ``id`` and ``score`` where the dataset has ids,
+        else a .npy file of scores (n_rows,), with the name of the shard; and ``manifest.json``.
+    owner : integer array (n_txt,), optional
+        Rows of the dataset, for example ``pool.rows_of(ids)``, or of paired_emb.
+    img_groups : array (n_img,) of integers or strings, optional
+        Labels of all rows.
+    random_state : int, optional
+        Of the minibatch. None: one is drawn, and kept for continuing.
+    engine : {"threads", "ray"}
+        This process with all its threads, or the actors of a Ray cluster, which read the shards and write the results
+        themselves: both must be where all of them can reach them. The files are the same.
+    n_workers : int, optional
+        For Ray: actors. Default: one on each node.
+    n_threads : int, optional
+        Of this process, or of each actor. Default: all there are.
+    overwrite : bool
+        Replace the output of other settings, instead of refusing.
+    storage_options : dict, optional
+        For fsspec, of `output`.
+    show_progress_bar : bool, optional
+        One over all passes. Default: where standard error is a terminal.
+
+    Returns
+    -------
+    summary : Summary
+        A named tuple: ``output``, ``rows``, ``shards``, and ``computed``, the shards computed in this call.
+
+    Raises
+    ------
+    ShardError
+        A ValueError, when all other shards are finished: which shards could not be read, or changed meanwhile.
+    ValueError
+        For an output of other settings, or one that another run is writing; else as `hnscore.score`.
+    OSError, ImportError, ConnectionError
+        For a folder or store that cannot be written, missing libraries, a Ray cluster that is not there.
+
+    Notes
+    -----
+    ``reference="pool_max"`` is a pass over the pool before the scores; what it has found is kept every few seconds, and
+    when shards have changed it is made again, and so are all scores if a reference has changed. `top_k_images` and
+    `skip_top_images` are one more pass, in this process, which starts anew.
+
+    Memory beyond the packed texts: three blocks of 32 MiB of rows, and the scores of one shard. Of .npz, and of .npy in
+    Fortran order in a store, a whole shard.
+
+    A shard counts as unchanged while its size and its time of modification, or in a store its ETag, are.
+    """
+    given = dict(locals())
+    check_dataset("pool", pool)
+    run_in, on_ray = engine_named(engine, n_workers, n_threads), engine == "ray"
+    rule = Rule.of(given | {"show_progress_bar": False, "verbose": False})
+    if on_ray:
+        rule = rule._replace(n_threads=None)
+    arrays = ("txt_emb", "reference", "max_similarity", "img_groups", "txt_groups", "owner", "paired_emb")
+    unheard = ("show_progress_bar", "verbose", "n_threads")
+    settings = {name: x for name, x in rule._asdict().items() if name not in (*arrays, *unheard)}
+    settings |= {name: _setting(given[name]) for name in arrays} | {"result": "score"}
+    with Run(pool, output, settings, "score", check_flag("overwrite", overwrite), storage_options) as run:
+        if minibatch is not None and random_state is None:
+            rule = rule._replace(random_state=run.state.setdefault("seed", randbits(32)))
+        call = ChunkedScore(len(pool), txt_emb, rule._asdict(), pool.take, "pool")
+        passes = 1 + call.looks_for_reference + call.looks_for_ranks
+        with bar_over("score", passes * len(pool), show_progress_bar) as bar:
+            if call.looks_for_reference:
+                call.set_reference(_reference(run, call, run_in, bar))
+            if call.looks_for_ranks:
+                for block, first in pool.passes():
+                    with pool.naming(block):
+                        call.add_ranked(block.rows, first)
+                    bar(len(block.rows))
+            some = pool.sample()
+            run.state["method"] = call.start(some, run.state.get("method"))
+            run.keep_state()
+            of_pool = call.depends_on()
+            work = _Scores(call)
+            by_row = call.depends_on_rows
+
+            def more(number: int) -> dict[str, Any]:
+                return {"pool": of_pool, "first": pool.shards[number].first if by_row else None}
+
+            return run.finish(work, run_in, bar, more)
+
+
+class _Scores(NamedTuple):
+    call: ChunkedScore
+
+    def __call__(self, rows: NDArray[Any], first: int) -> NDArray[Any]:
+        return self.call.scores(rows, first)
+
+
+def _setting(x: Any) -> Any:
+    if x is None or isinstance(x, (str, int, float)):
+        return x
+    if is_tensor(x):
+        import torch
+
+        x = x.detach().cpu()
+        x = x.view(torch.int16) if x.dtype == torch.bfloat16 else x
+    return digest_of(x)
+
+
+# ---- The first pass ------------------------------------------------------------------------------------------------------
+
+
+class _Best(NamedTuple):
+    """A task: the best match of each text in a shard."""
+
+    sink: Sink
+    call: ChunkedScore
+
+    @property
+    def pool(self) -> Dataset:
+        return self.sink.pool
+
+    def block(self, rows: NDArray[Any], first: int) -> NDArray[Any]:
+        return self.call.best_of(rows)
+
+    def done(self, number: int, parts: list[NDArray[Any]]) -> NDArray[np.float64]:
+        return np.maximum.reduce(parts) if parts else np.full(self.call.n_txt, -np.inf)
+
+
+def _reference(run: Run, call: ChunkedScore, run_in: Any, bar: Any) -> NDArray[np.float64]:
+    """The best match of each text in the pool, from where an earlier run has come to."""
+    pool, numbers = run.pool, range(len(run.pool.shards))
+    names = {pool.shards[number].name: run.identity(number) for number in numbers}
+    best, done = _known(run, call.n_txt, names)
+    failed: list[Any] = []
+    todo = []
+    for number in numbers:
+        if pool.shards[number].name in done:
+            bar(pool.shards[number].n_rows)
+        else:
+            todo.append(number)
+    saved = time.monotonic()
+    try:
+        for number, found in run_in(_Best(run.sink, call), todo, bar, failed.append):
+            best = np.maximum(best, found)
+            done[pool.shards[number].name] = run.identity(number)
+            if time.monotonic() - saved > _SAVED_SECONDS:
+                _save(run, best, done)
+                saved = time.monotonic()
+    finally:
+        if todo:
+            _save(run, best, done)
+    if failed:
+        raise failed[0]  # without it no score is known
+    return best
+
+
+def _known(run: Run, n_txt: int, names: Mapping[str, Any]) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    content = run.folder.read(REFERENCE)
+    nothing: tuple[NDArray[np.float64], dict[str, Any]] = np.full(n_txt, -np.inf), {}
+    if content is None:
+        return nothing
+    try:
+        file = io.BytesIO(content)
+        best = np.load(file, allow_pickle=False)
+        known = json.loads(file.read())
+    except (ValueError, EOFError, OSError):
+        return nothing
+    if best.shape != (n_txt,) or known["of"] != digest(best.tobytes()):
+        return nothing
+    same: Sequence[bool] = [names.get(name) == identity for name, identity in known["done"].items()]
+    return (best, known["done"]) if all(same) else nothing  # a maximum is not taken back
+
+
+def _save(run: Run, best: NDArray[np.float64], done: Mapping[str, Any]) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, best)
+    buffer.write(json.dumps({"of": digest(best.tobytes()), "done": dict(done)}).encode())
+    run.folder.write(REFERENCE, buffer.getvalue())
