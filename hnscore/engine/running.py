@@ -43,12 +43,12 @@ class RunningBest:
             rows = np.where(rows < 0, -1, rows + first)
             before = self.rows[part].max(initial=-1) < first
             sides = (self.values[part], self.rows[part], values, rows)
-            merged = merge(*sides, self.k) if before else _merged_by_row(*sides, self.k)
+            merged = merge(*sides, self.k) if before else merged_by_row(*sides, self.k)
             self.values[part], self.rows[part] = merged
             at = part.stop
 
 
-def _merged_by_row(
+def merged_by_row(
     values: NDArray[np.float64], rows: NDArray[np.int64], found: NDArray[np.float64], at: NDArray[np.int64], k: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """`merge`, of lists whose rows are mixed."""

@@ -55,6 +55,9 @@ class MineOfDataset(MineCall):
             given | {"img_emb": None, "txt_emb": texts_of(given["txt_emb"]), "show_progress_bar": False}, side
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: x for name, x in self.__dict__.items() if name != "pool"}  # which passes by in blocks
+
     def _check_sides(self, img_emb: Any, txt_emb: Any) -> None:
         check_same_dim(self.img, self.txt)
 

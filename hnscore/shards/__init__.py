@@ -1,8 +1,9 @@
 """Results of a pool that is kept in many files: one result shard for each of them, resumable, on one machine or more."""
 
 from hnscore.shards.density import density
+from hnscore.shards.mine import mine
 from hnscore.shards.results import top
 from hnscore.shards.run import Summary
 from hnscore.shards.score import score
 
-__all__ = ["Summary", "density", "score", "top"]
+__all__ = ["Summary", "density", "mine", "score", "top"]

@@ -13,7 +13,7 @@ from hnscore.datasets.dataset import Dataset
 from hnscore.densities.density import density as density_of
 from hnscore.shards.bar import bar_over
 from hnscore.shards.engines import engine_named
-from hnscore.shards.run import Run, Summary, check_dataset, digest_of
+from hnscore.shards.run import Run, Summary, check_dataset, setting
 
 
 def density(  # noqa: PLR0913
@@ -67,7 +67,7 @@ def density(  # noqa: PLR0913
         "kind": kind, "k": k, "min_similarity": min_similarity, "temperature": temperature, "similarity": similarity,
         "precision": precision,
     }  # fmt: skip
-    settings = options | {"result": "density", "against": digest_of(against), "weights": digest_of(weights)}
+    settings = options | {"result": "density", "against": setting(against), "weights": setting(weights)}
     threads = None if engine == "ray" else n_threads
     work = _Densities(options | {"against": against, "weights": weights, "n_threads": threads})
     work(np.ones((1, pool.shape[1]), np.float32), 0)  # errors before hours of work

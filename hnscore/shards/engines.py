@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -53,29 +55,44 @@ class OnRay:
         n_workers = self.n_workers or len(nodes)
         cores = int(min(node["Resources"]["CPU"] for node in nodes))
         n_threads = self.n_threads or max(1, cores * len(nodes) // n_workers)
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        shards = ray.data.from_items([{"shard": number} for number in todo], override_num_blocks=len(todo))
-        found = shards.map_batches(
-            _Actor,
-            fn_constructor_args=(ray.put(task),),
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=min(n_workers, len(todo))),
-            num_cpus=n_threads,  # which Ray says to its actors as OMP_NUM_THREADS, and hnscore heeds
-        )
-        for row in found.iter_rows():
-            number, made, error = row["shard"], row["made"], row["error"]
-            bar(task.pool.shards[number].n_rows)
-            if error is not None:
-                failed(ShardError(error))
-            else:
-                yield number, made
+        held = [ray.put(task)]  # in a list: an actor that is started again asks for it anew
+        with _quiet(ray.data.DataContext.get_current()):
+            shards = ray.data.from_items([{"shard": number} for number in todo], override_num_blocks=len(todo))
+            found = shards.map_batches(
+                _Actor,
+                fn_constructor_args=(held,),
+                batch_size=1,
+                compute=ray.data.ActorPoolStrategy(size=min(n_workers, len(todo))),
+                num_cpus=n_threads,  # which Ray says to its actors as OMP_NUM_THREADS, and hnscore heeds
+            )
+            for row in found.iter_rows():
+                number, made, error = row["shard"], row["made"], row["error"]
+                bar(task.pool.shards[number].n_rows)
+                if error is not None:
+                    failed(ShardError(error))
+                else:
+                    yield number, made
+
+
+@contextlib.contextmanager
+def _quiet(context: Any) -> Iterator[None]:
+    """There is one progress bar already."""
+    log = logging.getLogger("ray.data")
+    level, shown = log.level, context.enable_progress_bars
+    log.setLevel(logging.ERROR)
+    context.enable_progress_bars = False
+    try:
+        yield
+    finally:
+        context.enable_progress_bars = shown
+        log.setLevel(level)
 
 
 class _Actor:
-    def __init__(self, task: Any) -> None:
+    def __init__(self, held: list[Any]) -> None:
         import ray
 
-        self.task = ray.get(task) if isinstance(task, ray.ObjectRef) else task
+        self.task = ray.get(held[0])
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         number = int(batch["shard"][0])

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 
 import hnscore
 from hnscore import _core
+from hnscore.arguments.arrays import is_tensor
 from hnscore.datasets.dataset import Dataset, ShardError
 from hnscore.datasets.folder import Folder
 from hnscore.shards.results import MANIFEST, result_bytes, result_name
 
-_STATE = "_hnscore"
-REFERENCE = f"{_STATE}/reference.npy"  # the best match of each text, and of which shards
-_MARK = "hnscore"  # a key of every record
+STATE = "_hnscore"
+REFERENCE = f"{STATE}/reference.npy"  # the best match of each text, and of which shards
+MARK = "hnscore"  # a key of every record
 _NAMED = 8  # shards that failed, in an error
 
 
@@ -69,7 +70,7 @@ class Sink(NamedTuple):
         content = result_bytes(values, self.pool.ids(number) if with_ids else None, self.value)
         self.folder.write(name, content)
         record = {
-            _MARK: 1, "shard": shard.name, "rows": shard.n_rows, "input": dict(before), "result": name,
+            MARK: 1, "shard": shard.name, "rows": shard.n_rows, "input": dict(before), "result": name,
             "written": self.folder.identity(name), "digest": digest(content), **more,
         }  # fmt: skip
         self.folder.write(_record_name(shard.name), json.dumps(record, indent=1).encode())
@@ -77,12 +78,26 @@ class Sink(NamedTuple):
 
 
 def _record_name(shard: str) -> str:
-    return f"{_STATE}/shard-{digest(shard.encode())}.json"
+    return f"{STATE}/shard-{digest(shard.encode())}.json"
 
 
 def check_dataset(name: str, x: object) -> None:
     if not isinstance(x, Dataset):
         raise TypeError(f"{name} must be a Dataset, got {type(x).__name__}; pass hnscore.dataset(path)")
+
+
+def setting(x: Any) -> Any:
+    """An argument as settings have it: a digest of an array."""
+    if x is None or isinstance(x, (str, int, float)):
+        return x
+    if is_tensor(x):
+        import torch
+
+        x = x.detach().cpu()
+        x = x.view(torch.int16) if x.dtype == torch.bfloat16 else x
+    if isinstance(x, (list, tuple)) and any(np.ndim(rows) for rows in x):
+        return [digest_of(rows) for rows in x]
+    return digest_of(x)
 
 
 def digest(content: bytes | bytearray | memoryview) -> str:
@@ -124,7 +139,7 @@ class Run:
             shards[name] = shard.name
             if self.folder.at(name).path == shard.location.path:
                 raise ValueError(f"output {self.folder} is the folder of the shards; choose another")
-        self._stack.enter_context(self.folder.locked(f"{_STATE}/lock"))
+        self._stack.enter_context(self.folder.locked(f"{STATE}/lock"))
         try:
             self._look()
         except BaseException:
@@ -133,10 +148,12 @@ class Run:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.folder.names(STATE) == ["lock"]:
+            self.folder.remove(STATE)
         self._stack.close()
 
     def _look(self) -> None:
-        begun, finished = self._read(f"{_STATE}/settings.json"), self._read(MANIFEST)
+        begun, finished = self._read(f"{STATE}/settings.json"), self._read(MANIFEST)
         known = begun or finished
         if known is not None and known["settings"] != self.settings:
             old = known["settings"]
@@ -148,16 +165,16 @@ class Run:
                     "another output, or pass overwrite=True (--overwrite) to start anew"
                 )
             known = begun = finished = None
-            self.folder.remove(_STATE)
+            self.folder.remove(STATE)
             self._stack.close()
-            self._stack.enter_context(self.folder.locked(f"{_STATE}/lock"))
+            self._stack.enter_context(self.folder.locked(f"{STATE}/lock"))
         if known is not None:
             self.state = known.get("state", {})
         if finished is not None:
             self.records = {record["shard"]: record for record in finished["shards"]}
         if begun is not None:
-            for name in self.folder.names(_STATE):
-                record = self._read(f"{_STATE}/{name}") if name.startswith("shard-") else None
+            for name in self.folder.names(STATE):
+                record = self._read(f"{STATE}/{name}") if name.startswith("shard-") else None
                 if record is not None:
                     self.records[record["shard"]] = record
 
@@ -168,7 +185,7 @@ class Run:
             return None
         with contextlib.suppress(ValueError):
             found = json.loads(content)
-            if isinstance(found, dict) and _MARK in found:
+            if isinstance(found, dict) and MARK in found:
                 return found
         if name == MANIFEST or name.endswith("settings.json"):
             raise FileExistsError(
@@ -186,8 +203,8 @@ class Run:
 
     def keep_state(self) -> None:
         """What is decided stays so, whatever ends the run."""
-        content = {_MARK: 1, "settings": self.settings, "state": self.state}
-        self.folder.write(f"{_STATE}/settings.json", json.dumps(content, indent=1).encode())
+        content = {MARK: 1, "settings": self.settings, "state": self.state}
+        self.folder.write(f"{STATE}/settings.json", json.dumps(content, indent=1).encode())
 
     def is_done(self, number: int, more: Mapping[str, Any]) -> bool:
         """Whether the result of a shard is there, of the shard as it is now. `more`: what else must be the same."""
@@ -224,16 +241,20 @@ class Run:
                 f"{'it' if len(failed) == 1 else 'them'} and run the same again"
             )
         records = [self.records[shard.name] for shard in self.pool.shards]
+        self.write_manifest(records)
+        return Summary(str(self.folder), len(self.pool), len(records), len(todo))
+
+    def write_manifest(self, records: Sequence[Any]) -> None:
+        """The run is finished."""
         whole = {
-            _MARK: 1, "settings": self.settings, "state": self.state, "value": self.sink.value,
-            "rows": len(self.pool), "shards": records,
+            MARK: 1, "settings": self.settings, "state": self.state, "value": self.sink.value,
+            "rows": len(self.pool), "shards": list(records),
         }  # fmt: skip
         self.folder.write(MANIFEST, json.dumps(whole, indent=1).encode())
         reference = self.folder.read(REFERENCE)
-        self.folder.remove(_STATE)
+        self.folder.remove(STATE)
         if reference is not None:  # for a later run, when shards have changed or there are more
             self.folder.write(REFERENCE, reference)
-        return Summary(str(self.folder), len(self.pool), len(records), len(todo))
 
 
 class Task(NamedTuple):

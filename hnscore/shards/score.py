@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import is_tensor
 from hnscore.arguments.numbers import check_flag
 from hnscore.datasets.dataset import Dataset
 from hnscore.scores.chunks import ChunkedScore
 from hnscore.scores.rule import Rule
 from hnscore.shards.bar import bar_over
 from hnscore.shards.engines import engine_named
-from hnscore.shards.run import REFERENCE, Run, Sink, Summary, check_dataset, digest, digest_of
+from hnscore.shards.run import REFERENCE, Run, Sink, Summary, check_dataset, digest, setting
 
 _SAVED_SECONDS = 5.0  # between two states of a pass: of 20,000 texts 0.2 MB are written
 
@@ -123,7 +122,7 @@ def score(  # noqa: PLR0913
     arrays = ("txt_emb", "reference", "max_similarity", "img_groups", "txt_groups", "owner", "paired_emb")
     unheard = ("show_progress_bar", "verbose", "n_threads")
     settings = {name: x for name, x in rule._asdict().items() if name not in (*arrays, *unheard)}
-    settings |= {name: _setting(given[name]) for name in arrays} | {"result": "score"}
+    settings |= {name: setting(given[name]) for name in arrays} | {"result": "score"}
     with Run(pool, output, settings, "score", check_flag("overwrite", overwrite), storage_options) as run:
         if minibatch is not None and random_state is None:
             rule = rule._replace(random_state=run.state.setdefault("seed", randbits(32)))
@@ -155,17 +154,6 @@ class _Scores(NamedTuple):
 
     def __call__(self, rows: NDArray[Any], first: int) -> NDArray[Any]:
         return self.call.scores(rows, first)
-
-
-def _setting(x: Any) -> Any:
-    if x is None or isinstance(x, (str, int, float)):
-        return x
-    if is_tensor(x):
-        import torch
-
-        x = x.detach().cpu()
-        x = x.view(torch.int16) if x.dtype == torch.bfloat16 else x
-    return digest_of(x)
 
 
 # ---- The first pass ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,181 @@
+"""`hnscore.mine` from a dataset, into one file, resumable."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hnscore.arguments.numbers import check_choice, check_flag
+from hnscore.datasets.dataset import Dataset
+from hnscore.datasets.folder import Folder
+from hnscore.engine.host import host_rows
+from hnscore.engine.running import merged_by_row
+from hnscore.mining.mine import DEFAULTS
+from hnscore.mining.of_dataset import MineOfDataset
+from hnscore.shards.bar import bar_over
+from hnscore.shards.engines import engine_named
+from hnscore.shards.run import MARK, STATE, Run, Summary, check_dataset, digest, setting
+
+_SAVED_SECONDS = 5.0  # between two states: of 20,000 texts and k = 10, 3 MB are written
+_LISTS = f"{STATE}/lists"
+RESULT = "negatives.npz"
+
+
+def mine(
+    pool: Dataset,
+    txt_emb: Any,
+    k: int,
+    *,
+    output: Any,
+    engine: str = "threads",
+    n_workers: int | None = None,
+    n_threads: int | None = None,
+    overwrite: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+    show_progress_bar: bool | None = None,
+    **options: Any,
+) -> Summary:
+    """Write ``hnscore.mine(pool, txt_emb, k, ...)`` to a folder, from where an earlier run has come to.
+
+    Parameters
+    ----------
+    pool : Dataset
+        Of `hnscore.dataset`.
+    txt_emb, k, **options
+        As in `hnscore.mine`; ``sampling="top"`` alone.
+    output : path or URI
+        The folder to write: ``negatives.npz`` of the arrays ``similarities`` and ``indices`` (n_txt, k), and ``ids``
+        (n_txt, k), empty strings where there is none, where the dataset has ids; and ``manifest.json``.
+    engine, n_workers, n_threads, overwrite, storage_options, show_progress_bar
+        As in `hnscore.shards.score`.
+
+    Returns
+    -------
+    summary : Summary
+        As of `hnscore.shards.score`.
+
+    Raises
+    ------
+    ShardError, ValueError, TypeError, OSError, ImportError, ConnectionError
+        As `hnscore.shards.score`, and as `hnscore.mine`. A shard that cannot be read ends it, when all others are done.
+
+    Notes
+    -----
+    The lists so far are kept every few seconds, with the names of the shards that they are of. Where one of these has
+    changed, all of them are looked at again. Memory: three blocks of 32 MiB of rows, and 100 bytes an entry.
+    """
+    check_dataset("pool", pool)
+    run_in = engine_named(engine, n_workers, n_threads)
+    given = DEFAULTS | options | {"txt_emb": txt_emb, "k": k, "n_threads": n_threads if engine == "threads" else None}
+    check_choice("sampling", given["sampling"], ("top",))
+    unknown = sorted(set(options) - set(DEFAULTS) | ({"show_progress_bar", "n_threads"} & set(options)))
+    if unknown:
+        raise TypeError(f"mine has no keyword {unknown[0]!r}; see help(hnscore.mine)")
+    unheard = ("n_threads", "show_progress_bar", "img_emb")
+    settings = {name: setting(x) for name, x in given.items() if name not in unheard} | {"result": "mine"}
+    with Run(pool, output, settings, "similarity", check_flag("overwrite", overwrite), storage_options) as run:
+        numbers = range(len(pool.shards))
+        names = {pool.shards[number].name: run.identity(number) for number in numbers}
+        record = run.records.get(RESULT)
+        if record is not None and record["input"] == names and run.folder.identity(RESULT) == record["written"]:
+            return Summary(str(run.folder), len(pool), len(names), 0)
+        run.keep_state()
+        given["show_progress_bar"] = bool(show_progress_bar)
+        call = MineOfDataset(pool, given)
+        state = _Lists(run.folder, call, names)
+        todo = [number for number in numbers if pool.shards[number].name not in state.done]
+        failed: list[Any] = []
+        with bar_over("mine", len(pool), show_progress_bar) as bar:
+            bar(sum(shard.n_rows for shard in pool.shards if shard.name in state.done))
+            try:
+                for number, found in run_in(_BestOf(pool, call), todo, bar, failed.append):
+                    state.add(pool.shards[number].name, *found)
+            finally:
+                state.save()
+        if failed:
+            raise failed[0]
+        similarities, indices = call.mined_of(state.values, state.rows)
+        arrays: dict[str, Any] = {"similarities": similarities, "indices": indices}
+        if pool.id_column is not None:
+            ids = np.zeros(indices.shape, object)
+            ids[:] = ""
+            ids[indices >= 0] = pool.ids_of(indices[indices >= 0])
+            arrays["ids"] = ids.astype(str)
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        run.folder.write(RESULT, buffer.getvalue())
+        record = {"shard": RESULT, "input": names, "written": run.folder.identity(RESULT)}
+        run.write_manifest([record | {MARK: 1, "result": RESULT, "digest": digest(buffer.getvalue())}])
+        return Summary(str(run.folder), len(pool), len(names), len(todo))
+
+
+class _BestOf:
+    """A task: what a shard has for each text. What one shard has found spares the next ones work."""
+
+    def __init__(self, pool: Dataset, call: MineOfDataset) -> None:
+        self.pool, self.call, self.running = pool, call, call.running()
+
+    def __reduce__(self) -> tuple[type[_BestOf], tuple[Dataset, MineOfDataset]]:
+        return _BestOf, (self.pool, self.call)
+
+    def block(self, rows: NDArray[Any], first: int) -> None:
+        self.running.add(host_rows("img_emb", rows), first, self.call.rules_of(first, len(rows)))
+
+    def done(self, number: int, parts: list[Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        values, rows = self.running.values, self.running.rows
+        floors = np.where(rows[:, -1] < 0, -np.inf, np.nextafter(values[:, -1], -np.inf))
+        before = self.running.floors
+        self.running = self.call.running()
+        self.running.floors = floors if before is None else np.maximum(before, floors)
+        return values, rows
+
+
+class _Lists:
+    """The lists so far, and of which shards."""
+
+    def __init__(self, folder: Folder, call: MineOfDataset, names: Mapping[str, Any]) -> None:
+        self.folder, self.names = folder, names
+        self.values = np.full((call.n_txt, call.wanted), -np.inf)
+        self.rows = np.full((call.n_txt, call.wanted), -1)
+        self.done: dict[str, Any] = {}
+        self._saved, self._changed = time.monotonic(), False
+        content = folder.read(_LISTS)
+        if content is not None:
+            self._load(content)
+
+    def _load(self, content: bytes) -> None:
+        try:
+            file = io.BytesIO(content)
+            values, rows = np.load(file, allow_pickle=False), np.load(file, allow_pickle=False)
+            known = json.loads(file.read())
+        except (ValueError, EOFError, OSError):
+            return
+        if values.shape != self.values.shape or known["of"] != digest(values.tobytes() + rows.tobytes()):
+            return
+        if all(self.names.get(name) == identity for name, identity in known["done"].items()):
+            self.values, self.rows, self.done = values, rows, known["done"]
+
+    def add(self, name: str, values: NDArray[np.float64], rows: NDArray[np.int64]) -> None:
+        self.values, self.rows = merged_by_row(self.values, self.rows, values, rows, self.values.shape[1])
+        self.done[name] = self.names[name]
+        self._changed = True
+        if time.monotonic() - self._saved > _SAVED_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        if not self._changed:
+            return
+        buffer = io.BytesIO()
+        np.save(buffer, self.values)
+        np.save(buffer, self.rows)
+        of = digest(self.values.tobytes() + self.rows.tobytes())
+        buffer.write(json.dumps({"of": of, "done": self.done}).encode())
+        self.folder.write(_LISTS, buffer.getvalue())
+        self._saved, self._changed = time.monotonic(), False
+
