@@ -44,9 +44,12 @@ def texts_of(txt_emb: Any) -> Any:
 
 
 class MineOfDataset(MineCall):
-    """A call, checked. Who works on the blocks elsewhere asks for `running` and gives its lists to `mined_of`."""
+    """A call, checked. `pool`: a dataset, or what has `shape`, `passes`, `naming` and `take` as it has.
 
-    def __init__(self, pool: Dataset, given: dict[str, Any]) -> None:
+    Who works on the blocks elsewhere asks for `running` and gives its lists to `mined_of`.
+    """
+
+    def __init__(self, pool: Any, given: dict[str, Any]) -> None:
         self.dataset = pool
         self._shown = given["show_progress_bar"]
         nothing = host_rows("img_emb", np.empty((0, pool.shape[1]), np.float32))
