@@ -70,7 +70,8 @@ def _of_lists(kind: Any) -> bool:
     import pyarrow.types as types
 
     storage = getattr(kind, "storage_type", kind)  # of a fixed-shape tensor
-    return types.is_fixed_size_list(storage) or types.is_list(storage) or types.is_large_list(storage)
+    kinds = types.is_fixed_size_list, types.is_list, types.is_large_list
+    return any(is_kind(storage) for is_kind in kinds)
 
 
 def _width(kind: Any) -> int:
@@ -96,8 +97,8 @@ def _rows(name: str, chunk: Any, first: int, width: int) -> tuple[NDArray[Any], 
         if (lengths != width).any():
             i = int((lengths != width).argmax())
             raise ValueError(
-                f"{name} must hold rows of one length, got {lengths[i]} values at index {first + i} and {width} before; "
-                "repair or drop that row"
+                f"{name} must hold rows of one length, got {lengths[i]} values at index {first + i} and {width} before "
+                "it; repair or drop that row"
             )
     values = chunk.flatten()
     if values.null_count:

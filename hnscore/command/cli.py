@@ -22,8 +22,9 @@ class _Ended(BaseException):
 
 
 _SCORE_HELP = """\
-Scores of every row of a .npy file of pool embeddings against a .npy file of text embeddings. Files of any size: the
-pool is read in chunks. Ctrl-C stops within a second; the same command again continues where it stopped.
+Scores of every row of a pool of embeddings against text embeddings. The pool is a .npy file, of any size; or a folder,
+pattern in quotes or URI of .npy, .npz, Parquet, Arrow or safetensors files: then --output is a folder that gets
+one file of scores for each. Ctrl-C stops within a second; the same command again continues where it stopped.
 The values of --weight, --aggregate and the other rules are explained by: python -c "help('hnscore.score')"
 """
 
@@ -41,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         # What mapped files do when they are cut short under the reader: without it the process dies without a word.
         _core.exit_on_bus_error("hnscore: error: a file was cut short while it was read; run the same command again\n")
-        status = int(args.command(args) or 0)
+        with contextlib.ExitStack() as args.stack:
+            status = int(args.command(args) or 0)
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
@@ -114,7 +116,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     from hnscore import __version__, bench
-    from hnscore.command import mining, selection
+    from hnscore.command import mining, pools, selection
 
     parser = argparse.ArgumentParser(prog="hnscore", description="Hard-negative scores of unpaired images and texts.")
     parser.add_argument("--version", action="version", version=f"hnscore {__version__}")
@@ -130,14 +132,21 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     score = commands.add_parser(
         "score",
-        help="score .npy files of any size, resumable",
+        help="score a pool of any size, resumable",
         description=_SCORE_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     files = score.add_argument_group("files")
-    files.add_argument("--images", required=True, metavar="NPY", help="the pool, (n_img, dim)")
-    files.add_argument("--texts", required=True, metavar="NPY", help="the annotated texts, (n_txt, dim)")
-    files.add_argument("-o", "--output", required=True, metavar="NPY", help="the scores to write, (n_img,)")
+    files.add_argument("--images", required=True, metavar="PATH", help="the pool, (n_img, dim), in one file or many")
+    files.add_argument("--texts", required=True, metavar="PATH", help="the annotated texts, (n_txt, dim)")
+    files.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="PATH",
+        help="the scores, (n_img,): a .npy file; or, of many files, a folder",
+    )
+    pools.add_columns(files)
     files.add_argument(
         "--owner", metavar="NPY", help="each text's own image (n_txt,), as a row of --paired or --images"
     )
@@ -173,6 +182,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     work.add_argument("--n-threads", type=int, help="default: every core")
     work.add_argument("--chunk-rows", type=int, help="pool rows per chunk (default: as many as take 0.4 s)")
     work.add_argument("--no-progress", action="store_true", help="no progress bar")
+    work.add_argument("--engine", default="threads", help="of many files: threads (default), or ray")
+    work.add_argument("--n-workers", type=int, help="of many files, with --engine ray: actors")
     score.set_defaults(command=_score)
 
     selection.add_to(commands)
@@ -194,21 +205,31 @@ def _demo(args: argparse.Namespace) -> None:
 
 
 def _score(args: argparse.Namespace) -> None:
+    from hnscore.command import pools
     from hnscore.command.score_file import score_file
+    from hnscore.command.score_shards import score_shards
     from hnscore.command.selection import say_up_to_date
 
+    if pools.is_many(args.images):
+        score_shards(args)
+        return
+    for name in ("column", "ids", "metadata", "n_workers"):
+        if getattr(args, name) is not None:
+            raise ValueError(
+                f"--{name.replace('_', '-')} is for a pool in many files or a table, got it with {args.images}"
+            )
     if args.output == "-":
         raise ValueError("output must be a .npy file for score, which is resumable, got -; choose a file name")
-    options = vars(args).copy()
-    for name in ("name", "command"):
-        del options[name]
+    options = {name: x for name, x in vars(args).items() if name not in (*pools.APART, "engine", "n_workers")}
     path = args.output
     done = score_file(
         options.pop("images"),
         options.pop("texts"),
-        options.pop("output"),
+        path,
         options.pop("margin"),
         show_progress_bar=not options.pop("no_progress"),
+        dtype=args.dtype,
+        overwrite=args.overwrite,
         **options,
     )
     if not done:

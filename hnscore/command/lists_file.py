@@ -19,8 +19,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.datasets.files import Array, StrPath
 from hnscore.command.output import Output, differences, to_disk
+from hnscore.datasets.files import Array, StrPath
 
 _COPIED = 2**24  # bytes at a time
 

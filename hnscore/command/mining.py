@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 import hnscore
-from hnscore import _core
+from hnscore import _core, shards
 from hnscore.arguments.arrays import read_array
 from hnscore.arguments.checks import check_similarity_level
 from hnscore.arguments.numbers import check_choice
 from hnscore.arguments.options import METHODS, SIMILARITIES
-from hnscore.datasets.files import numbers_of, open_array
 from hnscore.command.lists_file import ListsFile, StandsFile
+from hnscore.command.pools import APART, as_one_array, is_many, open_pool, read_rows
 from hnscore.command.selection import add_reading, add_work, command_of_keywords, number_or_path, say_up_to_date
+from hnscore.datasets.files import numbers_of, open_array
 from hnscore.engine.cpu import Cpu
 from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import Request
@@ -26,8 +27,9 @@ _TEXTS = 2**14  # mined at a time: each time the pool passes by once
 
 _MINE_HELP = """\
 The k hardest negatives of each text: its most similar images that are `margin` or more below the least similar of its
-own. A .npz file with `indices` (n_txt, k), -1 where there is none, and `similarities`. Files of any size; Ctrl-C stops
-within a second, and the same command again continues where it stopped.
+own. A .npz file with `indices` (n_txt, k), -1 where there is none, and `similarities`; of a pool in many files a folder
+with that file, `negatives.npz`. Files of any size; Ctrl-C stops within a second, and the same command again continues
+where it stopped.
 The rules are explained by: python -c "help('hnscore.mine')"
 """
 
@@ -53,8 +55,8 @@ def add_to(commands: object) -> None:
 
 
 def _add_sides(files: Any, what: str) -> None:
-    files.add_argument("--images", required=True, metavar="NPY", help="the pool, (n_img, dim)")
-    files.add_argument("--texts", required=True, metavar="NPY", help="the texts, (n_txt, dim)")
+    files.add_argument("--images", required=True, metavar="PATH", help="the pool, (n_img, dim), in one file or many")
+    files.add_argument("--texts", required=True, metavar="PATH", help="the texts, (n_txt, dim)")
     files.add_argument("-o", "--output", required=True, metavar="NPZ", help=what)
     files.add_argument("--owner", metavar="NPY", help="each text's own images, (n_txt,) or for mine (n_txt, p)")
     files.add_argument("--reference", type=str, metavar="RULE|NPY", help="pool_max, paired, or a file, as for score")
@@ -65,7 +67,7 @@ def _add_sides(files: Any, what: str) -> None:
 
 
 def _add_mine(commands: object) -> None:
-    mine = command_of_keywords(commands, "mine", "the hardest negatives of each text, from .npy files", _MINE_HELP)
+    mine = command_of_keywords(commands, "mine", "the hardest negatives of each text", _MINE_HELP)
     files = mine.add_argument_group("files")
     _add_sides(files, "the negatives to write")
     files.add_argument("--min-similarity", type=number_or_path, metavar="S|NPY", help="a number, or a file (n_txt,)")
@@ -107,7 +109,7 @@ def _add_pairs(commands: object) -> None:
 def _add_duplicates(commands: object) -> None:
     duplicates = command_of_keywords(commands, "duplicates", "near-duplicates in a .npy file", _DUPLICATES_HELP)
     files = duplicates.add_argument_group("files")
-    files.add_argument("emb", metavar="EMB", help="the embeddings, (n, dim)")
+    files.add_argument("emb", metavar="EMB", help="the embeddings, (n, dim), in one file or many")
     files.add_argument("-o", "--output", required=True, metavar="NPY", help="the rows to keep, or the representatives")
     files.add_argument("--keep", metavar="NPY", help="scores (n,): of duplicates the highest is kept, not the first")
     add_reading(files)
@@ -134,11 +136,16 @@ _UNHEARD = ("n_threads", "show_progress_bar")  # by the result
 
 def _read(args: argparse.Namespace) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
     """The files, their arrays, and the other options; settings that tell one result from another."""
-    options = {k: v for k, v in vars(args).items() if k not in ("name", "command", "output", "dtype", "overwrite")}
+    options = {k: v for k, v in vars(args).items() if k not in APART}
     paths = {name: x for name in _FILES if isinstance(x := options.get(name), str) and x not in _WORDS}
     arrays, numbers = {}, numbers_of(args.dtype)
-    for name, path in paths.items():
+    for name, path in list(paths.items()):
         del options[name]
+        if name in ("images", "texts", "emb") and is_many(path):
+            del paths[name]
+            arrays[name], files, _ = as_one_array(path, args)
+            paths |= {f"{name} {file}": each for file, each in files.items()}
+            continue
         array = open_array(path, name, args.dtype, _FILES[name])
         arrays[name] = array if name in _LABELS else numbers(array)
     return paths, arrays, options
@@ -151,7 +158,30 @@ def _settings(args: argparse.Namespace, options: dict[str, Any]) -> dict[str, An
     }  # fmt: skip
 
 
+def _mine_shards(args: argparse.Namespace) -> None:
+    """Of a pool in many files: one pass for all texts."""
+    options = {name: x for name, x in vars(args).items() if name not in APART}
+    pool, texts = open_pool(options.pop("images"), args), read_rows(options.pop("texts"), "texts", args.dtype)
+    del options["random_state"]
+    numbers = numbers_of(args.dtype)
+    for name in _FILES:
+        if isinstance(path := options.get(name), str) and path not in _WORDS:
+            array = open_array(path, name, args.dtype, _FILES[name])
+            options[name] = array if name in _LABELS else numbers(array)
+    if (owner := options.get("owner")) is not None and owner.dtype.kind in "US":
+        options["owner"] = pool.rows_of(owner.ravel()).reshape(owner.shape)
+    shown = options.pop("show_progress_bar")
+    done = shards.mine(
+        pool, texts, options.pop("k"), output=args.output, overwrite=args.overwrite, show_progress_bar=shown, **options
+    )
+    if not done.computed:
+        say_up_to_date(args.output)
+
+
 def _mine(args: argparse.Namespace) -> None:
+    if is_many(args.images):
+        _mine_shards(args)
+        return
     paths, arrays, options = _read(args)
     settings, img, txt = _settings(args, options), arrays.pop("images"), arrays.pop("texts")
     n, k, seed, shown = len(txt), options.pop("k"), options.pop("random_state"), options.pop("show_progress_bar")

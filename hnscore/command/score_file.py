@@ -14,8 +14,8 @@ import hnscore
 from hnscore import _core
 from hnscore.arguments.numbers import check_choice
 from hnscore.arguments.options import SIMILARITIES
-from hnscore.datasets.files import Array, StrPath, numbers_of, open_array
 from hnscore.command.scores_file import ScoresFile, digest_of_file
+from hnscore.datasets.files import Array, StrPath, numbers_of, open_array
 from hnscore.scores.chunks import ChunkedScore
 
 # Ctrl-C is noticed between chunks at the latest and is promised within a second.

@@ -20,8 +20,8 @@ from hnscore import _core
 from hnscore.arguments.arrays import read_embeddings
 from hnscore.arguments.numbers import count_threads
 from hnscore.arguments.rules import describe_all_bad_rows
-from hnscore.datasets.files import Array, StrPath
 from hnscore.command.output import Output, differences, replace, to_disk
+from hnscore.datasets.files import Array, StrPath
 
 _CHECKED_BYTES = 2**26  # of the pool, at a time
 _NAMED_ROWS = 20  # bad ones, in an error

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import hnscore
-from hnscore import _core
+from hnscore import _core, shards
 from hnscore.arguments.options import PREFERENCES, SELECTION_METHODS
-from hnscore.datasets.files import Array, numbers_of, open_array
 from hnscore.command.output import Output
+from hnscore.command.pools import APART, add_columns, as_one_array, is_many, open_pool, read_rows
+from hnscore.datasets.files import Array, numbers_of, open_array
 
 _DENSITY_HELP = """\
 How crowded the embedding space is around every row of a .npy file: a .npy file (n,), or with -o - one value a line.
@@ -36,9 +37,13 @@ def add_to(commands: object) -> None:
 def _add_density(commands: object) -> None:
     density = command_of_keywords(commands, "density", "how crowded the embeddings of a .npy file are", _DENSITY_HELP)
     files = density.add_argument_group("files")
-    files.add_argument("emb", metavar="EMB", help="the embeddings, (n, dim)")
+    files.add_argument("emb", metavar="EMB", help="the embeddings, (n, dim), in one file or many")
     files.add_argument(
-        "-o", "--output", required=True, metavar="NPY", help="the densities to write, (n,), or -, one a line"
+        "-o",
+        "--output",
+        required=True,
+        metavar="NPY",
+        help="the densities, (n,): a .npy file, or -, one a line; of many files with --against, or a folder",
     )
     files.add_argument("--against", metavar="NPY", help="the points to look at instead of the other rows, (m, dim)")
     files.add_argument("--weights", metavar="NPY", help="of the points looked at")
@@ -63,7 +68,7 @@ def _add_select(commands: object) -> None:
     select = command_of_keywords(commands, "select", "choose what to annotate next from .npy files", _SELECT_HELP)
     files = select.add_argument_group("files")
     files.add_argument("--scores", metavar="NPY", help="of every pool row, (n,); some methods do without")
-    files.add_argument("--embeddings", metavar="NPY", help="the pool, (n, dim)")
+    files.add_argument("--embeddings", metavar="PATH", help="the pool, (n, dim), in one file or many")
     files.add_argument("--density", metavar="NPY", help="of every pool row, (n,), as `hnscore density` writes it")
     files.add_argument(
         "--regions",
@@ -109,6 +114,7 @@ def command_of_keywords(commands: Any, name: str, brief: str, description: str) 
 
 
 def add_reading(files: Any) -> None:
+    add_columns(files)
     files.add_argument(
         "--dtype", choices=["bfloat16"], default=None, help="read two-byte files without a number type as bfloat16"
     )
@@ -136,7 +142,24 @@ def number_or_path(text: str) -> float | str:
     return text
 
 
+def _density_shards(args: argparse.Namespace) -> None:
+    """Of a pool in many files, against some points: one result shard each."""
+    options = {name: x for name, x in vars(args).items() if name not in APART}
+    pool, against = open_pool(options.pop("emb"), args), read_rows(options.pop("against"), "against", args.dtype)
+    if "weights" in options:
+        options["weights"] = open_array(options["weights"], "weights", args.dtype, (1,))
+    shown = options.pop("show_progress_bar")
+    done = shards.density(
+        pool, against=against, output=args.output, overwrite=args.overwrite, show_progress_bar=shown, **options
+    )
+    if not done.computed:
+        say_up_to_date(args.output)
+
+
 def _density(args: argparse.Namespace) -> None:
+    if is_many(args.emb) and "against" in args and not args.output.endswith(".npy") and args.output != "-":
+        _density_shards(args)
+        return
     if ("against_variance" in args) != ("against" in args and "variance" in args):
         given = [f"--{name.replace('_', '-')}" for name in ("against", "variance", "against_variance") if name in args]
         raise ValueError(
@@ -160,11 +183,16 @@ def _select(args: argparse.Namespace) -> None:
 
 def _arrays_and_options(args: argparse.Namespace, *names: str) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
     """The files that `names` give, their arrays, and all other options that are for the function."""
-    options = {k: v for k, v in vars(args).items() if k not in ("name", "command", "output", "dtype", "overwrite")}
+    options = {k: v for k, v in vars(args).items() if k not in APART}
     paths = {name: options.pop(name) for name in names if isinstance(options.get(name), str)}
     arrays: dict[str, Any] = {}
     numbers = numbers_of(args.dtype)
-    for name, path in paths.items():
+    for name, path in list(paths.items()):
+        if name in ("against", "emb", "embeddings") and is_many(path):
+            del paths[name]
+            arrays[name], files, _ = as_one_array(path, args)
+            paths |= {f"{name} {file}": each for file, each in files.items()}
+            continue
         array = open_array(path, name, args.dtype, (2,) if name in ("against", "emb", "embeddings") else (1,))
         arrays[name] = array if name in ("labeled", "regions") else numbers(array)
     return paths, arrays, options

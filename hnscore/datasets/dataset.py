@@ -202,7 +202,7 @@ class Dataset:
         return next(self._blocks([held])).rows.dtype
 
 
-def dataset(  # noqa: PLR0913
+def dataset(
     source: Any,
     *,
     column: str | None = None,

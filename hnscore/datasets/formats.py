@@ -21,7 +21,6 @@ from hnscore.datasets.files import Array, numbers_of, open_array
 from hnscore.datasets.location import Location
 
 _HEADER = 2**16  # bytes, of a .npy file in a store
-_GROUP_ROWS = 2**30
 
 
 class Described(NamedTuple):
@@ -77,10 +76,7 @@ class Npy:
 
     def _header(self) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
         file = io.BytesIO(self.location.read(0, min(_HEADER, self.location.size)))
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
-        return shape, fortran, dtype, file.tell()
+        return *_npy_header(file), file.tell()
 
 
 class Npz:
@@ -90,11 +86,12 @@ class Npz:
         self.location, self.column, self.dtype = location, column, dtype
 
     def describe(self) -> Described:
-        with self.location.open() as file, zipfile.ZipFile(file) as archive:
-            with archive.open(f"{self._member(archive)}.npy") as member:
-                version = np.lib.format.read_magic(member)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read(member)
+        with (
+            self.location.open() as file,
+            zipfile.ZipFile(file) as archive,
+            archive.open(f"{self._member(archive)}.npy") as member,
+        ):
+            shape, _, dtype = _npy_header(member)
         return _described(np.broadcast_to(np.zeros((), dtype), shape), self.dtype)
 
     def blocks(self, n_rows: int) -> Iterator[Array]:
@@ -112,13 +109,14 @@ class Npz:
         return _chosen(self.column, names, names, "member")
 
 
+_SAFETENSORS = {
+    "F16": "<f2", "BF16": "<V2", "F32": "<f4", "F64": "<f8", "I8": "i1", "U8": "u1", "I16": "<i2", "U16": "<u2",
+    "I32": "<i4", "U32": "<u4", "I64": "<i8", "U64": "<u8",
+}  # fmt: skip
+
+
 class Safetensors:
     """A tensor of a .safetensors file: a header of JSON, then the tensors one after the other."""
-
-    _DTYPES = {
-        "F16": "<f2", "BF16": "<V2", "F32": "<f4", "F64": "<f8", "I8": "i1", "U8": "u1", "I16": "<i2", "U16": "<u2",
-        "I32": "<i4", "U32": "<u4", "I64": "<i8", "U64": "<u8",
-    }  # fmt: skip
 
     def __init__(self, location: Location, column: str | None, dtype: str | None) -> None:
         self.location, self.column = location, column
@@ -144,14 +142,14 @@ class Safetensors:
         header.pop("__metadata__", None)
         wanted = [name for name, tensor in header.items() if len(tensor["shape"]) == 2]
         tensor = header[_chosen(self.column, wanted, list(header), "tensor")]
-        if tensor["dtype"] not in self._DTYPES:
+        if tensor["dtype"] not in _SAFETENSORS:
             raise TypeError(f"it holds numbers of dtype {tensor['dtype']}; convert them, for example to F16")
         if 8 + length + tensor["data_offsets"][1] > self.location.size:
             raise ValueError("it is cut short; write or download it again")
         shape = tuple(tensor["shape"])
         if len(shape) != 2:
             raise ValueError(f"it holds a tensor of shape {shape}, expected (rows, dim)")
-        return shape, np.dtype(self._DTYPES[tensor["dtype"]]), 8 + length + tensor["data_offsets"][0]
+        return shape, np.dtype(_SAFETENSORS[tensor["dtype"]]), 8 + length + tensor["data_offsets"][0]
 
 
 class Parquet:
@@ -185,7 +183,8 @@ class Parquet:
     def _mean_length(self, meta: Any, name: str) -> int:
         """Values in a row, by what the file counts: rows of several lengths are met when they are read."""
         leaf = next(i for i in range(meta.num_columns) if meta.schema.column(i).path.split(".")[0] == name)
-        return sum(meta.row_group(g).column(leaf).num_values for g in range(meta.num_row_groups)) // int(meta.num_rows)
+        values = sum(int(meta.row_group(g).column(leaf).num_values) for g in range(meta.num_row_groups))
+        return values // int(meta.num_rows)
 
     def _file(self) -> Any:
         pq = _pyarrow(".parquet").parquet
@@ -286,6 +285,13 @@ def _chosen(wanted: str | None, fitting: list[str], all_names: list[str], what: 
 def _check_there(name: str, names: list[str], what: str = "column") -> None:
     if name not in names:
         raise ValueError(f"it has no {what} {name!r}; pass one of {', '.join(map(repr, names[:12]))}")
+
+
+def _npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether it is in Fortran order, dtype."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)
 
 
 def _described(array: Array, dtype: str | None) -> Described:

@@ -48,9 +48,7 @@ def spooling(function: Function) -> Function:
             return function(*args, **keywords)
         given = inspect.signature(function).bind(*args, **keywords).arguments
         with ExitStack() as stack:
-            arrays = {
-                name: stack.enter_context(spooled(x)) if type(x) is Dataset else x for name, x in given.items()
-            }
+            arrays = {name: stack.enter_context(spooled(x)) if type(x) is Dataset else x for name, x in given.items()}
             return function(**arrays)
 
     return cast(Function, call)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from hnscore.arguments.numbers import check_choice, check_integer
 from hnscore.arguments.options import SIMILARITIES
+from hnscore.datasets.spool import spooling
 from hnscore.densities.kinds import check_method
 from hnscore.densities.points import Points
-from hnscore.datasets.spool import spooling
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.lists import Lists, check_csr, csr_of
 from hnscore.engine.memory.copies import from_copies

@@ -92,7 +92,6 @@ def _local(img_emb: Any, txt_emb: Any, given: dict[str, Any]) -> Any:
     return (img, txt), {"n_img": len(img), "groups": groups, "settings": settings}
 
 
-
 class _Unread:
     """A pool of that shape, for the checks of a call before rows pass: an error then leaves no rank waiting."""
 

@@ -127,7 +127,7 @@ def _local(given: dict[str, Any]) -> tuple[tuple[Tensor, Tensor], dict[str, Any]
         "n_txt": n_txt,
         "reference": np.zeros(0) if own is None else own,
         "owner": None if owner is None else read_labels("owner", owner, n_txt).astype(np.int64),
-        "limits": None if limits is None else np.full(n_txt, read_values("max_similarity", limits, n_txt, upper_limits=True)),
+        "limits": None if limits is None else read_values("max_similarity", limits, n_txt, upper_limits=True),
         "groups": None if given["txt_groups"] is None else read_group_labels("txt_groups", given["txt_groups"], n_txt),
         "settings": {name: given[name] for name in (*_RULE, "method")}
         | {
@@ -200,7 +200,7 @@ class _Call:
             total /= self.n_txt
         return total if counts else total.float()
 
-    def _scorer(self, texts: Tensor, own: Tensor, part: slice, method: str) -> Scorer:
+    def _scorer(self, texts: Any, own: Any, part: slice, method: Any) -> Scorer:
         given = self.given
         rule = {name: given[name] for name in _RULE} | {"aggregate": "max" if given["aggregate"] == "max" else "sum"}
         return Scorer(

@@ -73,7 +73,8 @@ class TripletLoss(nn.TripletLoss):
             labels = None if groups is None else read_group_labels("groups", groups, len(img_emb))
             settings = {
                 "margin": self.margin, "max_violation": self.max_violation, "similarity": self.similarity,
-                "dim": (int(img_emb.shape[1]), int(txt_emb.shape[1])), "dtype": (str(img_emb.dtype), str(txt_emb.dtype)),
+                "dims": (int(img_emb.shape[1]), int(txt_emb.shape[1])),
+                "dtypes": (str(img_emb.dtype), str(txt_emb.dtype)),
                 "groups": groups is not None,
             }  # fmt: skip
             return None, {"n": len(img_emb), "labels": labels, "settings": settings}

@@ -11,8 +11,8 @@ from hnscore.arguments.arrays import convert_like
 from hnscore.arguments.checks import check_similarity_level
 from hnscore.arguments.numbers import check_choice
 from hnscore.arguments.options import METHODS, SIMILARITIES
-from hnscore.densities.density import density
 from hnscore.datasets.spool import spooling
+from hnscore.densities.density import density
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.cpu import Cpu
 from hnscore.engine.lists import Growing, Lists, Room, check_csr, csr_of, finder, in_order, parts

@@ -111,7 +111,8 @@ class ChunkedScore:
     def _ranked(self) -> Rules[Any] | None:
         if self._running is None:
             return None
-        found, last = {}, np.iinfo(np.int64).max
+        found: dict[str, Any] = {}
+        last = np.iinfo(np.int64).max
         for end, rank in {"kth": self.top, "skip": self.skip}.items():
             if rank is None or (end == "kth" and rank >= self.n_img):
                 continue

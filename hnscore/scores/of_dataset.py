@@ -41,4 +41,3 @@ def score_dataset(pool: Dataset, txt_emb: Any, rule: Rule) -> NDArray[Any]:
     if not scores.any():
         call.warn_if_none(some)
     return scores
-

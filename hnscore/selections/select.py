@@ -30,8 +30,8 @@ from hnscore.arguments.numbers import (
 )
 from hnscore.arguments.options import SELECTION_METHODS
 from hnscore.arguments.values import read_point_values
-from hnscore.densities.density import density as density_of
 from hnscore.datasets.spool import spooling
+from hnscore.densities.density import density as density_of
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.interrupts import interruptible
 from hnscore.engine.memory.copies import computed_on_cpu
@@ -152,8 +152,9 @@ def select(  # noqa: PLR0913
     budget : int
         Rows to choose, from 0 to the number of rows that are not labeled.
     embeddings : array (n, dim), optional
-        Of the pool; kinds and dtypes as in `score`, or a `dataset`, copied to a temporary file. For "auto", "repulsive", "coverage", "stochastic" and "herding";
-        and for "density" and "budgeted" where density, or regions as an array, are not given.
+        Of the pool; kinds and dtypes as in `score`, or a `dataset`, copied to a temporary file. For "auto",
+        "repulsive", "coverage", "stochastic" and "herding"; and for "density" and "budgeted" where density, or regions
+        as an array, are not given.
     prefer : {"easy", "hard"}, optional
         Of scores that say how hard a row is: "easy" prefers the smaller, and is the same as ``-scores``; "hard" the
         larger.

@@ -1,4 +1,4 @@
-"""Results of a pool that is kept in many files: one result shard for each of them, resumable, on one machine or more."""
+"""Results of a pool that is kept in many files: a result shard for each, resumable, on one machine or more."""
 
 from hnscore.shards.density import density
 from hnscore.shards.mine import mine

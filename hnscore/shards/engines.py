@@ -51,7 +51,7 @@ class OnRay:
                 ray.init(log_to_driver=False)
             except ConnectionError as error:
                 raise ConnectionError(f"no Ray cluster: {' '.join(str(error).split())}") from error
-        nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+        nodes = [node for node in _nodes(ray) if node["Alive"] and node["Resources"].get("CPU")]
         n_workers = self.n_workers or len(nodes)
         cores = int(min(node["Resources"]["CPU"] for node in nodes))
         n_threads = self.n_threads or max(1, cores * len(nodes) // n_workers)
@@ -66,12 +66,17 @@ class OnRay:
                 num_cpus=n_threads,  # which Ray says to its actors as OMP_NUM_THREADS, and hnscore heeds
             )
             for row in found.iter_rows():
-                number, made, error = row["shard"], row["made"], row["error"]
+                number, wrong = row["shard"], row["error"]
                 bar(task.pool.shards[number].n_rows)
-                if error is not None:
-                    failed(ShardError(error))
+                if wrong is not None:
+                    failed(ShardError(wrong))
                 else:
-                    yield number, made
+                    yield number, row["made"]
+
+
+def _nodes(ray: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = ray.nodes()
+    return found
 
 
 @contextlib.contextmanager

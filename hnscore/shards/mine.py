@@ -27,7 +27,7 @@ _LISTS = f"{STATE}/lists"
 RESULT = "negatives.npz"
 
 
-def mine(
+def mine(  # noqa: PLR0913
     pool: Dataset,
     txt_emb: Any,
     k: int,
@@ -178,4 +178,3 @@ class _Lists:
         buffer.write(json.dumps({"of": of, "done": self.done}).encode())
         self.folder.write(_LISTS, buffer.getvalue())
         self._saved, self._changed = time.monotonic(), False
-

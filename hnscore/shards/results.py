@@ -60,7 +60,7 @@ def top(
     prefer: str = "hard",
     storage_options: Mapping[str, Any] | None = None,
 ) -> Top:
-    """The `budget` best rows of the result shards of a run, as ``hnscore.select(values, budget, method="top")`` has them.
+    """The best rows of the result shards of a run: ``hnscore.select(values, budget, method="top")`` without the array.
 
     Parameters
     ----------

@@ -2,8 +2,8 @@
 
 Beside the result shards there is, when a run is finished, `manifest.json`: its settings, and a record of each shard. An
 unfinished run has in `_hnscore/` instead: `settings.json`, and a record for each shard that is done; and, finished or
-not, what the pass before the scores has found. A record counts while its shard and its result are as it says, so that whatever ended a
-run, and whatever has changed since, the next one computes what is missing and no more.
+not, what the pass before the scores has found. A record counts while its shard and its result are as it says, so that
+whatever ended a run, and whatever has changed since, the next one computes what is missing and no more.
 """
 
 from __future__ import annotations
@@ -135,7 +135,9 @@ class Run:
         for shard in self.pool.shards:
             name = result_name(shard.name, self.pool.id_column is not None)
             if name in shards:
-                raise ValueError(f"shards {shards[name]} and {shard.name} would both have the result {name}; rename one")
+                raise ValueError(
+                    f"shards {shards[name]} and {shard.name} would both have the result {name}; rename one"
+                )
             shards[name] = shard.name
             if self.folder.at(name).path == shard.location.path:
                 raise ValueError(f"output {self.folder} is the folder of the shards; choose another")
@@ -217,7 +219,7 @@ class Run:
         there = self.folder.identity(record["result"])
         if there is None or there["bytes"] != record["written"]["bytes"]:
             return False
-        return there == record["written"] or digest(self.folder.read(record["result"]) or b"") == record["digest"]
+        return bool(there == record["written"] or digest(self.folder.read(record["result"]) or b"") == record["digest"])
 
     # ---- Work --------------------------------------------------------------------------------------------------------
 
@@ -282,7 +284,8 @@ def in_this_process(
 ) -> Iterator[tuple[int, Any]]:
     """The shards one after the other, each by all threads; the next rows are read meanwhile."""
     place = {number: at for at, number in enumerate(todo)}
-    current, parts = 0, []  # the first shard that is not done, and what there is of it
+    current = 0  # the first shard that is not done
+    parts: list[NDArray[Any]] = []  # what there is of it
 
     def finished(stop: int) -> Iterator[tuple[int, Any]]:
         """Those before that place, all of whose rows have been."""

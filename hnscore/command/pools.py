@@ -1,0 +1,65 @@
+"""Pools in many files, for the commands: which paths are such, and what is made of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+
+import hnscore
+from hnscore.datasets.files import Array, numbers_of, open_array
+from hnscore.datasets.formats import FORMATS
+from hnscore.datasets.location import PATTERN
+from hnscore.datasets.spool import spooled
+
+# What argparse holds that is no keyword of a function.
+APART = ("name", "command", "output", "dtype", "overwrite", "column", "ids", "metadata", "stack")
+
+
+def add_columns(files: Any) -> None:
+    """The options of a pool that is a folder, a pattern, a URI or a table."""
+    files.add_argument(
+        "--column", default=None, metavar="NAME", help="the column, member or tensor with the embeddings"
+    )
+    files.add_argument("--ids", default=None, metavar="NAME", help="the column with the ids of the rows")
+    files.add_argument("--metadata", default=None, metavar="PATH", help="the tables with --ids beside .npy shards")
+
+
+def is_many(path: str) -> bool:
+    """Whether a path names more than an array: a folder, a pattern, a URI, a table or an archive."""
+    suffix = os.path.splitext(path)[1].lower()
+    if "://" in path or path.endswith("/") or os.path.isdir(path):
+        return True
+    if os.path.exists(path):
+        return suffix in FORMATS and suffix != ".npy" and not _is_npy(path)
+    return bool(PATTERN.intersection(path)) or (suffix in FORMATS and suffix != ".npy")
+
+
+def _is_npy(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(6) == b"\x93NUMPY"
+
+
+def open_pool(path: str, args: argparse.Namespace) -> hnscore.Dataset:
+    return hnscore.dataset(path, column=args.column, ids=args.ids, metadata=args.metadata, dtype=args.dtype)
+
+
+def read_rows(path: str, name: str, dtype: str | None) -> Array:
+    """Embeddings that are to be in memory, of any kind of file."""
+    if not is_many(path):
+        return numbers_of(dtype)(open_array(path, name, dtype, (2,)))
+    pool = hnscore.dataset(path, dtype=dtype)
+    return pool.take(np.arange(len(pool)))
+
+
+def as_one_array(path: str, args: argparse.Namespace) -> tuple[Array, dict[str, str], dict[str, Any]]:
+    """A pool that is gone through again and again, as one array while the command runs; its files; and, of those in a
+    store, what tells whether they have changed."""
+    stack: ExitStack = args.stack
+    pool = open_pool(path, args)
+    files = {shard.name: shard.location.path for shard in pool.shards if shard.location.store is None}
+    marks = {shard.name: shard.location.identity() for shard in pool.shards if shard.location.store is not None}
+    return stack.enter_context(spooled(pool)), files, marks
