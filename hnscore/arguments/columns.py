@@ -115,3 +115,29 @@ def _refuse_nulls(name: str, chunk: Any, first: int) -> None:
 
 def _refuse_null(name: str, index: int, where: str = "") -> NoReturn:
     raise ValueError(f"{name} must hold numbers or rows of numbers, got null at index {index}{where}; fill or drop it")
+
+
+def check_ids(name: str, column: Any, n: int) -> None:
+    """The error where ids, integers or strings, are not those of n rows, each of which has its own."""
+    import pyarrow.compute as pc
+    import pyarrow.types as types
+
+    kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+    if not (types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind)):
+        raise TypeError(f"{name} must hold ids, integers or strings, got {column.type}; choose another column")
+    for first, chunk in _chunks(column, 0):
+        _refuse_nulls(name, chunk, first)
+    if len(column) != n:
+        raise ValueError(
+            f"{name} must have an id for each of {n} rows, got {len(column)}; pass tables of the same rows"
+        )
+    if pc.count_distinct(column).as_py() != n:
+        values = column.to_pylist()
+        seen: dict[Any, int] = {}
+        for i, value in enumerate(values):
+            if value in seen:
+                raise ValueError(
+                    f"{name} must name each row once, got {value!r} at index {seen[value]} and at index {i}; drop one "
+                    "of them"
+                )
+            seen[value] = i

@@ -21,6 +21,7 @@ from hnscore.arguments.arrays import (
     read_array,
     refuse_dtype,
 )
+from hnscore.arguments.columns import arrow_column, arrow_values
 
 _COSINE_SLACK = {_core.DTYPES["float16"]: 2.0**-9, BFLOAT16: 2.0**-6}  # one of 16 bits may be rounded upwards
 
@@ -133,6 +134,9 @@ def read_labels(name: str, x: object, n: int) -> NDArray[Any]:
 
 def read_group_labels(name: str, x: object, n: int) -> NDArray[Any]:
     """`x` as n integers of any width, or as n strings."""
+    column = arrow_column(x)
+    if column is not None:
+        x = arrow_values(name, column)
     if is_tensor(x) or (hasattr(x, "__dlpack_device__") and not isinstance(x, np.ndarray)):
         return read_labels(name, x, n)
     array = np.asarray(x)
@@ -163,19 +167,6 @@ def read_group_labels(name: str, x: object, n: int) -> NDArray[Any]:
         return array.astype(str if not n or first is str else np.int64)
     except OverflowError as error:
         raise ValueError(f"{name} must hold integers of 64 bits, got a larger one; convert them to strings") from error
-
-
-def check_row_ids(name: str, x: object, n: int) -> NDArray[Any]:
-    """`x` as the ids of n rows, integers or strings, none of which is there twice."""
-    ids = read_group_labels(name, x, n)
-    values, counts = np.unique(ids, return_counts=True)
-    if len(values) != n:
-        twice = values[int(counts.argmax())]
-        rows = np.flatnonzero(ids == twice)
-        raise ValueError(
-            f"{name} must name each row once, got {twice!r} at index {rows[0]} and at index {rows[1]}; drop one of them"
-        )
-    return ids
 
 
 def check_kind_of_labels(img_groups: NDArray[Any], txt_groups: NDArray[Any]) -> None:

@@ -10,17 +10,18 @@ import zipfile
 import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.values import check_row_ids
+from hnscore.arguments.columns import check_ids
+from hnscore.arguments.values import read_group_labels
 from hnscore.datasets.formats import FORMATS, TABLES, Described, Format
 from hnscore.datasets.location import Location, locations, one_line
 
-_BLOCK_BYTES = 2**25  # of rows that are read at a time: two blocks wait, one is worked on
+_BLOCK_BYTES = 2**26  # of rows that are read at a time: two blocks wait, one is worked on
 _OPENED = 16  # at a time, where that waits for a store
 _SAMPLED_SHARDS, _SAMPLED_ROWS = 16, 256
 
@@ -106,8 +107,18 @@ class Dataset:
         shard = self.shards[number]
         if self.id_column is None:
             return np.arange(shard.first, shard.first + shard.n_rows)
+        column = self.arrow_ids(number)
         with named(shard, number):
-            return check_row_ids(self.id_column, shard.ids.read_column(self.id_column), shard.n_rows)
+            return read_group_labels(self.id_column, column, shard.n_rows)
+
+    def arrow_ids(self, number: int) -> Any:
+        """The same as the column of the table that they are in, an Arrow array."""
+        assert self.id_column is not None
+        shard = self.shards[number]
+        with named(shard, number):
+            column = shard.ids.read_column(self.id_column)
+            check_ids(self.id_column, column, shard.n_rows)
+            return column
 
     @contextmanager
     def naming(self, block: Block) -> Iterator[None]:
@@ -145,13 +156,19 @@ class Dataset:
         return out
 
     def sample(self) -> NDArray[Any]:
-        """The first rows of shards here and there: what they are like."""
+        """The first rows of shards here and there, of those that can be read: what they are like."""
         held = [i for i, shard in enumerate(self.shards) if shard.n_rows]
-        parts = []
+        parts, wrong = [], None
         for number in held[:: math.ceil(len(held) / _SAMPLED_SHARDS)]:
             shard = self.shards[number]
-            with named(shard, number):
-                parts.append(next(iter(shard.rows.blocks(_SAMPLED_ROWS))))
+            try:
+                with named(shard, number):
+                    parts.append(next(iter(shard.rows.blocks(_SAMPLED_ROWS))))
+            except ShardError as error:  # which is met again when it is its turn
+                wrong = error
+        if not parts:
+            assert wrong is not None
+            raise wrong
         return np.concatenate(parts)
 
     def ids_of(self, rows: Any) -> NDArray[Any]:
@@ -182,14 +199,14 @@ class Dataset:
             if again.any():
                 twice = at[found[again][0]]
                 raise ValueError(
-                    f"ids must be those of one row each, got {wanted[twice]!r}, which rows {rows[twice]} and "
+                    f"ids must be those of one row each, got {wanted.tolist()[twice]!r}, which rows {rows[twice]} and "
                     f"{shard.first + found[again][0]} have; drop one of them"
                 )
             rows[at[found]] = shard.first + found
         if (rows < 0).any():
             lacking = wanted[rows < 0]
             raise ValueError(
-                f"ids must be ids of rows, got {lacking[0]!r}, which no row has (of {len(lacking):,} such); check "
+                f"ids must be ids of rows, got {lacking.tolist()[0]!r}, which no row has (of {len(lacking):,} such); check "
                 f"the column of ids, {self.id_column!r}"
             )
         return rows[back.ravel()]
@@ -331,12 +348,12 @@ def _root(files: Sequence[Location]) -> str:
 def named(shard: Shard, number: int) -> Iterator[None]:
     """What goes wrong with a shard, with its name."""
     try:
-        with one_line(str(shard.location)):
+        with one_line(str(shard.location)) if shard.location.store is not None else nullcontext():
             yield
     except (ShardError, ImportError, KeyboardInterrupt, GeneratorExit):
         raise
     except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = " ".join(str(error).split()).removeprefix(f"shard: {shard.location} ") or type(error).__name__
         wrong = ShardError(f"shard {shard.location} cannot be used: {said}")
         wrong.shard = number
         raise wrong from error

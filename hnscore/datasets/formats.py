@@ -229,7 +229,7 @@ class Arrow:
     def _batches(self) -> Iterator[tuple[Any, Iterator[Any]]]:
         pa = _pyarrow(".arrow")
         on_disk = self.location.store is None
-        with pa.memory_map(self.location.path) if on_disk else pa.PythonFile(self.location.open()) as file:
+        with pa.memory_map(self.location.path) if on_disk else pa.PythonFile(self.location.open(), mode="r") as file:
             if file.read(6) == b"ARROW1":
                 reader = pa.ipc.open_file(file)
                 yield reader.schema, (reader.get_batch(i) for i in range(reader.num_record_batches))

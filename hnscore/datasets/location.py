@@ -72,9 +72,10 @@ def one_line(what: str) -> Iterator[None]:
     except (ValueError, TypeError, KeyboardInterrupt, ImportError):
         raise
     except OSError as error:
-        if error.filename is not None and error.strerror:
+        if (error.filename is not None and error.strerror) or what in str(error):
             raise
-        raise type(error)(f"{what}: {_said(error)}") from error
+        kind = next(k for k in (FileNotFoundError, PermissionError, OSError) if isinstance(error, k))
+        raise kind(f"{what}: {_said(error)}") from error
     except Exception as error:
         raise OSError(f"{what}: {_said(error)}; check the address and the credentials") from error
 
@@ -92,6 +93,8 @@ def in_store(uri: str, options: Mapping[str, Any] | None) -> tuple[str, Any]:
         store, path = url_to_fs(uri, **(options or {}))
     except ImportError as error:
         raise ImportError(f"{uri} needs a library: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{uri} cannot be opened: {_said(error)}; check the address") from error
     if "file" in (store.protocol if isinstance(store.protocol, tuple) else (store.protocol,)):
         return path, None
     return path, store

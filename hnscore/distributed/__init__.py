@@ -5,9 +5,9 @@ count, rank after rank; owners are numbers of rows among all of them. What a ran
 there are, in all its bits. Without a process group it is one process. gloo and NCCL alike.
 """
 
-from hnscore.distributed.mine import mine
+from hnscore.distributed.mine_ranks import mine
 from hnscore.distributed.references import reference_similarity
-from hnscore.distributed.score import score
+from hnscore.distributed.score_ranks import score
 from hnscore.distributed.triplet import TripletLoss
 
 __all__ = ["TripletLoss", "mine", "reference_similarity", "score"]

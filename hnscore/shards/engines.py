@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +14,7 @@ from hnscore.datasets.dataset import ShardError
 from hnscore.shards.run import in_this_process
 
 ENGINES = ("threads", "ray")
+_ANSWERS = 10.0  # seconds
 
 
 def engine_named(engine: str, n_workers: int | None, n_threads: int | None) -> Any:
@@ -47,6 +50,7 @@ class OnRay:
         except ImportError as error:
             raise ImportError("engine='ray' needs Ray; pip install 'hnscore[ray]'") from error
         if not ray.is_initialized():
+            _check_address(os.environ.get("RAY_ADDRESS", ""))
             try:
                 ray.init(log_to_driver=False)
             except ConnectionError as error:
@@ -72,6 +76,19 @@ class OnRay:
                     failed(ShardError(wrong))
                 else:
                     yield number, row["made"]
+
+
+def _check_address(address: str) -> None:
+    """Ray itself tries an address that nobody answers for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), _ANSWERS).close()
+        except OSError as error:
+            raise ConnectionError(
+                f"no Ray cluster answers at RAY_ADDRESS={address} ({error}); start one with `ray start --head`, or "
+                "unset RAY_ADDRESS for one in this machine"
+            ) from error
 
 
 def _nodes(ray: Any) -> list[dict[str, Any]]:

@@ -22,8 +22,8 @@ def result_name(shard: str, with_ids: bool) -> str:
     return os.path.splitext(shard)[0] + (".parquet" if with_ids else ".npy")
 
 
-def result_bytes(values: NDArray[Any], ids: NDArray[Any] | None, value: str) -> bytes:
-    """The content of a result shard."""
+def result_bytes(values: NDArray[Any], ids: Any, value: str) -> bytes:
+    """The content of a result shard. `ids`: an Arrow array, or None."""
     buffer = io.BytesIO()
     if ids is None:
         np.save(buffer, values)
@@ -31,7 +31,7 @@ def result_bytes(values: NDArray[Any], ids: NDArray[Any] | None, value: str) -> 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(pa.table({"id": pa.array(ids), value: pa.array(values)}), buffer)
+    pq.write_table(pa.table({"id": ids, value: pa.array(values)}), buffer)
     return buffer.getvalue()
 
 

@@ -67,7 +67,7 @@ class Sink(NamedTuple):
             raise ShardError(f"shard {shard.location} has changed while it was read; run the same again")
         with_ids = self.pool.id_column is not None
         name = result_name(shard.name, with_ids)
-        content = result_bytes(values, self.pool.ids(number) if with_ids else None, self.value)
+        content = result_bytes(values, self.pool.arrow_ids(number) if with_ids else None, self.value)
         self.folder.write(name, content)
         record = {
             MARK: 1, "shard": shard.name, "rows": shard.n_rows, "input": dict(before), "result": name,

@@ -1,0 +1,437 @@
+"""Result shards: what they hold, what a later run keeps of them, what ends a run, on a disk and in an object store."""
+
+import filecmp
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pools
+import pytest
+from commands import command, refused
+from numpy.typing import NDArray
+from pools import IDS, IMG, N, N_TXT, TXT
+
+import hnscore
+from hnscore.datasets import dataset as reading
+
+pq = pytest.importorskip("pyarrow.parquet")
+R = np.random.default_rng(4).uniform(0.2, 0.5, N_TXT)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::hnscore.MarginWarning"),
+    pytest.mark.filterwarnings("ignore:.*texts have fewer"),
+]
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> hnscore.Dataset:
+    return hnscore.dataset(pools.write(tmp_path / "pool", "npy"))
+
+
+def written(output: Path) -> NDArray[Any]:
+    return np.concatenate([np.load(output / f"{i}.npy") for i in range(5)])
+
+
+def score(pool: hnscore.Dataset, output: Path, **options: Any) -> hnscore.shards.Summary:
+    given: dict[str, Any] = {"reference": R, "method": "dense", "show_progress_bar": False}
+    return hnscore.shards.score(pool, TXT, 0.1, output=output, **(given | options))
+
+
+# ---- What is written -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {},
+        {"reference": "pool_max"},
+        {"weight": "count", "top_k_images": 20},
+        {"owner": np.arange(N_TXT) * 3},
+        {"minibatch": 30, "random_state": 1},
+        {"img_groups": np.arange(N) % 7, "txt_groups": np.arange(N_TXT) % 7},
+    ],
+    ids=lambda rule: "+".join(rule) or "reference",
+)
+def test_scores_are_those_of_one_call(pool: hnscore.Dataset, tmp_path: Path, rule: dict[str, Any]) -> None:
+    given = {"reference": R} | rule
+    wanted = hnscore.score(IMG, TXT, 0.1, method="dense", **given)
+    assert wanted.any()
+    assert score(pool, tmp_path / "out", **rule) == (str(tmp_path / "out"), N, 5, 5)
+    np.testing.assert_array_equal(written(tmp_path / "out"), wanted)
+    assert score(pool, tmp_path / "out", **rule).computed == 0
+    best = hnscore.shards.top(tmp_path / "out", 7)
+    assert best.rows.tolist() == np.argsort(-wanted, kind="stable")[:7].tolist()
+    easy = hnscore.shards.top(tmp_path / "out", 7, prefer="easy")
+    assert easy.rows.tolist() == np.argsort(wanted, kind="stable")[:7].tolist()
+
+
+def test_ids_stand_beside_scores(tmp_path: Path) -> None:
+    pool = hnscore.dataset(pools.write(tmp_path / "pool", "fixed"), ids="id")
+    score(pool, tmp_path / "out")
+    table = pq.read_table(tmp_path / "out/3.parquet")
+    assert table.column_names == ["id", "score"]
+    wanted = hnscore.score(IMG, TXT, 0.1, reference=R, method="dense")
+    assert table.column("id").to_pylist() == IDS[pools.PARTS[2]].tolist() or len(table) == 0
+    assert pq.read_table(tmp_path / "out/4.parquet").column("score").to_numpy().tolist() == wanted[450:].tolist()
+    assert hnscore.shards.top(tmp_path / "out", 3).ids.tolist() == IDS[np.argsort(-wanted, kind="stable")[:3]].tolist()
+
+
+def test_density_and_mine(pool: hnscore.Dataset, tmp_path: Path) -> None:
+    hnscore.shards.density(pool, "knn", against=TXT, k=3, output=tmp_path / "density")
+    np.testing.assert_array_equal(written(tmp_path / "density"), hnscore.density(IMG, "knn", against=TXT, k=3))
+    rule: dict[str, Any] = {"owner": np.arange(N_TXT), "margin": 0.05}
+    assert hnscore.shards.mine(pool, TXT, 3, output=tmp_path / "mined", **rule).computed == 5
+    with np.load(tmp_path / "mined/negatives.npz") as found:
+        for name, wanted in zip(("similarities", "indices"), hnscore.mine(IMG, TXT, 3, **rule), strict=True):
+            np.testing.assert_array_equal(found[name], wanted)
+    assert hnscore.shards.mine(pool, TXT, 3, output=tmp_path / "mined", **rule).computed == 0
+
+
+# ---- What a later run keeps ------------------------------------------------------------------------------------------
+
+
+def change(tmp_path: Path, i: int, rows: NDArray[Any]) -> hnscore.Dataset:
+    path = tmp_path / f"pool/{i}.npy"
+    before = os.stat(path).st_mtime_ns
+    np.save(path, rows)
+    os.utime(path, ns=(before + 10**9, before + 10**9))
+    return hnscore.dataset(tmp_path / "pool")
+
+
+def test_a_changed_shard_is_computed_again_and_no_other(pool: hnscore.Dataset, tmp_path: Path) -> None:
+    score(pool, tmp_path / "out")
+    img = np.concatenate([IMG[:100], IMG[100:450][::-1], IMG[450:]])
+    assert score(change(tmp_path, 2, img[100:450]), tmp_path / "out").computed == 1
+    np.testing.assert_array_equal(written(tmp_path / "out"), hnscore.score(img, TXT, 0.1, reference=R, method="dense"))
+
+
+def test_more_shards_are_added(tmp_path: Path) -> None:
+    folder = pools.write(tmp_path / "pool", "npy")
+    part = hnscore.dataset([folder / f"{i}.npy" for i in range(3)])
+    assert score(part, tmp_path / "out").computed == 3
+    assert score(hnscore.dataset(folder), tmp_path / "out").computed == 2
+    np.testing.assert_array_equal(written(tmp_path / "out"), hnscore.score(IMG, TXT, 0.1, reference=R, method="dense"))
+
+
+def test_results_follow_the_reference(pool: hnscore.Dataset, tmp_path: Path) -> None:
+    """A changed shard may change the best match of a text, and so every score."""
+    rule: dict[str, Any] = {"reference": "pool_max"}
+    score(pool, tmp_path / "out", **rule)
+    assert score(change(tmp_path, 2, IMG[100:450][::-1]), tmp_path / "out", **rule).computed == 1
+    img = IMG.copy()
+    img[100:450] = np.repeat(TXT, 5, axis=0)
+    assert score(change(tmp_path, 2, img[100:450]), tmp_path / "out", **rule).computed == 5
+    np.testing.assert_array_equal(written(tmp_path / "out"), hnscore.score(img, TXT, 0.1, method="dense"))
+
+
+def test_owners_follow_the_numbers_of_rows(tmp_path: Path) -> None:
+    folder = pools.write(tmp_path / "pool", "npy")
+    rule: dict[str, Any] = {"owner": np.arange(N_TXT), "reference": R}
+    score(hnscore.dataset(folder), tmp_path / "out", **rule)
+    moved = hnscore.dataset([folder / f"{i}.npy" for i in (4, 2, 0, 1, 3)])
+    score(moved, tmp_path / "out", **rule)
+    wanted = hnscore.score(np.concatenate([IMG[450:], IMG[100:450], IMG[:100]]), TXT, 0.1, method="dense", **rule)
+    np.testing.assert_array_equal(np.load(tmp_path / "out/0.npy"), wanted[-100:])
+
+
+def test_a_lost_or_damaged_result_is_computed_again(pool: hnscore.Dataset, tmp_path: Path) -> None:
+    score(pool, tmp_path / "out")
+    (tmp_path / "out/0.npy").unlink()
+    content = bytearray((tmp_path / "out/2.npy").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "out/2.npy").write_bytes(content)
+    assert score(pool, tmp_path / "out").computed == 2
+    np.testing.assert_array_equal(written(tmp_path / "out"), hnscore.score(IMG, TXT, 0.1, reference=R, method="dense"))
+
+
+def test_other_settings_are_refused(pool: hnscore.Dataset, tmp_path: Path) -> None:
+    score(pool, tmp_path / "out")
+    with pytest.raises(ValueError, match="other settings .*weight was hinge, is count.*overwrite"):
+        score(pool, tmp_path / "out", weight="count")
+    assert score(pool, tmp_path / "out", weight="count", overwrite=True).computed == 5
+    assert written(tmp_path / "out").dtype == np.int64
+
+
+# ---- What goes wrong -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["zeros", "corrupt"])
+def test_a_bad_shard_is_named_and_the_others_are_finished(tmp_path: Path, how: str) -> None:
+    folder = pools.write(tmp_path / "pool", "npz")
+    good = (folder / "2.npz").read_bytes()
+    bad = bytearray(good)
+    if how == "zeros":
+        img = IMG[100:450].copy()
+        img[7] = 0
+        np.savez_compressed(folder / "2.npz", emb=img, other=np.zeros(3))
+    else:
+        bad[2000:2040] = bytes(40)
+        (folder / "2.npz").write_bytes(bad)
+    pool = hnscore.dataset(folder, column="emb")
+    with pytest.raises(hnscore.ShardError, match=r"2\.npz cannot be used: .*1 of 5 shards failed, the others are fin"):
+        score(pool, tmp_path / "out")
+    assert not (tmp_path / "out/manifest.json").exists()
+    (folder / "2.npz").write_bytes(good)
+    os.utime(folder / "2.npz", ns=(0, 10**9))
+    assert score(hnscore.dataset(folder, column="emb"), tmp_path / "out").computed == 1
+    np.testing.assert_array_equal(written(tmp_path / "out"), hnscore.score(IMG, TXT, 0.1, reference=R, method="dense"))
+
+
+def test_what_is_in_the_way(pool: hnscore.Dataset, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is the folder of the shards"):
+        score(pool, tmp_path / "pool")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="output must be a folder"):
+        score(pool, tmp_path / "file")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/manifest.json").write_text("{}")
+    with pytest.raises(FileExistsError, match=r"manifest\.json is in the way"):
+        score(pool, tmp_path / "other")
+    with pytest.raises(TypeError, match="pool must be a Dataset, got ndarray"):
+        hnscore.shards.score(IMG, TXT, 0.1, output=tmp_path / "out")  # type: ignore[arg-type]
+    for name in ("a", "b"):
+        pools.write(tmp_path / name, "npy")
+    mixed = hnscore.dataset([tmp_path / "a/0.npy", tmp_path / "b/0.npy"])
+    assert [shard.name for shard in mixed.shards] == ["a/0.npy", "b/0.npy"]
+    assert score(mixed, tmp_path / "out").computed == 2
+    assert (tmp_path / "out/a/0.npy").exists()
+
+
+def test_two_runs_do_not_write_the_same(pool: hnscore.Dataset, tmp_path: Path) -> None:
+    from hnscore.datasets.folder import Folder
+
+    with Folder(tmp_path / "out").locked("_hnscore/lock"), pytest.raises(ValueError, match="by another run"):
+        score(pool, tmp_path / "out")
+
+
+SLOW = """
+import sys, time, numpy as np, hnscore
+from hnscore.scores.chunks import ChunkedScore
+scores, best = ChunkedScore.scores, ChunkedScore.best_of
+ChunkedScore.scores = lambda *a: (time.sleep(0.2), scores(*a))[1]
+ChunkedScore.best_of = lambda *a: (time.sleep(0.2), best(*a))[1]
+hnscore.shards.score(hnscore.dataset("pool"), np.load("txt.npy"), 0.1, output="out", method="dense")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("after", ["_hnscore/settings.json", "2.npy"])
+def test_a_run_that_is_ended_is_continued(tmp_path: Path, number: signal.Signals, after: str) -> None:
+    pools.write(tmp_path / "pool", "npy")
+    np.save(tmp_path / "txt.npy", TXT)
+    process = subprocess.Popen([sys.executable, "-c", SLOW], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out" / after).exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(number)
+    process.wait()
+    assert not (tmp_path / "out/manifest.json").exists()
+    done = hnscore.shards.score(hnscore.dataset(tmp_path / "pool"), TXT, 0.1, output=tmp_path / "out", method="dense")
+    assert done.computed == (5 if after != "2.npy" else 2)
+    np.testing.assert_array_equal(written(tmp_path / "out"), hnscore.score(IMG, TXT, 0.1, method="dense"))
+    assert [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".hnscore")] == []
+
+
+def test_blocks_of_a_shard_that_cannot_be_read_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fails in its middle, when some of its rows are scored already."""
+    monkeypatch.setattr(reading, "_BLOCK_BYTES", 2 * pools.DIM * 77)
+    img = IMG.copy()
+    img[440] = 0
+    pool = hnscore.dataset(pools.write(tmp_path / "pool", "npy", img))
+    with pytest.raises(hnscore.ShardError, match=r"2\.npy cannot be used, counted from row 308: .*zeros in row 32"):
+        score(pool, tmp_path / "out")
+    wanted = hnscore.score(IMG, TXT, 0.1, reference=R, method="dense")
+    np.testing.assert_array_equal(np.load(tmp_path / "out/4.npy"), wanted[450:])
+    np.testing.assert_array_equal(np.load(tmp_path / "out/0.npy"), wanted[:100])
+
+
+# ---- The commands ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    pools.write(tmp_path / "pool", "npy")
+    pools.write(tmp_path / "tables", "list")
+    np.save(tmp_path / "txt.npy", TXT)
+    np.savez(tmp_path / "txt.npz", TXT)
+    np.save(tmp_path / "r.npy", R)
+    np.save(tmp_path / "owner.npy", IDS[:N_TXT])
+    np.save(tmp_path / "img.npy", IMG)
+    return tmp_path
+
+
+def test_commands(files: Path) -> None:
+    rule = ["--margin", 0.1, "--method", "dense"]
+    done = command(
+        "score", "--images", "pool/*.npy", "--texts", "txt.npz", "--reference", "r.npy", "-o", "out", *rule, cwd=files
+    )
+    assert done.returncode == 0, done.stderr
+    assert "900 rows, 5 of 5 shards computed" in done.stderr
+    np.testing.assert_array_equal(written(files / "out"), hnscore.score(IMG, TXT, 0.1, reference=R, method="dense"))
+    tables = ["--images", "tables", "--ids", "id", "--texts", "txt.npy", "--owner", "owner.npy"]
+    assert command("score", *tables, "-o", "named", *rule, cwd=files).returncode == 0
+    wanted = hnscore.score(IMG, TXT, 0.1, owner=np.arange(N_TXT), method="dense")
+    assert pq.read_table(files / "named/4.parquet").column("score").to_pylist() == wanted[450:].tolist()
+    again = command("score", *tables, "-o", "named", *rule, cwd=files)
+    assert again.stderr.endswith("hnscore: named is up to date\n")
+    assert command("mine", *tables, "--k", 2, "-o", "mined", cwd=files).returncode == 0
+    with np.load(files / "mined/negatives.npz") as found:
+        indices = hnscore.mine(IMG, TXT, 2, owner=np.arange(N_TXT))[1]
+        assert (found["ids"] == IDS[indices]).all()
+    assert command("density", "pool", "--against", "txt.npy", "-o", "near", cwd=files).returncode == 0
+    np.testing.assert_array_equal(written(files / "near"), hnscore.density(IMG, against=TXT))
+    for args, wanted in (
+        (["density", "tables", "-o", "a.npy"], hnscore.density(IMG)),
+        (
+            ["duplicates", "pool", "--min-similarity", 0.9, "-o", "a.npy", "--overwrite"],
+            hnscore.duplicates(IMG, 0.9).kept,
+        ),
+        (
+            ["select", "--embeddings", "pool", "--budget", 5, "-o", "a.npy", "--overwrite"],
+            hnscore.select(None, 5, embeddings=IMG),
+        ),
+    ):
+        done = command(*args, cwd=files)
+        assert done.returncode == 0, done.stderr
+        np.testing.assert_array_equal(np.load(files / "a.npy"), wanted)
+
+
+def test_what_commands_refuse(files: Path) -> None:
+    score = ["score", "--texts", "txt.npy", "-o", "out"]
+    assert "'threads', 'ray'" in refused(*score, "--images", "pool", "--engine", "spark", cwd=files)
+    assert "--column is for a pool in many files" in refused(*score, "--images", "img.npy", "--column", "x", cwd=files)
+    assert "--chunk-rows is for a pool in one" in refused(*score, "--images", "pool", "--chunk-rows", 3, cwd=files)
+    assert "no file is named like" in refused(*score, "--images", "pool/*.parquet", cwd=files)
+    (files / "pool/3.npy").write_bytes(b"")
+    assert "pool/3.npy is empty" in refused(*score, "--images", "pool", cwd=files).replace("cannot be used: ", "")
+
+
+# ---- An object store -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[dict[str, Any]]:
+    """A server that speaks the protocol of S3, in a process of its own."""
+    pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    line = [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield {"key": "key", "secret": "secret", "endpoint_url": f"http://127.0.0.1:{port}"}
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["npy", "fixed"])
+def test_a_pool_in_an_object_store(store: dict[str, Any], tmp_path: Path, kind: str) -> None:
+    import s3fs
+
+    files = s3fs.S3FileSystem(**store)
+    bucket = f"bucket-{kind}"
+    files.mkdir(bucket)
+    for path in pools.write(tmp_path / "pool", kind).iterdir():
+        files.pipe_file(f"{bucket}/pool/{path.name}", path.read_bytes())
+
+    def run() -> hnscore.shards.Summary:
+        pool = hnscore.dataset(f"s3://{bucket}/pool", ids="id" if kind == "fixed" else None, storage_options=store)
+        return hnscore.shards.score(
+            pool, TXT, 0.1, output=f"s3://{bucket}/out", storage_options=store, method="dense", show_progress_bar=False
+        )
+
+    assert run().computed == 5
+    wanted = hnscore.score(IMG, TXT, 0.1, method="dense")
+    best = hnscore.shards.top(f"s3://{bucket}/out", 5, storage_options=store)
+    assert best.rows.tolist() == np.argsort(-wanted, kind="stable")[:5].tolist()
+    assert run().computed == 0
+    files.rm_file(f"{bucket}/out/{'2.npy' if kind == 'npy' else '2.parquet'}")
+    assert run().computed == 1
+    assert not files.exists(f"{bucket}/out/_hnscore/settings.json")
+    with pytest.raises(OSError, match="nobucket"):
+        hnscore.dataset("s3://nobucket/pool", storage_options=store)
+
+
+# ---- Ray -------------------------------------------------------------------------------------------------------------
+
+ON_RAY = """
+import os, signal, subprocess, sys, threading, time, numpy as np, hnscore, ray
+ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
+kill, after = sys.argv[1:3]
+def killer():
+    while not os.path.exists(after):
+        time.sleep(0.01)
+    if kill == "driver":
+        os.kill(os.getpid(), signal.SIGKILL)
+    workers = subprocess.run(["pgrep", "-f", "[M]apWorker"], capture_output=True, text=True).stdout.split()
+    os.kill(int(workers[0]), signal.SIGKILL)
+if kill != "nobody":
+    threading.Thread(target=killer, daemon=True).start()
+txt = np.load("txt.npy")
+options = {"engine": "ray", "n_workers": 2, "n_threads": 1, "show_progress_bar": False}
+pool = hnscore.dataset("pool")
+print(hnscore.shards.score(pool, txt, 0.1, output="out", method="dense", **options).computed)
+hnscore.shards.mine(pool, txt, 3, output="mined", max_similarity=0.3, **options)
+"""
+
+
+@pytest.mark.adapter
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", ["nobody", "worker", "driver"])
+def test_ray_writes_the_same_files(tmp_path: Path, kill: str) -> None:
+    pytest.importorskip("ray.data")
+    rng = np.random.default_rng(0)
+    (tmp_path / "pool").mkdir()
+    for i in range(12):
+        np.save(tmp_path / f"pool/{i:02d}.npy", rng.standard_normal((3000, 64), np.float32))
+    txt = rng.standard_normal((4000, 64), np.float32)
+    np.save(tmp_path / "txt.npy", txt)
+    line = [sys.executable, "-c", ON_RAY]
+
+    def run(victim: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run([*line, victim, "out/03.npy"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+
+    done = run(kill)
+    if kill == "driver":
+        assert done.returncode == -signal.SIGKILL
+        done = run("nobody")
+        assert int(done.stdout.split()[-1]) < 12
+    assert done.returncode == 0, done.stderr
+    pool = hnscore.dataset(tmp_path / "pool")
+    hnscore.shards.score(pool, txt, 0.1, output=tmp_path / "here", method="dense", show_progress_bar=False)
+    names = [f"{i:02d}.npy" for i in range(12)]
+    assert filecmp.cmpfiles(tmp_path / "here", tmp_path / "out", names, shallow=False) == (names, [], [])
+    manifests = [json.loads((tmp_path / where / "manifest.json").read_text()) for where in ("here", "out")]
+    for manifest in manifests:
+        for record in manifest["shards"]:
+            del record["written"]["modified"]
+    assert manifests[0] == manifests[1]
+    with np.load(tmp_path / "mined/negatives.npz") as found:
+        wanted = hnscore.mine(pool, txt, 3, max_similarity=0.3)
+        np.testing.assert_array_equal(found["indices"], wanted[1])
+
+
+@pytest.mark.adapter
+def test_no_ray_cluster_is_one_line(pool: hnscore.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray.data")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(ConnectionError, match="no Ray cluster answers at RAY_ADDRESS"):
+        score(pool, tmp_path / "out", engine="ray")
