@@ -1,5 +1,9 @@
 import os
 import signal
+import socket
+import subprocess
+import sys
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +57,29 @@ def exhaustive(request: pytest.FixtureRequest) -> bool:
 
 # What this machine can run, and what stands for what it cannot.
 TARGETS: tuple[str, ...] = (*_core.config()["targets_emulated"], *_core.config()["targets_supported"])
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[dict[str, Any]]:
+    """A server that speaks the protocol of S3, in a process of its own."""
+    pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    line = [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield {"key": "key", "secret": "secret", "endpoint_url": f"http://127.0.0.1:{port}"}
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Pools in many files of every kind, for tests."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ IMG = RNG.standard_normal((N, DIM)).astype(np.float16)
 IMG[800:] = IMG[:100]
 TXT = RNG.standard_normal((N_TXT, DIM)).astype(np.float32)
 IDS = np.array([f"im{i:04d}" for i in range(N)])
-PARTS = [slice(a, b) for a, b in zip(CUTS[:-1], CUTS[1:], strict=True)]
+PARTS = [slice(a, b) for a, b in pairwise(CUTS)]
 KINDS = ("npy", "fortran", "npz", "fixed", "list", "arrow", "stream", "safetensors")
 WITH_IDS = ("fixed", "list", "arrow", "stream")
 

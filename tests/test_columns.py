@@ -24,6 +24,7 @@ def hugging_face(form: str | None) -> Any:
     return datasets.Dataset.from_dict({"e": list(X), "id": list(range(N))}).with_format(form)["e"]
 
 
+FORMS = (None, "numpy", "arrow", "polars", "torch", "pandas")
 COLUMNS: dict[str, Callable[[], Any]] = {
     "fixed": fixed,
     "list": lambda: pa.array(list(X), pa.list_(pa.float32())),
@@ -39,7 +40,7 @@ COLUMNS: dict[str, Callable[[], Any]] = {
         pytest.importorskip("polars").List(pytest.importorskip("polars").Float32)
     ),
     "polars array": lambda: pytest.importorskip("polars").Series("e", X),
-    **{f"hugging face {form}": lambda form=form: hugging_face(form) for form in (None, "numpy", "arrow", "polars", "torch", "pandas")},
+    **{f"hugging face {form}": lambda form=form: hugging_face(form) for form in FORMS},
     "zarr": lambda: pytest.importorskip("zarr").array(X),
 }  # fmt: skip
 
@@ -92,5 +93,5 @@ def test_what_is_wrong_is_named(column: Callable[[], Any], message: str) -> None
 
 
 def test_nulls_among_values() -> None:
-    with pytest.raises(ValueError, match="reference must hold .* null at index 2"):
+    with pytest.raises(ValueError, match=r"reference must hold .* null at index 2"):
         hnscore.score(X, T, 0.2, reference=pa.array([0.1, 0.2, None, 0.1, 0.1, 0.1, 0.1]))

@@ -13,14 +13,14 @@ import pytest
 from hnscore import demo
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ("selection.md", "mining.md")
+PAGES = ("selection.md", "mining.md", "pools.md")
 PAGE = (DOCS / "selection.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^(?:<!-- needs: (?P<needs>[^\n]+) -->\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 # Modules with examples.
 EXAMPLES = (
     "densities.density", "densities.neighbours", "selections.select", "selections.allocate",
     "gaussians.informativeness", "scores.score", "scores.scorer", "nn.encoder", "nn.fit", "mining.pairs", "mining.mine",
-    "mining.duplicates", "mining.graph", "mining.pool", "adapters.faiss", "nn.triplet",
+    "mining.duplicates", "mining.graph", "mining.pool", "adapters.faiss", "nn.triplet", "datasets.dataset",
 )  # fmt: skip
 SVG_TEXT = "{http://www.w3.org/2000/svg}text"
 
@@ -74,11 +74,37 @@ def texts(svg: Path) -> list[str]:
 
 
 @pytest.mark.filterwarnings("ignore:.*texts have fewer")
+@pytest.mark.filterwarnings("ignore::hnscore.MarginWarning")
+@pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning", "default::ResourceWarning")
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.page} line {block.line}")
-def test_block_runs(reader: Reader, block: Block) -> None:
+def test_block_runs(
+    reader: Reader, block: Block, folder: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     if block.missing:
         pytest.skip(f"needs {', '.join(block.missing)}")
+    monkeypatch.chdir(folder)
+    if "s3://" in block.code:
+        fill_bucket(request.getfixturevalue("store"), monkeypatch)
     reader.read_to(block)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the blocks write."""
+    return tmp_path_factory.mktemp("docs")
+
+
+def fill_bucket(store: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a user has there already, and the credentials in the environment."""
+    import s3fs
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", store["key"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", store["secret"])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store["endpoint_url"])
+    demo.save("example", shards=8)
+    s3 = s3fs.S3FileSystem(**store)
+    s3.mkdir("my-bucket")
+    s3.put("example/pool/", "my-bucket/pool/", recursive=True)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -92,7 +118,8 @@ def test_examples_run(name: str) -> None:
 
 def test_every_block_is_found() -> None:
     assert sum(block.page == "selection.md" for block in BLOCKS) == PAGE.count("```python") == PAGE.count("```") / 2
-    assert sum(block.page == "mining.md" for block in BLOCKS) == (DOCS / "mining.md").read_text().count("```python")
+    for page in ("mining.md", "pools.md"):
+        assert sum(block.page == page for block in BLOCKS) == (DOCS / page).read_text().count("```python")
 
 
 @pytest.mark.parametrize("name", ["selection", "mining"])

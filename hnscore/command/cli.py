@@ -125,6 +125,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     demo = commands.add_parser("demo", help="score the packaged emoji set and draw what was found")
     demo.add_argument("-o", "--output", default="hnscore_demo.svg", metavar="SVG", help="default: %(default)s")
     demo.add_argument("--export", metavar="DIR", help="also write the set as .npy files for `hnscore score`")
+    demo.add_argument("--shards", type=int, metavar="N", help="with --export: the pool in N Parquet files, too")
     demo.add_argument("--selection", metavar="SVG", help="also draw what each method of selection chooses")
     demo.add_argument("--mining", metavar="SVG", help="also draw what each rule of mining keeps")
     demo.add_argument("--n-threads", type=int)
@@ -201,7 +202,10 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 def _demo(args: argparse.Namespace) -> None:
     from hnscore import demo
 
-    demo.run(args.output, n_threads=args.n_threads, export=args.export, selection=args.selection, mining=args.mining)
+    demo.run(
+        args.output, n_threads=args.n_threads, export=args.export, selection=args.selection, mining=args.mining,
+        shards=args.shards,
+    )  # fmt: skip
 
 
 def _score(args: argparse.Namespace) -> None:

@@ -206,8 +206,8 @@ class Dataset:
         if (rows < 0).any():
             lacking = wanted[rows < 0]
             raise ValueError(
-                f"ids must be ids of rows, got {lacking.tolist()[0]!r}, which no row has (of {len(lacking):,} such); check "
-                f"the column of ids, {self.id_column!r}"
+                f"ids must be ids of rows, got {lacking.tolist()[0]!r}, which no row has (of {len(lacking):,} such); "
+                f"check the column of ids, {self.id_column!r}"
             )
         return rows[back.ravel()]
 

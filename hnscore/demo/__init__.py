@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 import hnscore
+from hnscore.arguments.numbers import check_integer
 from hnscore.demo import mining_picture, selection_picture
 from hnscore.demo import picture as _picture
 
@@ -62,14 +63,32 @@ def load() -> EmojiSet:
         )
 
 
-def save(directory: str | os.PathLike[str]) -> None:
-    """Write pool.npy, texts.npy and reference.npy, as ``hnscore score`` reads them."""
+def save(directory: str | os.PathLike[str], shards: int | None = None) -> None:
+    """Write pool.npy, texts.npy and reference.npy, as ``hnscore score`` reads them.
+
+    With `shards` also the folder pool, of so many Parquet files of the columns ``id``, the names, and ``emb``.
+    """
     data = load()
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "pool.npy", data.img_emb)
     np.save(folder / "texts.npy", data.txt_emb)
     np.save(folder / "reference.npy", data.reference)
+    if shards is not None:
+        _save_shards(folder / "pool", data, check_integer("shards", shards, 1, len(data.img_emb), "files"))
+
+
+def _save_shards(folder: Path, data: EmojiSet, n: int) -> None:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ImportError("shards are Parquet files, which need pyarrow; pip install 'hnscore[pools]'") from error
+    folder.mkdir(exist_ok=True)
+    for i, rows in enumerate(np.array_split(np.arange(len(data.img_emb)), n)):
+        values = np.ascontiguousarray(data.img_emb[rows])
+        emb = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+        pq.write_table(pa.table({"id": [data.names[row] for row in rows], "emb": emb}), folder / f"{i:04d}.parquet")
 
 
 def run(
@@ -78,11 +97,12 @@ def run(
     export: str | os.PathLike[str] | None = None,
     selection: str | os.PathLike[str] | None = None,
     mining: str | os.PathLike[str] | None = None,
+    shards: int | None = None,
 ) -> None:
     """Score the packaged set and choose from it, say what was found, draw it into the SVG file `output`.
 
-    Write the set to the folder `export`. Draw what each method of selection chooses into the SVG file `selection`, and
-    what each rule of mining keeps into `mining`.
+    Write the set to the folder `export`, with `shards` also in so many files. Draw what each method of selection
+    chooses into the SVG file `selection`, and what each rule of mining keeps into `mining`.
 
     Raises
     ------
@@ -96,8 +116,10 @@ def run(
     for name, picture in pictures.items():
         if picture is not None and (other := taken.setdefault(os.path.realpath(picture), name)) != name:
             raise ValueError(f"{name} must be another file than {other}, got {picture} for both; choose two names")
+    if shards is not None and export is None:
+        raise ValueError(f"shards must come with export, got {shards} alone; pass the folder to write")
     if export is not None:
-        save(export)
+        save(export, shards)
     for picture in pictures.values():
         if picture is not None and not Path(picture).parent.is_dir():
             raise FileNotFoundError(f"{picture}: No such folder; make it, or choose another")

@@ -5,5 +5,6 @@ from hnscore.shards.mine_pool import mine
 from hnscore.shards.results import top
 from hnscore.shards.run import Summary
 from hnscore.shards.score_pool import score
+from hnscore.shards.select_pool import Selection, select
 
-__all__ = ["Summary", "density", "mine", "score", "top"]
+__all__ = ["Selection", "Summary", "density", "mine", "score", "select", "top"]
