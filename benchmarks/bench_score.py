@@ -10,6 +10,7 @@ from comparisons.flickr import flickr
 from comparisons.growth import growth
 from comparisons.haswell import haswell
 from comparisons.mining import mining
+from comparisons.pools import pools
 from comparisons.selection import select
 from comparisons.shapes import latency, shapes
 
@@ -27,6 +28,7 @@ COMPARISONS = {
     "density": (density, "densities and neighbours beside FAISS and torch"),
     "select": (select, "informativeness and selections beside their peers"),
     "mining": (mining, "pairs, mine, duplicates and TripletLoss beside their peers; needs HNSCORE_DATA"),
+    "pools": (pools, "pools in many files, Ray, torch.distributed, two-stage selection; needs HNSCORE_DATA"),
     "growth": (growth, "selections as the pool and the budget grow; needs HNSCORE_DATA"),
 }
 
@@ -42,7 +44,7 @@ def main() -> int:
     asked.add_argument(
         "--regimes",
         metavar="TEXT",
-        help="of --cascade, --select, --mining and --growth only parts whose name holds one of these, by comma",
+        help="of comparisons with parts (--cascade, --pools, ...) only those whose name holds one of these, by comma",
     )
     args = parser.parse_args()
     if args.quick:
