@@ -196,6 +196,26 @@ def test_other_settings_are_refused(pool: hnscore.Dataset, tmp_path: Path) -> No
     assert written(tmp_path / "out").dtype == np.int64
 
 
+def test_results_of_shards_that_are_gone_go(pool: hnscore.Dataset, tmp_path: Path) -> None:
+    score(pool, tmp_path / "out")
+    less = hnscore.dataset([tmp_path / f"pool/{i}.npy" for i in (0, 4)])
+    assert score(less, tmp_path / "out").computed == 0
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.npy")) == ["0.npy", "4.npy"]
+
+
+def test_negatives_hold_nothing_of_a_shard_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_BLOCK_BYTES", 2 * pools.DIM * 77)
+    img = IMG.copy()
+    img[100:400], img[440] = np.repeat(TXT[:60], 5, axis=0), 0  # the best of many texts, then a row of zeros
+    folder = pools.write(tmp_path / "pool", "npy", img)
+    with pytest.raises(hnscore.ShardError, match=r"2\.npy"):
+        hnscore.shards.mine(hnscore.dataset(folder), TXT, 3, output=tmp_path / "out")
+    fixed = change(tmp_path, 2, IMG[100:450])
+    assert hnscore.shards.mine(fixed, TXT, 3, output=tmp_path / "out").computed == 1
+    with np.load(tmp_path / "out/negatives.npz") as found:
+        np.testing.assert_array_equal(found["indices"], hnscore.mine(IMG, TXT, 3)[1])
+
+
 # ---- What goes wrong -------------------------------------------------------------------------------------------------
 
 
@@ -284,7 +304,7 @@ def test_blocks_of_a_shard_that_cannot_be_read_are_dropped(tmp_path: Path, monke
     img = IMG.copy()
     img[440] = 0
     pool = hnscore.dataset(pools.write(tmp_path / "pool", "npy", img))
-    with pytest.raises(hnscore.ShardError, match=r"2\.npy cannot be used, counted from row 308: .*zeros in row 32"):
+    with pytest.raises(hnscore.ShardError, match=r"2\.npy cannot be used: .*zeros in row 32 .*from row 308"):
         score(pool, tmp_path / "out")
     wanted = hnscore.score(IMG, TXT, 0.1, reference=R, method="dense")
     np.testing.assert_array_equal(np.load(tmp_path / "out/4.npy"), wanted[450:])

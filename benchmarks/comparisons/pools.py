@@ -34,7 +34,7 @@ _NOTE = (
     "from one .npy file. Rounds interleaved, medians, in brackets the spread. Parquet of fixed-size lists as pyarrow "
     "writes them, and with neither lists nor values nullable. Growth: of anonymous memory. Ray: two actors of one core "
     "each; its rate is of the shards beyond the first part, once it is started. gloo: processes of one thread each; a "
-    f"batch of {BATCH:,} images and texts, counts at margin 0.2, the own image as reference."
+    f"batch of {BATCH:,} images and texts, hinge sums at margin 0.2, the own image as reference."
 )
 
 
@@ -91,69 +91,72 @@ def _files(n: int, n_threads: int, rounds: int) -> list[Row]:
     made = _made(n)
     if made is None:
         return [{"task": regimes.NO_FLICKR8K}]
+    found: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ways = _write(folder, made, n)
-        took: dict[str, list[float]] = {way: [] for way in ways}
-        grown: dict[str, int] = {}
-        for _ in range(rounds):
-            for way, run in ways.items():
-                say(f"{n:,} rows from {way}")
-                shutil.rmtree(folder / "out", ignore_errors=True)
-                with _growth() as seen:
-                    began = time.perf_counter()
-                    run(n_threads)
-                    took[way].append(time.perf_counter() - began)
-                grown[way] = max(seen)
-        one = median(next(iter(took.values())))
-    return [
-        {
-            "task": f"{n:,} rows from {way}",
-            "time": _spread(seconds),
-            "rows/s": f"{n / median(seconds):,.0f}",
-            "share": f"{one / median(seconds):.0%} of one .npy's rate",
-            "growth": f"{grown[way] / 2**20:.0f} MiB",
-        }
-        for way, seconds in took.items()
-    ]
+        whole = np.lib.format.open_memmap(folder / "all.npy", "w+", np.float16, (n, made.txt.shape[1]))
+        for i in range(SHARDS):
+            whole[i * n // SHARDS : (i + 1) * n // SHARDS] = _rows(made, i, n // SHARDS)
+        del whole
+        for way, write in WAYS.items():  # one after the other: all of them would not stay in the page cache
+            (folder / "pool").mkdir()
+            for i in range(SHARDS):
+                write(folder / f"pool/{i:04d}", i, _rows(made, i, n // SHARDS))
+            os.sync()
+            took: dict[str, list[float]] = {"one .npy": [], way: []}
+            grown = 0
+            for _ in range(rounds):
+                for source in took:
+                    say(f"{n:,} rows from {source}")
+                    shutil.rmtree(folder / "out", ignore_errors=True)
+                    with _growth() as seen:
+                        began = time.perf_counter()
+                        _scored(folder, source == way, made, n_threads)
+                        took[source].append(time.perf_counter() - began)
+                    grown = max(seen)
+            shutil.rmtree(folder / "pool")
+            one, many = (median(seconds) for seconds in took.values())
+            found.append(
+                {
+                    "task": f"{n:,} rows from {SHARDS} {way}",
+                    "time": _spread(took[way]),
+                    "rows/s": f"{n / many:,.0f}",
+                    "share": f"{one / many:.0%} of one .npy's rate, {n / one:,.0f} rows/s",
+                    "growth": f"{grown / 2**20:.0f} MiB",
+                }
+            )
+    return found
 
 
-def _write(folder: Path, made: Any, n: int) -> dict[str, Callable[[int], Any]]:
+def _scored(folder: Path, of_shards: bool, made: Any, n_threads: int) -> None:
+    given: dict[str, Any] = {"reference": made.similar, "n_threads": n_threads}
+    if not of_shards:
+        hnscore.score(np.load(folder / "all.npy", mmap_mode="r"), made.txt, MARGIN, **given)
+        return
+    ids = "id" if next((folder / "pool").iterdir()).suffix == ".parquet" else None
+    pool = hnscore.dataset(folder / "pool", ids=ids)
+    hnscore.shards.score(pool, made.txt, MARGIN, output=folder / "out", show_progress_bar=False, **given)
+
+
+def _write_npy(path: Path, i: int, rows: Array) -> None:
+    np.save(f"{path}.npy", rows)
+
+
+def _write_parquet(path: Path, i: int, rows: Array, nullable: bool = True) -> None:
+    """As pyarrow writes a table, or with neither lists nor values nullable."""
     pa, pq = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    rows = n // SHARDS
-    txt, r = made.txt, made.similar
-    for way in ("npy", "nullable", "plain"):
-        (folder / way).mkdir()
-    whole = np.lib.format.open_memmap(folder / "all.npy", "w+", np.float16, (SHARDS * rows, txt.shape[1]))
-    strict = pa.list_(pa.field("element", pa.float16(), nullable=False), txt.shape[1])
-    for i in range(SHARDS):
-        x = _rows(made, i, rows)
-        whole[i * rows : (i + 1) * rows] = x
-        np.save(folder / f"npy/{i:04d}.npy", x)
-        ids, values = pa.array([f"{i:04d}/{j:06d}" for j in range(rows)]), pa.array(x.ravel())
-        usual = pa.FixedSizeListArray.from_arrays(values, x.shape[1])
-        pq.write_table(pa.table({"id": ids, "emb": usual}), folder / f"nullable/{i:04d}.parquet", row_group_size=16384)
-        schema = pa.schema([pa.field("id", pa.string()), pa.field("emb", strict, nullable=False)])
-        table = pa.table([ids, pa.FixedSizeListArray.from_arrays(values, type=strict)], schema=schema)
-        pq.write_table(table, folder / f"plain/{i:04d}.parquet", row_group_size=16384)
-    whole.flush()
-    os.sync()
+    ids, values = pa.array([f"{i:04d}/{j:06d}" for j in range(len(rows))]), pa.array(rows.ravel())
+    kind = pa.list_(pa.field("element", pa.float16(), nullable=nullable), rows.shape[1])
+    schema = pa.schema([pa.field("id", pa.string()), pa.field("emb", kind, nullable=nullable)])
+    table = pa.table([ids, pa.FixedSizeListArray.from_arrays(values, type=kind)], schema=schema)
+    pq.write_table(table, f"{path}.parquet", row_group_size=16384)
 
-    def one(n_threads: int) -> None:
-        hnscore.score(np.load(folder / "all.npy", mmap_mode="r"), txt, MARGIN, reference=r, n_threads=n_threads)
 
-    def many(way: str, ids: str | None) -> Callable[[int], Any]:
-        return lambda n_threads: hnscore.shards.score(
-            hnscore.dataset(folder / way, ids=ids), txt, MARGIN, reference=r, output=folder / "out",
-            n_threads=n_threads, show_progress_bar=False,
-        )  # fmt: skip
-
-    return {
-        "one .npy": one,
-        f"{SHARDS} .npy shards": many("npy", None),
-        f"{SHARDS} Parquet shards, ids": many("nullable", "id"),
-        f"{SHARDS} Parquet shards, ids, nothing nullable": many("plain", "id"),
-    }
+WAYS: dict[str, Callable[[Path, int, Array], None]] = {
+    ".npy shards": _write_npy,
+    "Parquet shards, ids": _write_parquet,
+    "Parquet shards, ids, nothing nullable": partial(_write_parquet, nullable=False),
+}
 
 
 def _shards(n: int, sizes: tuple[int, ...], n_threads: int, rounds: int) -> list[Row]:
@@ -243,7 +246,7 @@ img = torch.nn.functional.normalize(txt + 0.7 * noise)
 for i in range(rounds + 1):
     dist.barrier()
     began = time.perf_counter()
-    distributed.score(img, txt, 0.2, reference="paired", weight="count", n_threads=1)
+    distributed.score(img, txt, 0.2, reference="paired", n_threads=1, method=sys.argv[6])
     dist.barrier()
     if rank == 0 and i:
         print(time.perf_counter() - began, flush=True)
@@ -253,15 +256,19 @@ for i in range(rounds + 1):
 def _on_ranks(batch: int, rounds: int) -> list[Row]:
     if regimes.flickr8k() is None:
         return [{"task": regimes.NO_FLICKR8K}]
+    return [row for method in ("dense", "cascade") for row in _ranks(method, batch, rounds)]
+
+
+def _ranks(method: str, batch: int, rounds: int) -> list[Row]:
     took = {}
     for world in (1, 2):
-        say(f"{world} ranks")
+        say(f"{world} ranks, {method}")
         here = str(Path(__file__).parents[1])
         env = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(29_500 + world), "OMP_NUM_THREADS": "1"}
         line = [sys.executable, "-c", _RANK, here]
         ranks = [
             subprocess.Popen(
-                [*line, *map(str, (rank, world, batch, rounds))], env=env, stdout=subprocess.PIPE, text=True
+                [*line, *map(str, (rank, world, batch, rounds, method))], env=env, stdout=subprocess.PIPE, text=True
             )
             for rank in range(world)
         ]
@@ -269,7 +276,7 @@ def _on_ranks(batch: int, rounds: int) -> list[Row]:
         took[world] = [float(x) for x in said[0].split()]
     return [
         {
-            "task": f"distributed.score, batch {batch:,}, {world} gloo rank{'s' * (world > 1)} of a thread",
+            "task": f"distributed.score, {method}, batch {batch:,}, {world} gloo rank{'s' * (world > 1)} of a thread",
             "time": _spread(seconds),
             "share": f"{median(took[1]) / median(seconds):.2f} x one rank",
         }

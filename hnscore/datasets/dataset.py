@@ -22,6 +22,7 @@ from hnscore.datasets.formats import FORMATS, TABLES, Described, Format
 from hnscore.datasets.location import Location, locations, one_line
 
 _BLOCK_BYTES = 2**26  # of rows that are read at a time: two blocks wait, one is worked on
+_PATIENCE = 0.5  # seconds, for a reader that waits for a store when nobody wants its rows any more
 _OPENED = 16  # at a time, where that waits for a store
 _SAMPLED_SHARDS, _SAMPLED_ROWS = 16, 256
 
@@ -128,8 +129,8 @@ class Dataset:
         except ShardError:
             raise
         except ValueError as error:
-            later = f", counted from row {block.first:,}" if block.first else ""
-            wrong = ShardError(f"shard {self.shards[block.shard].location} cannot be used{later}: {error}")
+            later = f"; rows are counted from row {block.first:,} of the shard" if block.first else ""
+            wrong = ShardError(f"shard {self.shards[block.shard].location} cannot be used: {error}{later}")
             wrong.shard = block.shard
             raise wrong from error
 
@@ -392,6 +393,6 @@ def _ahead(blocks: Generator[Block, None, None]) -> Iterator[Block]:
             del item
     finally:
         stopped.set()
-        reader.join(5)
+        reader.join(_PATIENCE)
         if not reader.is_alive():
             blocks.close()

@@ -84,7 +84,16 @@ class Folder:
             except FileNotFoundError:
                 return []
 
+    def unlink(self, name: str) -> None:
+        place = self.at(name)
+        with one_line(str(place)), contextlib.suppress(FileNotFoundError):
+            if self.store is None:
+                os.unlink(place.path)
+            else:
+                self.store.rm_file(place.path)
+
     def remove(self, below: str) -> None:
+        """A folder in it, with all that it holds."""
         path = f"{self.path}/{below}"
         if self.store is None:
             shutil.rmtree(path, ignore_errors=True)

@@ -180,14 +180,17 @@ class _Call:
         counts = given["weight"] == "count" and given["aggregate"] == "sum"
         total = torch.zeros(len(self.img), dtype=torch.int64 if counts else torch.float64, device=self.img.device)
         method = given["method"] if given["precision"] == "exact" and self.img.device.type == "cpu" else "dense"
-        sample = self._sample() if method == "auto" else None
+        sample = None if method == "dense" else self._sample()
+        settled: Scorer | None = None  # how, by the first block and a sample: the same on all ranks
         for first, texts in self.texts.blocks():
             part = slice(first, first + len(texts))
             own = self._references(texts, part)
             scorer = self._scorer(texts, own, part, method)
-            if method == "auto":
-                method = scorer._choose_for(sample, self.n_img)
-                scorer = self._scorer(texts, own, part, method)
+            if settled is not None:
+                scorer._adopt(settled)
+            elif sample is not None:
+                scorer._choose_for(sample, self.n_img)
+                settled = scorer
             if not len(self.img):
                 continue
             owners = None if self.owners is None else self.owners[part]

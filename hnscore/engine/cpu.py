@@ -233,6 +233,13 @@ class HostTexts:
             self.share = self._plan.share
             self._pack(self._plan)
 
+    def adopt(self, other: HostTexts) -> None:
+        """The way of other texts like these, whose plan took longer than packing takes."""
+        with self._lock:
+            if self._columns is None:
+                self._plan, self.method, self.share = other._plan, other.method, other.share
+                self._pack(self._plan)
+
     def reduce(self, engine: Cpu, images: HostRows, tau: Floats, rules: HostRules, progress: Progress = None) -> Array:
         request, columns = self.request, self._columns
         assert columns is not None, "prepare() comes first"

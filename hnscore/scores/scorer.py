@@ -169,6 +169,11 @@ class Scorer:
         texts.prepare(texts.engine.embeddings("img_emb", some), n_img, Rules(texts.limits))
         return texts.packed.method
 
+    def _adopt(self, other: Scorer) -> None:
+        """The method of another, of texts like these on the CPU, with its plan."""
+        mine: Any = self._texts.packed
+        mine.adopt(other._texts.packed)
+
     def _warn_if_none(self, some: Any) -> None:
         """Warns that no pair of any chunk counts; `some` images of the pool say what would."""
         self._texts.warn_if_none(self._texts.engine.embeddings("img_emb", some), np.zeros(1))

@@ -1,6 +1,6 @@
 """Facility location with other kernels than the exponential: the cosine itself, and a ball.
 
-Cosine, as apricot and submodlib have it: k(x, c) = max(s(x, c), 0). Ball, as ProbCover has it: 1 where
+Cosine, as facility location has it: k(x, c) = max(s(x, c), 0). Ball, as ProbCover has it: 1 where
 s(x, c) >= min_similarity, else 0.
 """
 

@@ -181,7 +181,7 @@ def select(  # noqa: PLR0913
         Of the kernel: the difference of cosines over which it falls by a factor of e. Default: 0.4 for "auto", 0.1
         for the others.
     kernel : {"exponential", "cosine", "ball"}
-        For "coverage": the one above; ``max(s, 0)``, as apricot and submodlib have it; or 1 where
+        For "coverage": the one above; ``max(s, 0)``, facility location over cosines; or 1 where
         ``s >= min_similarity`` and else 0, as ProbCover has it.
     min_similarity : float, optional
         For ``kernel="ball"``.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
@@ -27,6 +28,7 @@ from hnscore.shards.results import MANIFEST, result_bytes, result_name
 STATE = "_hnscore"
 REFERENCE = f"{STATE}/reference.npy"  # the best match of each text, and of which shards
 MARK = "hnscore"  # a key of every record
+_ASKED = 16  # files at a time, where that waits for a store
 _NAMED = 8  # shards that failed, in an error
 
 
@@ -128,6 +130,7 @@ class Run:
         self.state: dict[str, Any] = {}  # what a run decides once, such as its method
         self.records: dict[str, Any] = {}  # by the names of shards
         self._identities: dict[int, Any] = {}
+        self._left: set[str] = set()  # results of earlier runs
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Run:
@@ -144,6 +147,8 @@ class Run:
         self._stack.enter_context(self.folder.locked(f"{STATE}/lock"))
         try:
             self._look()
+            with ThreadPoolExecutor(_ASKED) as asked:
+                self._identities = dict(enumerate(asked.map(self.sink.identity, range(len(self.pool.shards)))))
         except BaseException:
             self._stack.close()
             raise
@@ -157,6 +162,7 @@ class Run:
     def _look(self) -> None:
         begun, finished = self._read(f"{STATE}/settings.json"), self._read(MANIFEST)
         known = begun or finished
+        self._left = {record["result"] for record in (finished or {}).get("shards", ())}
         if known is not None and known["settings"] != self.settings:
             old = known["settings"]
             differing = sorted(name for name in {*old, *self.settings} if old.get(name) != self.settings.get(name))
@@ -199,8 +205,6 @@ class Run:
 
     def identity(self, number: int) -> Any:
         """Of a shard, as it is when the run begins."""
-        if number not in self._identities:
-            self._identities[number] = self.sink.identity(number)
         return self._identities[number]
 
     def keep_state(self) -> None:
@@ -226,12 +230,10 @@ class Run:
     def finish(self, work: Work, engine: Any, bar: Any, more: Callable[[int], Mapping[str, Any]]) -> Summary:
         """Computes what is missing; `more` of a shard joins its record."""
         numbers = range(len(self.pool.shards))
-        todo = []
-        for number in numbers:
-            if self.is_done(number, more(number)):
-                bar(self.pool.shards[number].n_rows)
-            else:
-                todo.append(number)
+        with ThreadPoolExecutor(_ASKED) as asked:
+            done = list(asked.map(lambda number: self.is_done(number, more(number)), numbers))
+        todo = [number for number in numbers if not done[number]]
+        bar(sum(self.pool.shards[number].n_rows for number in numbers if done[number]))
         failed: list[ShardError] = []
         task = Task(self.sink, work, {number: self.identity(number) for number in todo}, {n: more(n) for n in todo})
         for _, record in engine(task, todo, bar, failed.append):
@@ -253,6 +255,8 @@ class Run:
             "rows": len(self.pool), "shards": list(records),
         }  # fmt: skip
         self.folder.write(MANIFEST, json.dumps(whole, indent=1).encode())
+        for name in self._left - {record["result"] for record in records}:
+            self.folder.unlink(name)  # of a shard that the pool has no more: whoever reads the folder shall not find it
         reference = self.folder.read(REFERENCE)
         self.folder.remove(STATE)
         if reference is not None:  # for a later run, when shards have changed or there are more
@@ -277,6 +281,9 @@ class Task(NamedTuple):
 
     def block(self, rows: NDArray[Any], first: int) -> NDArray[Any]:
         return self.work(rows, first)
+
+    def drop(self) -> None:
+        """What blocks of a shard have left that cannot be used."""
 
 
 def in_this_process(
@@ -310,4 +317,5 @@ def in_this_process(
         except ShardError as error:
             yield from finished(place[error.shard])
             failed(error)
+            task.drop()
             current, parts = place[error.shard] + 1, []

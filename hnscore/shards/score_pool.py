@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.numbers import check_flag
+from hnscore.arguments.numbers import check_flag, check_integer
 from hnscore.datasets.dataset import Dataset
 from hnscore.scores.chunks import ChunkedScore
 from hnscore.scores.rule import Rule
@@ -108,13 +108,15 @@ def score(  # noqa: PLR0913
     when shards have changed it is made again, and so are all scores if a reference has changed. `top_k_images` and
     `skip_top_images` are one more pass, in this process, which starts anew.
 
-    Memory beyond the packed texts: three blocks of 32 MiB of rows, and the scores of one shard. Of .npz, and of .npy in
+    Memory beyond the packed texts: three blocks of 64 MiB of rows, and the scores of one shard. Of .npz, and of .npy in
     Fortran order in a store, a whole shard.
 
     A shard counts as unchanged while its size and its time of modification, or in a store its ETag, are.
     """
     given = dict(locals())
     check_dataset("pool", pool)
+    if random_state is not None:
+        random_state = check_integer("random_state", random_state, 0, None, "a seed, which is kept")
     run_in, on_ray = engine_named(engine, n_workers, n_threads), engine == "ray"
     rule = Rule.of(given | {"show_progress_bar": False, "verbose": False})
     if on_ray:
@@ -171,6 +173,9 @@ class _Best(NamedTuple):
 
     def block(self, rows: NDArray[Any], first: int) -> NDArray[Any]:
         return self.call.best_of(rows)
+
+    def drop(self) -> None:
+        pass
 
     def done(self, number: int, parts: list[NDArray[Any]]) -> NDArray[np.float64]:
         return np.maximum.reduce(parts) if parts else np.full(self.call.n_txt, -np.inf)

@@ -1,0 +1,71 @@
+"""A query strategy for small-text: picks that cover the unlabeled texts, beside the labeled ones.
+
+strategy = HNScoreSampling(method="coverage")
+active_learner = PoolBasedActiveLearner(classifier_factory, strategy, dataset)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from small_text.query_strategies import EmbeddingBasedQueryStrategy
+
+import hnscore
+from hnscore.adapters.zero_rows import pick_around_zero_rows
+from hnscore.arguments.numbers import check_choice
+
+_METHODS = ("coverage", "herding", "core_set")
+
+
+class HNScoreSampling(EmbeddingBasedQueryStrategy):  # type: ignore[misc]  # the host has no types
+    """Pick the texts that represent the unlabeled ones best.
+
+    Parameters
+    ----------
+    method : {"coverage", "herding", "core_set"}
+        As `hnscore.select` and `hnscore.core_set` have them.
+    select_dict : dict, optional
+        Further keywords of them, for example ``{"temperature": 0.05}``.
+
+    Notes
+    -----
+    The host hands over the embeddings with the unlabeled texts first, then the labeled ones. **Where you pass
+    embeddings yourself** (``query(..., embeddings=E)``) it does not reorder them: pass
+    ``E[np.concatenate([unlabeled, labeled])]``. Embeddings of zeros are picked last, and named in a warning.
+    """
+
+    def __init__(self, method: str = "coverage", select_dict: dict[str, Any] | None = None) -> None:
+        check_choice("method", method, _METHODS)
+        self.method, self.select_dict = method, select_dict or {}
+
+    def sample(  # noqa: PLR0917  as the host calls it
+        self,
+        clf: object,
+        dataset: object,
+        indices_unlabeled: NDArray[np.int64],
+        indices_labeled: NDArray[np.int64],
+        y: object,
+        n: int,
+        embeddings: Any,
+        embeddings_proba: object = None,
+    ) -> NDArray[np.int64]:
+        """Positions among the unlabeled texts, (n,)."""
+        emb = np.asarray(embeddings)
+
+        def pick(n: int, embeddings: NDArray[Any], labeled: Any) -> Any:
+            if self.method == "core_set":
+                return hnscore.core_set(embeddings, n, labeled=labeled, **self.select_dict)
+            given: dict[str, Any] = {"method": self.method} | self.select_dict
+            return hnscore.select(None, n, embeddings=embeddings, labeled=labeled, **given)
+
+        labeled = np.asarray(indices_labeled, np.int64)
+        if len(emb) != len(indices_unlabeled) + len(labeled):
+            labeled = labeled[:0]
+        rows = np.concatenate([indices_unlabeled, indices_labeled]).astype(np.int64)[: len(emb)]
+        labeled = np.arange(len(indices_unlabeled), len(emb))
+        return pick_around_zero_rows(pick, n, emb, labeled, rows, "embeddings", {})
+
+    def __str__(self) -> str:
+        return f"HNScoreSampling(method={self.method!r})"

@@ -1,0 +1,147 @@
+"""Active-learning hosts, through their own entry points where they are installed, else in their documented shape."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hnscore
+from hnscore.adapters import fiftyone, label_studio, modal, submodular
+
+pytestmark = [pytest.mark.adapter, pytest.mark.filterwarnings("default")]
+RNG = np.random.default_rng(0)
+X = (RNG.standard_normal((10, 8))[RNG.integers(0, 10, 120)] + 0.3 * RNG.standard_normal((120, 8))).astype(np.float32)
+TXT = RNG.standard_normal((30, 8)).astype(np.float32)
+
+
+def test_modal() -> None:
+    learners = pytest.importorskip("modAL.models")
+    estimator = pytest.importorskip("sklearn.linear_model").LogisticRegression()
+    learner = learners.ActiveLearner(
+        estimator, query_strategy=modal.coverage_sampling, X_training=X[:4], y_training=[0, 1, 0, 1]
+    )
+    rows, samples = learner.query(X[4:], n_instances=2)
+    wanted = hnscore.select(
+        None, 2, embeddings=np.concatenate([X[4:], X[:4]]), method="coverage", labeled=range(116, 120)
+    )
+    assert rows.tolist() == wanted.tolist()
+    np.testing.assert_array_equal(samples, X[4:][rows])
+
+
+@pytest.mark.parametrize("method", ["coverage", "herding", "core_set"])
+def test_small_text(method: str) -> None:
+    small_text = pytest.importorskip("small_text")
+    from hnscore.adapters.small_text import HNScoreSampling
+
+    class Embedding:  # of the host's classifiers
+        def embed(self, dataset: Any, **_: Any) -> Any:
+            return dataset.x
+
+    strategy = HNScoreSampling(method=method)
+    dataset = small_text.data.datasets.TextDataset([str(i) for i in range(120)], np.zeros(120, int))
+    labeled, unlabeled = np.array([3, 50, 7]), np.setdiff1d(np.arange(120), [3, 50, 7])
+    emb = X[np.concatenate([unlabeled, labeled])]
+    picks = strategy.query(Embedding(), dataset, unlabeled, labeled, np.zeros(3, int), n=5, embeddings=emb)
+    known = np.arange(117, 120)
+    if method == "core_set":
+        wanted = hnscore.core_set(emb, 5, labeled=known)
+    else:
+        wanted = hnscore.select(None, 5, embeddings=emb, method=method, labeled=known)
+    assert np.asarray(picks).tolist() in (wanted.tolist(), unlabeled[wanted].tolist())
+    assert method in str(strategy)
+
+
+def test_baal() -> None:
+    pytest.importorskip("baal.active.heuristics")
+    from hnscore.adapters.baal import HardNegatives
+
+    scorer = hnscore.Scorer(TXT, 0.2, reference=np.full(30, 0.5))
+    scores = scorer.score(X)
+    ranks, found = HardNegatives(scorer).get_ranks(X)
+    np.testing.assert_array_equal(found, scores)
+    assert scores[ranks[:5]].tolist() == np.sort(scores)[::-1][:5].tolist()
+    easy, _ = HardNegatives(scorer, prefer="easy").get_ranks(np.repeat(X[:, :, None], 3, axis=2))
+    assert scores[easy[:5]].tolist() == np.sort(scores)[:5].tolist()
+    assert HardNegatives(scorer).compute_score(X, target_predictions=None).shape == (120,)
+
+
+def test_apricot_and_submodlib_shapes() -> None:
+    chosen = submodular.FacilityLocationSelection(6).fit(X)
+    assert chosen.ranking is not None
+    assert chosen.gains is not None
+    unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+    s = np.clip(unit.astype(np.float64) @ unit.T, 0, None)
+    covered, wanted = np.zeros(120), []
+    for _ in range(6):
+        gains = np.maximum(s - covered, 0).sum(axis=1)
+        wanted.append((int(gains.argmax()), gains.max()))
+        covered = np.maximum(covered, s[wanted[-1][0]])
+    assert chosen.ranking.tolist() == [row for row, _ in wanted]
+    np.testing.assert_allclose(chosen.gains, [gain for _, gain in wanted], rtol=1e-6)
+    np.testing.assert_array_equal(chosen.transform(X), X[chosen.ranking])
+    pairs = submodular.FacilityLocationFunction(n=120, data=X).maximize(
+        budget=6, optimizer="NaiveGreedy", verbose=False
+    )
+    assert [row for row, _ in pairs] == chosen.ranking.tolist()
+    with pytest.raises(ValueError, match="fit must come before"):
+        submodular.FacilityLocationSelection(6).transform(X)
+    with pytest.raises(ValueError, match="n must be the number of rows"):
+        submodular.FacilityLocationFunction(3, X)
+
+
+def test_apricot_itself() -> None:
+    apricot = pytest.importorskip("apricot")
+    emb = np.abs(X).astype(np.float64)  # it takes no negative similarities
+    unit = emb / np.linalg.norm(emb, axis=1, keepdims=True)
+    theirs = apricot.FacilityLocationSelection(6, metric="precomputed").fit(unit @ unit.T)
+    ours = submodular.FacilityLocationSelection(6).fit(emb)
+    assert ours.ranking is not None
+    assert theirs.ranking.tolist() == ours.ranking.tolist()
+    np.testing.assert_allclose(theirs.gains, ours.gains, rtol=1e-6)
+
+
+def test_label_studio() -> None:
+    import json
+
+    pairs = hnscore.pairs(X, TXT, 0.2, reference=np.full(30, 0.5), order="similarity")
+    urls, texts = [f"https://example.org/{i}.jpg" for i in range(120)], [f"text {j}" for j in range(30)]
+    rows = np.argsort(-np.diff(pairs.offsets))[:3]
+    made = label_studio.tasks(rows, pairs, images=urls, texts=texts, ids=[f"im{i}" for i in range(120)], k=2)
+    assert json.loads(json.dumps(made)) == made
+    for row, task in zip(rows.tolist(), made, strict=True):
+        best = pairs.indices[pairs.offsets[row] : pairs.offsets[row + 1]][:2]
+        assert task["data"] == {"image": urls[row], "mistaken_for": [{"value": texts[j]} for j in best]}
+        assert task["meta"]["id"] == f"im{row}"
+        assert task["meta"]["hard_texts"] == pairs.offsets[row + 1] - pairs.offsets[row]
+    with pytest.raises(ValueError, match="images must have one for each of 120"):
+        label_studio.tasks(rows, pairs, images=urls[:3], texts=texts)
+    with pytest.raises(ValueError, match="rows must hold rows of the pool, 0 to 119, got 120"):
+        label_studio.tasks([120], pairs, images=urls, texts=texts)
+
+
+def test_fiftyone_shape() -> None:
+    class Samples(list[str]):
+        """What of its collections is used."""
+
+        def __init__(self) -> None:
+            super().__init__(f"id{i}" for i in range(120))
+            self.fields: dict[str, Any] = {}
+
+        def values(self, field: str) -> list[str]:
+            assert field == "id"
+            return list(self)
+
+        def set_values(self, field: str, values: list[float]) -> None:
+            self.fields[field] = values
+
+        def select(self, ids: list[str], ordered: bool = False) -> list[str]:
+            assert ordered
+            return ids
+
+    samples = Samples()
+    scores = hnscore.score(X, TXT, 0.2, reference=np.full(30, 0.5))
+    fiftyone.add_field(samples, "hardness", scores)
+    assert samples.fields["hardness"] == scores.tolist()
+    assert fiftyone.view_of(samples, [5, 2]) == ["id5", "id2"]
+    with pytest.raises(ValueError, match=r"values must have shape \(120,\)"):
+        fiftyone.add_field(samples, "hardness", scores[:3])
