@@ -6,8 +6,8 @@
     from hnscore.adapters.submodular import FacilityLocationFunction      # in place of submodlib's
     FacilityLocationFunction(n=len(X), data=X, mode="dense", metric="cosine").maximize(budget=100)
 
-The "cosine" kernel is ``max(s, 0)`` (apricot's own squares the cosine; a precomputed matrix of cosines gives it this one);
-"exponential" is that of `hnscore.select`, which is far faster. Gains are sums over the pool, as they have them.
+The "cosine" kernel is ``max(s, 0)`` (apricot's own squares the cosine; a precomputed matrix of cosines gives it this
+one); "exponential" is that of `hnscore.select`, which is far faster. Gains are sums over the pool, as they have them.
 """
 
 # ruff: noqa: N803  X is what the hosts call samples
