@@ -1,6 +1,6 @@
 """Active-learning hosts, through their own entry points where they are installed, else in their documented shape."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -145,3 +145,59 @@ def test_fiftyone_shape() -> None:
     assert fiftyone.view_of(samples, [5, 2]) == ["id5", "id2"]
     with pytest.raises(ValueError, match=r"values must have shape \(120,\)"):
         fiftyone.add_field(samples, "hardness", scores[:3])
+
+
+# ---- Repositories that no package installs: in the shape that they document ------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["coverage", "core_set"])
+def test_typiclust_shape(method: str) -> None:
+    from hnscore.adapters.typiclust import HNScore
+
+    labeled, unlabeled = np.array([3.0, 50.0]), np.setdiff1d(np.arange(120.0), [3, 50])
+    active, remain = HNScore(None, labeled, unlabeled, 5, X, method=method).select_samples()
+    wanted = hnscore.core_set(X, 5, labeled=[3, 50]) if method == "core_set" else None
+    if wanted is None:
+        wanted = hnscore.select(None, 5, embeddings=X, method=method, labeled=[3, 50])
+    assert active.tolist() == wanted.tolist()
+    assert sorted([*active, *remain]) == unlabeled.tolist()
+    assert (np.diff(remain) > 0).all()
+
+
+def test_distil_shape() -> None:
+    torch = pytest.importorskip("torch")
+    from hnscore.adapters.distil import HNScoreStrategy
+
+    class Strategy:  # of the host
+        def __init__(self, labeled: Any, unlabeled: Any) -> None:
+            self.labeled_dataset, self.unlabeled_dataset = labeled, unlabeled
+
+        def get_embedding(self, dataset: Any) -> Any:
+            return torch.stack([dataset[i] for i in range(len(dataset))])
+
+    class Cover(HNScoreStrategy, Strategy):
+        selection: ClassVar[dict[str, Any]] = {"method": "coverage"}
+
+    unlabeled = [torch.from_numpy(x) for x in X[4:]]
+    picks = Cover([(torch.from_numpy(x), 1) for x in X[:4]], unlabeled).select(5)
+    emb = np.concatenate([X[4:], X[:4]])
+    wanted = hnscore.select(None, 5, embeddings=emb, method="coverage", labeled=np.arange(116, 120))
+    assert picks == wanted.tolist()
+    assert all(type(row) is int for row in picks)
+    assert Cover([], unlabeled).select(3) == hnscore.select(None, 3, embeddings=X[4:], method="coverage").tolist()
+
+
+def test_deepcore_shape() -> None:
+    from hnscore.adapters.deepcore import HNScoreSubset
+
+    class Cover(HNScoreSubset):
+        selection: ClassVar[dict[str, Any]] = {"method": "herding"}
+        fraction = 0.1
+
+        def embed(self) -> Any:
+            return X
+
+    found = Cover().finish_run()
+    assert found["indices"].tolist() == hnscore.select(None, 12, embeddings=X, method="herding").tolist()
+    with pytest.raises(NotImplementedError, match="embed must give"):
+        HNScoreSubset().finish_run()

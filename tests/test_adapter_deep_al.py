@@ -243,7 +243,7 @@ def test_badge_with_scores_of_the_users_own() -> None:
 def test_one_modality_without_scores_is_refused() -> None:
     with pytest.raises(NotImplementedError, match=r"score_pool must be .* auto, coverage, stochastic, herding"):
         single(selection={"method": "top"}).query(5)
-    with pytest.raises(ValueError, match="returns must be one of 'tuple', 'indices', got 'list'"):
+    with pytest.raises(ValueError, match="returns must be one of 'auto', 'tuple', 'indices', got 'list'"):
         single(returns="list").query(5)
 
 
@@ -262,9 +262,7 @@ def test_deep_active_learning() -> None:
     dataset = SimpleNamespace(labeled_idxs=np.zeros(N, bool), n_pool=N)
     dataset.get_train_data = lambda: (dataset.labeled_idxs.copy(), IMG)
     net = SimpleNamespace(get_embeddings=lambda data: data)
-    host = type(
-        "Hosted", (HNScoreStrategy, DeepAlStrategy), {"returns": "indices", "selection": {"method": "coverage"}}
-    )
+    host = type("Hosted", (HNScoreStrategy, DeepAlStrategy), {"selection": {"method": "coverage"}})
     strategy = host(dataset, net)
     for labeled in (0, 20, 40):
         assert dataset.labeled_idxs.sum() == labeled

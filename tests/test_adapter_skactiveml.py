@@ -13,7 +13,7 @@ from skactiveml.pool import SubSamplingWrapper
 from skactiveml.utils import MISSING_LABEL, is_unlabeled
 from sklearn.base import clone
 
-from hnscore.adapters.skactiveml import HNScoreSampling
+from hnscore.adapters.skactiveml import HardNegativeSampling, HNScoreSampling
 
 pytestmark = pytest.mark.adapter
 
@@ -182,3 +182,21 @@ def test_parts_of_the_candidates_have_comparable_utilities() -> None:
         for q, u in [HNScoreSampling("core_set").query(X, Y, candidates=part, return_utilities=True)]
     ]
     assert max(best)[1] == whole[0]
+
+
+@pytest.mark.parametrize("prefer", ["hard", "easy"])
+def test_hard_negatives(prefer: str) -> None:
+    txt = np.random.default_rng(1).standard_normal((9, 6))
+    strategy = clone(HardNegativeSampling(txt, 0.1, prefer, {"reference": np.full(9, 0.3)}, random_state=0))
+    query, utilities = strategy.query(X, Y, batch_size=4, return_utilities=True)
+    scores = hnscore.score(X[UNLABELED], txt, 0.1, reference=np.full(9, 0.3)).astype(np.float64)
+    best = np.sort(scores)[::-1] if prefer == "hard" else np.sort(scores)
+    of_row = dict(zip(UNLABELED.tolist(), scores.tolist(), strict=True))
+    assert [of_row[row] for row in query.tolist()] == best[:4].tolist()
+    np.testing.assert_array_equal(utilities[0, UNLABELED], scores if prefer == "hard" else -scores)
+    assert np.isnan(utilities[0, KNOWN]).all()
+    assert np.isnan(utilities[1, query[0]])
+    of_samples = strategy.query(X, Y, candidates=X[UNLABELED], batch_size=4)
+    assert scores[of_samples].tolist() == best[:4].tolist()
+    with pytest.raises(ValueError, match="prefer must be one of 'easy', 'hard'"):
+        HardNegativeSampling(txt, prefer="most").query(X, Y)

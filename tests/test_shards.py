@@ -1,5 +1,6 @@
 """Result shards: what they hold, what a later run keeps of them, what ends a run, on a disk and in an object store."""
 
+import fcntl
 import filecmp
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -427,8 +429,17 @@ hnscore.shards.mine(pool, txt, 3, output="mined", max_similarity=0.3, **options)
 """
 
 
+@pytest.fixture
+def one_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One at a time, whatever processes run tests: a worker is killed by its name."""
+    with open(tmp_path_factory.getbasetemp().parent / "ray.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.mark.adapter
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_cluster")
 @pytest.mark.parametrize("kill", ["nobody", "worker", "driver"])
 def test_ray_writes_the_same_files(tmp_path: Path, kill: str) -> None:
     pytest.importorskip("ray.data")

@@ -7,7 +7,7 @@
         prefer = "hard"
         selection = {"method": "top"}
 
-    class Cover(HNScoreStrategy, Strategy):  # BADGE, deep-active-learning: one modality, no scores
+    class Cover(HNScoreStrategy, Strategy):  # BADGE: one modality, no scores; deep-active-learning needs no `returns`
         returns = "indices"
 
 The host constructs it, trains and calls ``query(n)`` as it does with its own strategies. Rows that a model embeds as
@@ -49,16 +49,17 @@ class HNScoreStrategy:
         Keywords of `hnscore.select`: its method, by default "auto", and what that needs. Arrays are per row of the
         pool. Give "embeddings" where you have features that no label has shaped: they are the better ones to cover,
         and without them it is the model's embeddings of this round.
-    returns : {"tuple", "indices"}
+    returns : {"auto", "tuple", "indices"}
         What `query` returns: ``(pool indices, None, None, None, positions among the unlabeled, None)`` for ASCMR and
-        ALFA-Mix, or the pool indices alone for BADGE and deep-active-learning; best first.
+        ALFA-Mix, or the pool indices alone for BADGE and deep-active-learning; best first. "auto" knows ASCMR by its
+        images and texts, deep-active-learning by its dataset; what has neither is taken for ALFA-Mix.
     """
 
     margin: ClassVar[float] = 0.2
     score_options: ClassVar[Mapping[str, Any]] = {}
     prefer: ClassVar[str] = "easy"
     selection: ClassVar[Mapping[str, Any]] = {}
-    returns: ClassVar[str] = "tuple"
+    returns: ClassVar[str] = "auto"
 
     # What the host has; `dataset` and `get_embeddings` are those of deep-active-learning since 2021.
     n_pool: int
@@ -73,7 +74,7 @@ class HNScoreStrategy:
 
     def query(self, n: int) -> Any:
         """The next n rows of the pool to label."""
-        check_choice("returns", self.returns, ("tuple", "indices"))
+        check_choice("returns", self.returns, ("auto", "tuple", "indices"))
         check_choice("prefer", self.prefer, ("easy", "hard"))
         labeled = np.asarray(self.dataset.labeled_idxs if hasattr(self, "dataset") else self.idxs_lb, np.bool_)
         known, unlabeled = np.flatnonzero(labeled), np.flatnonzero(~labeled)
@@ -98,7 +99,7 @@ class HNScoreStrategy:
             return hnscore.select(scores, n, **given, **options)
 
         picks = pick_around_zero_rows(pick, n, emb, known, np.arange(len(emb)), "the pool", per_row)
-        if self.returns == "indices":
+        if self.returns == "indices" or (self.returns == "auto" and hasattr(self, "dataset")):
             return picks
         return picks, None, None, None, np.searchsorted(unlabeled, picks), None
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import hnscore
-from hnscore.adapters.zero_rows import pick_around_zero_rows
+from hnscore.adapters.picks import covering
 
 
 def coverage_sampling(
@@ -31,7 +30,7 @@ def coverage_sampling(
     n_instances : int
         How many to pick.
     **options
-        Of `hnscore.select`: ``method`` ("coverage"), ``temperature``, ``random_state``, ...
+        Of `hnscore.select`: ``method`` ("coverage", or "core_set"), ``temperature``, ``random_state``, ...
 
     Returns
     -------
@@ -48,12 +47,7 @@ def coverage_sampling(
     pool = np.asarray(X_pool)
     known = getattr(learner, "X_training", None)
     known = pool[:0] if known is None else np.asarray(known)
-    given: dict[str, Any] = {"method": "coverage"} | options
-
-    def pick(n: int, embeddings: NDArray[Any], labeled: Any) -> Any:
-        return hnscore.select(None, n, embeddings=embeddings, labeled=labeled, **given)
-
-    labeled = np.arange(len(pool), len(pool) + len(known))
     emb = np.concatenate([pool, known])
-    picks = pick_around_zero_rows(pick, n_instances, emb, labeled, np.arange(len(emb)), "X_pool", {})
+    rows = np.arange(len(emb))
+    picks = covering(emb, rows[: len(pool)], rows[len(pool) :], n_instances, **options)
     return picks, pool[picks]

@@ -1,4 +1,5 @@
-"""A query strategy for scikit-activeml: picks that cover the pool, by `hnscore.select` and `hnscore.core_set`.
+"""Query strategies for scikit-activeml: picks that cover the pool, by `hnscore.select` and `hnscore.core_set`; and hard
+negatives of texts, by `hnscore.score`.
 
 strategy = HNScoreSampling(method="coverage")
 query_idx = strategy.query(X=embeddings, y=y, batch_size=100)
@@ -13,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from skactiveml.base import SingleAnnotatorPoolQueryStrategy
-from skactiveml.utils import MISSING_LABEL, labeled_indices
+from skactiveml.utils import MISSING_LABEL, labeled_indices, simple_batch
 
 import hnscore
 from hnscore.adapters.zero_rows import pick_around_zero_rows, zero_rows
 from hnscore.arguments.numbers import check_choice, count_threads
+from hnscore.arguments.options import PREFERENCES
 from hnscore.selections.gains import gains_of_all
 from hnscore.selections.greedy import Pool
 
@@ -143,3 +145,71 @@ class HNScoreSampling(SingleAnnotatorPoolQueryStrategy):  # type: ignore[misc]  
 
         labeled = np.arange(len(rows), len(rows) + len(known))
         return pick_around_zero_rows(pick, n, np.concatenate([rows, known]), labeled, names, "X", {})
+
+
+class HardNegativeSampling(SingleAnnotatorPoolQueryStrategy):  # type: ignore[misc]  # the host has no types
+    """Pick the candidates by how hard a negative each is for texts that are paired already: `hnscore.score`.
+
+    Parameters
+    ----------
+    txt_emb : array (n_txt, n_features)
+        Embeddings of the texts.
+    margin : float
+        Of `hnscore.score`.
+    prefer : {"hard", "easy"}
+        The hardest negatives first, or the least hard ones, which made the better training set
+        (docs/active_learning.md).
+    score_dict : dict, optional
+        Further keywords of `hnscore.score`, for example ``{"reference": own_similarities}``. With the default,
+        "pool_max", a text is measured against its best match among the candidates.
+    missing_label : scalar, str, None or np.nan
+        The value of a missing label.
+    random_state : int, RandomState or None
+        Breaks ties, as the host has it.
+    """
+
+    def __init__(
+        self,
+        txt_emb: Any = None,
+        margin: float = 0.2,
+        prefer: str = "hard",
+        score_dict: dict[str, Any] | None = None,
+        missing_label: object = MISSING_LABEL,
+        random_state: object = None,
+    ) -> None:
+        super().__init__(missing_label=missing_label, random_state=random_state)
+        self.txt_emb = txt_emb
+        self.margin = margin
+        self.prefer = prefer
+        self.score_dict = score_dict
+
+    def query(
+        self, X: Any, y: object, candidates: object = None, batch_size: int = 1, return_utilities: bool = False
+    ) -> Any:
+        """Determine which samples to label next.
+
+        Parameters
+        ----------
+        X, y, candidates, batch_size, return_utilities
+            As in `HNScoreSampling`; X are embeddings of images.
+
+        Returns
+        -------
+        query_indices : int64 array (batch_size,)
+            Best first: rows of X, or of the candidates where these are samples.
+        utilities : float64 array (batch_size, n_samples) or (batch_size, n_candidates)
+            The scores, negative with ``prefer="easy"``; NaN for all that cannot be picked any more.
+        """
+        X, y, candidates, batch_size, return_utilities = self._validate_data(
+            X, y, candidates, batch_size, return_utilities, reset=True
+        )
+        check_choice("prefer", self.prefer, PREFERENCES)
+        rows, mapping = self._transform_candidates(candidates, X, y, allow_only_unlabeled=True)
+        scores = np.asarray(hnscore.score(rows, self.txt_emb, self.margin, **(self.score_dict or {})), np.float64)
+        scores = -scores if self.prefer == "easy" else scores
+        if mapping is None:
+            utilities = scores
+        else:
+            utilities = np.full(len(X), np.nan)
+            utilities[mapping] = scores
+        return simple_batch(utilities, self.random_state_, batch_size=batch_size, return_utilities=return_utilities)

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from small_text.query_strategies import EmbeddingBasedQueryStrategy
 
-import hnscore
-from hnscore.adapters.zero_rows import pick_around_zero_rows
+from hnscore.adapters.picks import covering
 from hnscore.arguments.numbers import check_choice
 
 _METHODS = ("coverage", "herding", "core_set")
@@ -53,19 +52,9 @@ class HNScoreSampling(EmbeddingBasedQueryStrategy):  # type: ignore[misc]  # the
     ) -> NDArray[np.int64]:
         """Positions among the unlabeled texts, (n,)."""
         emb = np.asarray(embeddings)
-
-        def pick(n: int, embeddings: NDArray[Any], labeled: Any) -> Any:
-            if self.method == "core_set":
-                return hnscore.core_set(embeddings, n, labeled=labeled, **self.select_dict)
-            given: dict[str, Any] = {"method": self.method} | self.select_dict
-            return hnscore.select(None, n, embeddings=embeddings, labeled=labeled, **given)
-
-        labeled = np.asarray(indices_labeled, np.int64)
-        if len(emb) != len(indices_unlabeled) + len(labeled):
-            labeled = labeled[:0]
-        rows = np.concatenate([indices_unlabeled, indices_labeled]).astype(np.int64)[: len(emb)]
-        labeled = np.arange(len(indices_unlabeled), len(emb))
-        return pick_around_zero_rows(pick, n, emb, labeled, rows, "embeddings", {})
+        rows = np.arange(len(emb))
+        n_unlabeled = len(indices_unlabeled)
+        return covering(emb, rows[:n_unlabeled], rows[n_unlabeled:], n, method=self.method, **self.select_dict)
 
     def __str__(self) -> str:
         return f"HNScoreSampling(method={self.method!r})"

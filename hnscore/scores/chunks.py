@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import is_tensor
 from hnscore.arguments.numbers import check_choice, check_integer
 from hnscore.arguments.options import SIMILARITIES
 from hnscore.arguments.rules import check_both_groups, check_paired_lengths, check_same_dim, check_skip_top_images
 from hnscore.arguments.values import read_owners
 from hnscore.engine.cpu import Cpu
 from hnscore.engine.host import HostRows, host_rows, in_use
+from hnscore.engine.memory.device import location
 from hnscore.engine.memory.libraries import to_host
 from hnscore.engine.protocol import NO_RULES, Request, Rules
 from hnscore.engine.running import RunningBest
@@ -58,6 +58,8 @@ class ChunkedScore:
             rule["owner"] = None
         if rule.get("owner") is not None and isinstance(self.reference, str):
             self.reference = None  # of the paired images
+        if (self.owners is not None or self.looks_for_ranks) and not self._on_host:
+            self.txt_emb = to_host("txt_emb", txt_emb)  # what is about rows of the pool is computed on the CPU
         self.scorer: Scorer | None = None
         self._ranks: Rules[Any] | None = None
         self._running: RunningBest | None = None
@@ -84,9 +86,12 @@ class ChunkedScore:
         return Request(similarity=rule["similarity"], precision=rule["precision"], method=rule.get("method", "auto"))
 
     @property
+    def _on_host(self) -> bool:
+        return location(self.txt_emb) is None
+
+    @property
     def _texts(self) -> HostRows:
-        txt = self.txt_emb
-        return host_rows("txt_emb", txt if not is_tensor(txt) or txt.device.type == "cpu" else to_host("txt_emb", txt))
+        return host_rows("txt_emb", self.txt_emb if self._on_host else to_host("txt_emb", self.txt_emb))
 
     # ---- The best images of each text --------------------------------------------------------------------------------
 
