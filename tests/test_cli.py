@@ -264,7 +264,7 @@ BAD: list[tuple[list[object], str]] = [
     (["--images", "missing.npy"], "missing.npy: No such file"),
     (["--images", "text.npy"], "images: text.npy is not a .npy file"),
     (["--images", "cut.npy"], "images: cut.npy is not a .npy file"),
-    (["--images", "archive.npz"], "images: archive.npz is an archive"),
+    (["--images", "archive.npz"], "txt_emb has dim 24, pool has dim 3; use the same"),
     (["--images", "objects.npy"], "images: objects.npy is not a .npy file"),
     (["--images", "r.npy"], "images: r.npy holds a 1-d array of shape (60,), expected 2-d"),
     (["--texts", "complex.npy"], "txt_emb must hold real numbers"),

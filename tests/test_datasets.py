@@ -105,6 +105,13 @@ def test_files_in_a_store(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.concatenate([block.rows for block in pool.blocks()]), IMG)
 
 
+def test_as_an_array(pool: hnscore.Dataset) -> None:
+    np.testing.assert_array_equal(np.asarray(pool), IMG)
+    assert np.asarray(pool, np.float64).dtype == np.float64
+    rows = hnscore.Pool(pool).search(TXT, 3)[1]
+    np.testing.assert_array_equal(rows, hnscore.Pool(IMG).search(TXT, 3)[1])
+
+
 # ---- Functions -------------------------------------------------------------------------------------------------------
 
 OWNERS = np.random.default_rng(1).integers(0, N, N_TXT)
@@ -246,6 +253,20 @@ def test_ids_that_are_missing_or_there_twice(tmp_path: Path, ids: Any, message: 
     pq.write_table(pa.table({"id": ids, "emb": pa.array(list(TXT[:3]))}), tmp_path / "0.parquet")
     with pytest.raises(hnscore.ShardError, match=message):
         hnscore.dataset(tmp_path, ids="id").ids(0)
+
+
+def test_texts_of_another_dim(pool: hnscore.Dataset, tmp_path: Path) -> None:
+    calls: list[Any] = [
+        lambda: hnscore.score(pool, TXT[:, :8], 0.1),
+        lambda: hnscore.mine(pool, TXT[:, :8], 3),
+        lambda: hnscore.shards.score(pool, TXT[:, :8], 0.1, output=tmp_path / "out"),
+        lambda: hnscore.shards.mine(pool, TXT[:, :8], 3, output=tmp_path / "out"),
+        lambda: hnscore.shards.density(pool, against=TXT[:, :8], output=tmp_path / "out"),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"has dim 8, .* has dim 16"):
+            call()
+        assert not (tmp_path / "out").exists()
 
 
 def test_what_is_asked_for_wrongly(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import doctest
 import importlib
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -86,6 +87,8 @@ def test_block_runs(
     if "s3://" in block.code:
         fill_bucket(request.getfixturevalue("store"), monkeypatch)
     reader.read_to(block)
+    if 'engine="ray"' in block.code:
+        sys.modules["ray"].shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -295,7 +295,7 @@ def test_a_run_that_is_ended_is_continued(tmp_path: Path, number: signal.Signals
     process.wait()
     assert not (tmp_path / "out/manifest.json").exists()
     done = hnscore.shards.score(hnscore.dataset(tmp_path / "pool"), TXT, 0.1, output=tmp_path / "out", method="dense")
-    assert done.computed == (5 if after != "2.npy" else 2)
+    assert done.computed in ((5,) if after != "2.npy" else (2, 3))  # the last one's record may not have been there
     np.testing.assert_array_equal(written(tmp_path / "out"), hnscore.score(IMG, TXT, 0.1, method="dense"))
     assert [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".hnscore")] == []
 
@@ -477,6 +477,7 @@ def test_ray_writes_the_same_files(tmp_path: Path, kill: str) -> None:
 @pytest.mark.adapter
 def test_no_ray_cluster_is_one_line(pool: hnscore.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray.data")
+    pytest.importorskip("ray").shutdown()  # what another test has left
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(ConnectionError, match="no Ray cluster answers at RAY_ADDRESS"):
         score(pool, tmp_path / "out", engine="ray")

@@ -32,7 +32,7 @@ _NOTE = (
     f"Flickr8k, resampled: float16 rows of 512 against {N_TXT:,} texts at margin {MARGIN}, scores by "
     "hnscore.shards.score into result shards, inputs in the page cache; beside hnscore.score of the same rows mapped "
     "from one .npy file. Rounds interleaved, medians, in brackets the spread. Parquet of fixed-size lists as pyarrow "
-    "writes them, and with neither lists nor values nullable. Growth: of anonymous memory. Ray: two actors of one core "
+    "writes them, and with use_dictionary=False. Growth: of anonymous memory. Ray: two actors of one core "
     "each; its rate is of the shards beyond the first part, once it is started. gloo: processes of one thread each; a "
     f"batch of {BATCH:,} images and texts, hinge sums at margin 0.2, the own image as reference."
 )
@@ -42,7 +42,7 @@ def pools(args: argparse.Namespace) -> Group:
     n, sizes = (64_000, (1, 10)) if args.quick else (4_000_000, (1, 10, 100, 1000))
     rounds = args.rounds
     parts: list[tuple[str, Callable[[], list[Row]]]] = [
-        ("files", partial(_files, n, args.threads, rounds)),
+        *((f"files: {way}", partial(_files, way, n, args.threads, rounds)) for way in WAYS),
         ("shards", partial(_shards, min(n, 200_000), sizes, args.threads, rounds)),
         ("ray", partial(_on_ray, n // 2, rounds)),
         ("gloo", partial(_on_ranks, BATCH // (8 if args.quick else 1), rounds)),
@@ -87,45 +87,42 @@ def _growth() -> Iterator[list[int]]:
 # ---- Files -----------------------------------------------------------------------------------------------------------
 
 
-def _files(n: int, n_threads: int, rounds: int) -> list[Row]:
+def _files(way: str, n: int, n_threads: int, rounds: int) -> list[Row]:
+    """One way a time: the files of all would not stay in the page cache."""
     made = _made(n)
     if made is None:
         return [{"task": regimes.NO_FLICKR8K}]
-    found: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         whole = np.lib.format.open_memmap(folder / "all.npy", "w+", np.float16, (n, made.txt.shape[1]))
+        (folder / "pool").mkdir()
         for i in range(SHARDS):
-            whole[i * n // SHARDS : (i + 1) * n // SHARDS] = _rows(made, i, n // SHARDS)
+            rows = _rows(made, i, n // SHARDS)
+            whole[i * n // SHARDS : (i + 1) * n // SHARDS] = rows
+            WAYS[way](folder / f"pool/{i:04d}", i, rows)
         del whole
-        for way, write in WAYS.items():  # one after the other: all of them would not stay in the page cache
-            (folder / "pool").mkdir()
-            for i in range(SHARDS):
-                write(folder / f"pool/{i:04d}", i, _rows(made, i, n // SHARDS))
-            os.sync()
-            took: dict[str, list[float]] = {"one .npy": [], way: []}
-            grown = 0
-            for _ in range(rounds):
-                for source in took:
-                    say(f"{n:,} rows from {source}")
-                    shutil.rmtree(folder / "out", ignore_errors=True)
-                    with _growth() as seen:
-                        began = time.perf_counter()
-                        _scored(folder, source == way, made, n_threads)
-                        took[source].append(time.perf_counter() - began)
-                    grown = max(seen)
-            shutil.rmtree(folder / "pool")
-            one, many = (median(seconds) for seconds in took.values())
-            found.append(
-                {
-                    "task": f"{n:,} rows from {SHARDS} {way}",
-                    "time": _spread(took[way]),
-                    "rows/s": f"{n / many:,.0f}",
-                    "share": f"{one / many:.0%} of one .npy's rate, {n / one:,.0f} rows/s",
-                    "growth": f"{grown / 2**20:.0f} MiB",
-                }
-            )
-    return found
+        os.sync()
+        took: dict[str, list[float]] = {"one .npy": [], way: []}
+        grown = 0
+        for _ in range(rounds):
+            for source in took:
+                say(f"{n:,} rows from {source}")
+                shutil.rmtree(folder / "out", ignore_errors=True)
+                with _growth() as seen:
+                    began = time.perf_counter()
+                    _scored(folder, source == way, made, n_threads)
+                    took[source].append(time.perf_counter() - began)
+                grown = max(seen)
+    one, many = (median(seconds) for seconds in took.values())
+    return [
+        {
+            "task": f"{n:,} rows from {SHARDS} {way}",
+            "time": _spread(took[way]),
+            "rows/s": f"{n / many:,.0f}",
+            "share": f"{one / many:.0%} of one .npy's rate, {n / one:,.0f} rows/s",
+            "growth": f"{grown / 2**20:.0f} MiB",
+        }
+    ]
 
 
 def _scored(folder: Path, of_shards: bool, made: Any, n_threads: int) -> None:
@@ -142,20 +139,20 @@ def _write_npy(path: Path, i: int, rows: Array) -> None:
     np.save(f"{path}.npy", rows)
 
 
-def _write_parquet(path: Path, i: int, rows: Array, nullable: bool = True) -> None:
-    """As pyarrow writes a table, or with neither lists nor values nullable."""
+def _write_parquet(path: Path, i: int, rows: Array, dictionary: bool = True) -> None:
+    """As pyarrow writes a table, with a dictionary of the values, which are few in float16; or without."""
     pa, pq = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    ids, values = pa.array([f"{i:04d}/{j:06d}" for j in range(len(rows))]), pa.array(rows.ravel())
-    kind = pa.list_(pa.field("element", pa.float16(), nullable=nullable), rows.shape[1])
-    schema = pa.schema([pa.field("id", pa.string()), pa.field("emb", kind, nullable=nullable)])
-    table = pa.table([ids, pa.FixedSizeListArray.from_arrays(values, type=kind)], schema=schema)
-    pq.write_table(table, f"{path}.parquet", row_group_size=16384)
+    ids = pa.array([f"{i:04d}/{j:06d}" for j in range(len(rows))])
+    emb = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
+    pq.write_table(
+        pa.table({"id": ids, "emb": emb}), f"{path}.parquet", row_group_size=16384, use_dictionary=dictionary
+    )
 
 
 WAYS: dict[str, Callable[[Path, int, Array], None]] = {
     ".npy shards": _write_npy,
     "Parquet shards, ids": _write_parquet,
-    "Parquet shards, ids, nothing nullable": partial(_write_parquet, nullable=False),
+    "Parquet shards, ids, no dictionary": partial(_write_parquet, dictionary=False),
 }
 
 

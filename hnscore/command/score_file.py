@@ -185,7 +185,7 @@ def _score_chunks(
 ) -> None:
     """The scores in one pass over the pool, or in two where it is the reference. `size`: of `_chunks`."""
     img = scores.pool
-    call = ChunkedScore(len(img), txt, rule, lambda rows: numbers(img[rows]), "images")
+    call = ChunkedScore(img.shape, txt, rule, lambda rows: numbers(img[rows]), "images")
     if call.looks_for_reference:  # the first of two passes over the file
         best = scores.load_reference(len(txt))
         for start, stop in _chunks("reference", scores.reference_rows, *size):

@@ -53,6 +53,8 @@ class Block(NamedTuple):
 class Dataset:
     """Embeddings in many files, as one sequence of rows. `dataset` makes one; it holds no rows.
 
+    ``numpy.asarray`` of it reads all of them, and so does a function that takes arrays alone.
+
     Attributes
     ----------
     shards : tuple of Shard
@@ -76,6 +78,13 @@ class Dataset:
         n, dim = self.shape
         dtype = "bfloat16" if self.dtype.kind == "V" else self.dtype
         return f"Dataset({len(self.shards):,} shards, {n:,} rows, dim {dim}, {dtype})"
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
+        """All rows, in memory: for what takes arrays alone."""
+        out = np.empty(self.shape, self.read_dtype())
+        for block, first in self.passes():
+            out[first : first + len(block.rows)] = block.rows
+        return out if dtype is None else out.astype(dtype)
 
     @property
     def block_rows(self) -> int:

@@ -101,6 +101,12 @@ class Folder:
             with one_line(path), contextlib.suppress(FileNotFoundError):
                 self.store.rm(path, recursive=True)
 
+    def remove_if_empty(self) -> None:
+        """The folder itself, after a call that has written nothing. A store has no empty folders."""
+        if self.store is None:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.path)
+
     @contextlib.contextmanager
     def locked(self, name: str) -> Iterator[None]:
         """Against a second run that writes the same, on one machine."""

@@ -163,7 +163,7 @@ class Parquet:
             name, dtype, dim = _list_column(file.schema_arrow, self.column)
             meta = file.metadata
             if not dim and meta.num_rows:
-                dim = self._mean_length(meta, name)
+                dim = self._mean_length(meta, name) or _width_of_first(next(file.iter_batches(1, columns=[name])), name)
             return Described(meta.num_rows, dim, dtype)
 
     def blocks(self, n_rows: int) -> Iterator[Array]:
@@ -181,10 +181,11 @@ class Parquet:
             return file.read(columns=[name]).column(0)
 
     def _mean_length(self, meta: Any, name: str) -> int:
-        """Values in a row, by what the file counts: rows of several lengths are met when they are read."""
+        """Values in a row, by what the file counts, 0 where that is no whole number; a row of another length is met later."""
         leaf = next(i for i in range(meta.num_columns) if meta.schema.column(i).path.split(".")[0] == name)
         values = sum(int(meta.row_group(g).column(leaf).num_values) for g in range(meta.num_row_groups))
-        return values // int(meta.num_rows)
+        dim, rest = divmod(values, int(meta.num_rows))
+        return 0 if rest else dim
 
     def _file(self) -> Any:
         pq = _pyarrow(".parquet").parquet
@@ -205,7 +206,7 @@ class Arrow:
             n = 0
             for batch in batches:
                 if not dim and batch.num_rows:
-                    dim = arrow_values(f"column {name!r}", batch.column(name)[:1], n).shape[1]
+                    dim = _width_of_first(batch, name)
                 n += batch.num_rows
             return Described(n, dim, dtype)
 
@@ -270,6 +271,10 @@ def _list_column(schema: Any, column: str | None) -> tuple[str, np.dtype[Any], i
             + (f"; pass column={next(iter(known))!r}" if known else "; write the embeddings as lists")
         )
     return (name, *known[name])
+
+
+def _width_of_first(batch: Any, name: str) -> int:
+    return int(arrow_values(f"column {name!r}", batch.column(name)[:1]).shape[1])
 
 
 def _chosen(wanted: str | None, fitting: list[str], all_names: list[str], what: str) -> str:

@@ -30,9 +30,19 @@ class ChunkedScore:
     """
 
     def __init__(
-        self, n_img: int, txt_emb: Any, rule: dict[str, Any], take: Callable[[NDArray[np.int64]], Any], of: str
+        self,
+        shape: tuple[int, ...],
+        txt_emb: Any,
+        rule: dict[str, Any],
+        take: Callable[[NDArray[np.int64]], Any],
+        of: str,
     ) -> None:
-        self.n_img, self.txt_emb = n_img, txt_emb
+        n_img = self.n_img = shape[0]
+        self.txt_emb = txt_emb
+        if self._texts.shape[1] != shape[1]:
+            raise ValueError(
+                f"txt_emb has dim {self._texts.shape[1]}, {of} has dim {shape[1]}; use the same encoder output size"
+            )
         self.rule = rule = dict(rule)
         self.reference: Any = rule.pop("reference")
         self.labels = rule.pop("img_groups", None)

@@ -16,7 +16,7 @@ from hnscore.scores.rule import Rule
 def score_dataset(pool: Dataset, txt_emb: Any, rule: Rule) -> NDArray[Any]:
     """The scores of all rows, (n,)."""
     options = rule._asdict() | {"show_progress_bar": False}
-    call = ChunkedScore(len(pool), txt_emb, options, pool.take, "the dataset")
+    call = ChunkedScore(pool.shape, txt_emb, options, pool.take, "the dataset")
     shown, n = rule.show_progress_bar, len(pool)
     if call.looks_for_reference:
         best = np.full(call.n_txt, -np.inf)

@@ -85,9 +85,9 @@ def mine(  # noqa: PLR0913
         record = run.records.get(RESULT)
         if record is not None and record["input"] == names and run.folder.identity(RESULT) == record["written"]:
             return Summary(str(run.folder), len(pool), len(names), 0)
-        run.keep_state()
         given["show_progress_bar"] = bool(show_progress_bar)
         call = MineOfDataset(pool, given)
+        run.keep_state()
         state = _Lists(run.folder, call, names)
         todo = [number for number in numbers if pool.shards[number].name not in state.done]
         failed: list[Any] = []

@@ -157,6 +157,7 @@ class Run:
     def __exit__(self, *_: object) -> None:
         if self.folder.names(STATE) == ["lock"]:
             self.folder.remove(STATE)
+        self.folder.remove_if_empty()
         self._stack.close()
 
     def _look(self) -> None:

@@ -128,7 +128,7 @@ def score(  # noqa: PLR0913
     with Run(pool, output, settings, "score", check_flag("overwrite", overwrite), storage_options) as run:
         if minibatch is not None and random_state is None:
             rule = rule._replace(random_state=run.state.setdefault("seed", randbits(32)))
-        call = ChunkedScore(len(pool), txt_emb, rule._asdict(), pool.take, "pool")
+        call = ChunkedScore(pool.shape, txt_emb, rule._asdict(), pool.take, "pool")
         passes = 1 + call.looks_for_reference + call.looks_for_ranks
         with bar_over("score", passes * len(pool), show_progress_bar) as bar:
             if call.looks_for_reference:
