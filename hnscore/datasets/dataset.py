@@ -21,7 +21,7 @@ from hnscore.arguments.values import read_group_labels
 from hnscore.datasets.formats import FORMATS, TABLES, Described, Format
 from hnscore.datasets.location import Location, locations, one_line
 
-_BLOCK_BYTES = 2**26  # of rows that are read at a time: two blocks wait, one is worked on
+_BLOCK_BYTES = 2**25  # of rows that are read at a time: two blocks wait, one is worked on
 _PATIENCE = 0.5  # seconds, for a reader that waits for a store when nobody wants its rows any more
 _OPENED = 16  # at a time, where that waits for a store
 _SAMPLED_SHARDS, _SAMPLED_ROWS = 16, 256

@@ -181,7 +181,7 @@ class Parquet:
             return file.read(columns=[name]).column(0)
 
     def _mean_length(self, meta: Any, name: str) -> int:
-        """Values in a row, by what the file counts, 0 where that is no whole number; a row of another length is met later."""
+        """Values in a row, by what the file counts; 0 where that is no whole number. Others are met when read."""
         leaf = next(i for i in range(meta.num_columns) if meta.schema.column(i).path.split(".")[0] == name)
         values = sum(int(meta.row_group(g).column(leaf).num_values) for g in range(meta.num_row_groups))
         dim, rest = divmod(values, int(meta.num_rows))

@@ -68,7 +68,7 @@ def mine(  # noqa: PLR0913
     Notes
     -----
     The lists so far are kept every few seconds, with the names of the shards that they are of. Where one of these has
-    changed, all of them are looked at again. Memory: three blocks of 64 MiB of rows, and 100 bytes an entry.
+    changed, all of them are looked at again. Memory: three blocks of 32 MiB of rows, and 100 bytes an entry.
     """
     check_dataset("pool", pool)
     run_in = engine_named(engine, n_workers, n_threads)

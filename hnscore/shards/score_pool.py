@@ -108,7 +108,7 @@ def score(  # noqa: PLR0913
     when shards have changed it is made again, and so are all scores if a reference has changed. `top_k_images` and
     `skip_top_images` are one more pass, in this process, which starts anew.
 
-    Memory beyond the packed texts: three blocks of 64 MiB of rows, and the scores of one shard. Of .npz, and of .npy in
+    Memory beyond the packed texts: three blocks of 32 MiB of rows, and the scores of one shard. Of .npz, and of .npy in
     Fortran order in a store, a whole shard.
 
     A shard counts as unchanged while its size and its time of modification, or in a store its ETag, are.
