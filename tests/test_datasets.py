@@ -13,6 +13,9 @@ from pools import CUTS, IDS, IMG, KINDS, N_TXT, TXT, WITH_IDS, N
 
 import hnscore
 from hnscore.datasets import dataset as reading
+from hnscore.engine.host import host_rows
+from hnscore.engine.protocol import Request
+from hnscore.engine.running import RunningBest
 
 pytest.importorskip("pyarrow")
 
@@ -168,6 +171,20 @@ def test_mine(pool: hnscore.Dataset, rule: dict[str, Any]) -> None:
         np.testing.assert_array_equal(got, wanted)
 
 
+def test_blocks_in_any_order_leave_ties_to_the_lowest_row() -> None:
+    """As they may come from workers; the last hundred rows are copies of the first."""
+    texts, request = host_rows("txt_emb", IMG[:100]), Request(similarity="cosine")
+    wanted = hnscore.mine(IMG, IMG[:100], 1)
+    starts = np.arange(0, N, 100)
+    for order in (starts, starts[::-1], np.random.default_rng(0).permutation(starts)):
+        running = RunningBest(texts, 1, request, 1)
+        for first in order.tolist():
+            running.add(host_rows("img_emb", IMG[first : first + 100]), first)
+        np.testing.assert_array_equal(running.values, wanted[0])
+        np.testing.assert_array_equal(running.rows, wanted[1])
+        assert (running.rows[:, 0] < 100).all()
+
+
 @pytest.mark.filterwarnings("ignore::hnscore.MarginWarning")
 def test_the_other_functions(pool: hnscore.Dataset) -> None:
     made: dict[str, Any] = {
@@ -241,6 +258,20 @@ def test_nulls_and_ragged_rows_are_named(tmp_path: Path, values: Any, message: s
     pq.write_table(pa.table({"emb": pa.array(values)}), tmp_path / "0.parquet")
     with pytest.raises(hnscore.ShardError, match=f"0.parquet cannot be used: .*{message}"):
         hnscore.score(hnscore.dataset(tmp_path), TXT[:, :2], 0.1)
+
+
+def test_rows_of_a_length_that_was_not_announced_are_named(tmp_path: Path) -> None:
+    """By what the file counts they have two values each."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    values = pa.array([[1.0, 2.0, 3.0]] * 4 + [[1.0]] * 4)
+    pq.write_table(pa.table({"emb": values}), tmp_path / "0.parquet", row_group_size=4)
+    pool = hnscore.dataset(tmp_path)
+    with pytest.raises(
+        hnscore.ShardError, match=r"0\.parquet cannot be used: it holds rows of shape|rows of one length"
+    ):
+        hnscore.score(pool, TXT[:, : pool.shape[1]], 0.1)
 
 
 @pytest.mark.parametrize(
