@@ -346,6 +346,8 @@ def test_commands(files: Path) -> None:
     with np.load(files / "mined/negatives.npz") as found:
         indices = hnscore.mine(IMG, TXT, 2, owner=np.arange(N_TXT))[1]
         assert (found["ids"] == IDS[indices]).all()
+    done = command("pairs", *tables[:4], "--texts", "txt.npz", "-o", "pairs.npz", cwd=files)  # --ids are the pool's
+    assert done.returncode == 0, done.stderr
     assert command("density", "pool", "--against", "txt.npy", "-o", "near", cwd=files).returncode == 0
     np.testing.assert_array_equal(written(files / "near"), hnscore.density(IMG, against=TXT))
     for args, wanted in (
@@ -404,6 +406,27 @@ def test_a_pool_in_an_object_store(store: dict[str, Any], tmp_path: Path, kind: 
     assert not files.exists(f"{bucket}/out/_hnscore/settings.json")
     with pytest.raises(OSError, match="nobucket"):
         hnscore.dataset("s3://nobucket/pool", storage_options=store)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_command_sees_that_a_store_has_changed(store: dict[str, Any], tmp_path: Path) -> None:
+    import s3fs
+
+    files = s3fs.S3FileSystem(**store)
+    files.mkdir("bucket-command")
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_ENDPOINT_URL": store["endpoint_url"]}
+    args = ["duplicates", "s3://bucket-command/pool", "--min-similarity", 0.9, "-o", "kept.npy"]
+
+    def run(img: NDArray[Any], *more: object) -> str:
+        np.save(tmp_path / "0.npy", img)
+        files.pipe_file("bucket-command/pool/0.npy", (tmp_path / "0.npy").read_bytes())
+        done = command(*args, *more, cwd=tmp_path, env=os.environ | keys)
+        return str(done.stderr)
+
+    assert "800 of 900 rows are kept" in run(IMG)
+    assert "up to date" in run(IMG)
+    assert "up to date" not in run(IMG[::-1].copy())
+    assert "600 of 600 rows are kept" in run(IMG[:600], "--overwrite")
 
 
 # ---- Ray -------------------------------------------------------------------------------------------------------------

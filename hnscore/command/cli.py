@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         # What mapped files do when they are cut short under the reader: without it the process dies without a word.
         _core.exit_on_bus_error("hnscore: error: a file was cut short while it was read; run the same command again\n")
+        args.stores = {}  # files in stores, by what tells whether they have changed
         with contextlib.ExitStack() as args.stack:
             status = int(args.command(args) or 0)
         if sys.stdout is not None:

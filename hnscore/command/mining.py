@@ -143,8 +143,8 @@ def _read(args: argparse.Namespace) -> tuple[dict[str, str], dict[str, Any], dic
         del options[name]
         if name in ("images", "texts", "emb") and is_many(path):
             del paths[name]
-            arrays[name], files, _ = as_one_array(path, args)
-            paths |= {f"{name} {file}": each for file, each in files.items()}
+            arrays[name], files = as_one_array(path, name, args)
+            paths |= files
             continue
         array = open_array(path, name, args.dtype, _FILES[name])
         arrays[name] = array if name in _LABELS else numbers(array)
@@ -155,6 +155,7 @@ def _settings(args: argparse.Namespace, options: dict[str, Any]) -> dict[str, An
     settings = {name: x for name, x in options.items() if name not in _UNHEARD}
     return settings | {
         "command": args.name, "dtype": args.dtype, "hnscore": hnscore.__version__, "target": _core.config()["target"],
+        **args.stores,
     }  # fmt: skip
 
 

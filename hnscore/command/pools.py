@@ -16,7 +16,8 @@ from hnscore.datasets.location import PATTERN
 from hnscore.datasets.spool import spooled
 
 # What argparse holds that is no keyword of a function.
-APART = ("name", "command", "output", "dtype", "overwrite", "column", "ids", "metadata", "stack")
+APART = ("name", "command", "output", "dtype", "overwrite", "column", "ids", "metadata", "stack", "stores")
+POOLS = ("images", "emb", "embeddings")  # names of arguments
 
 
 def add_columns(files: Any) -> None:
@@ -55,11 +56,17 @@ def read_rows(path: str, name: str, dtype: str | None) -> Array:
     return pool.take(np.arange(len(pool)))
 
 
-def as_one_array(path: str, args: argparse.Namespace) -> tuple[Array, dict[str, str], dict[str, Any]]:
-    """A pool that is gone through again and again, as one array while the command runs; its files; and, of those in a
-    store, what tells whether they have changed."""
+def as_one_array(path: str, name: str, args: argparse.Namespace) -> tuple[Array, dict[str, str]]:
+    """What is gone through again and again, as one array while the command runs; and its files, by names for errors.
+
+    Of files in a store `args.stores` gets what tells whether they have changed. --column and its like are the pool's.
+    """
     stack: ExitStack = args.stack
-    pool = open_pool(path, args)
-    files = {shard.name: shard.location.path for shard in pool.shards if shard.location.store is None}
-    marks = {shard.name: shard.location.identity() for shard in pool.shards if shard.location.store is not None}
-    return stack.enter_context(spooled(pool)), files, marks
+    pool = open_pool(path, args) if name in POOLS else hnscore.dataset(path, dtype=args.dtype)
+    files = {}
+    for shard in pool.shards:
+        if shard.location.store is None:
+            files[f"{name} {shard.name}"] = shard.location.path
+        else:
+            args.stores[f"{name} {shard.name}"] = shard.location.identity()
+    return stack.enter_context(spooled(pool)), files

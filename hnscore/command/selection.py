@@ -190,8 +190,8 @@ def _arrays_and_options(args: argparse.Namespace, *names: str) -> tuple[dict[str
     for name, path in list(paths.items()):
         if name in ("against", "emb", "embeddings") and is_many(path):
             del paths[name]
-            arrays[name], files, _ = as_one_array(path, args)
-            paths |= {f"{name} {file}": each for file, each in files.items()}
+            arrays[name], files = as_one_array(path, name, args)
+            paths |= files
             continue
         array = open_array(path, name, args.dtype, (2,) if name in ("against", "emb", "embeddings") else (1,))
         arrays[name] = array if name in ("labeled", "regions") else numbers(array)
@@ -207,6 +207,7 @@ def _write(
     unheard = ("n_threads", "show_progress_bar")  # by the result
     settings = {k: v for k, v in options.items() if k not in unheard} | {
         "command": args.name, "dtype": args.dtype, "hnscore": hnscore.__version__, "target": _core.config()["target"],
+        **args.stores,
     }  # fmt: skip
     with Output(args.output, inputs, settings, args.overwrite) as output:
         if output.up_to_date:

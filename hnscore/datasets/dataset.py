@@ -157,8 +157,7 @@ class Dataset:
         out = np.empty((len(rows), self.shape[1]), self.read_dtype())
         order = np.argsort(rows, kind="stable")
         wanted = rows[order]
-        starts = np.array([shard.first for shard in self.shards])
-        held = np.searchsorted(starts, wanted, side="right") - 1  # of shards that begin there, the last has rows
+        held = self._shards_of(wanted)
         for block in self._blocks([int(number) for number in np.unique(held)]):
             begin = self.shards[block.shard].first + block.first
             part = slice(*np.searchsorted(wanted, (begin, begin + len(block.rows))))
@@ -184,10 +183,14 @@ class Dataset:
     def ids_of(self, rows: Any) -> NDArray[Any]:
         """The ids of some rows by their numbers, (n,)."""
         rows = np.asarray(rows, np.int64)
-        starts = np.array([shard.first for shard in self.shards])
-        held = np.searchsorted(starts, rows, side="right") - 1
+        held = self._shards_of(rows)
         parts = {int(number): self.ids(int(number)) for number in np.unique(held)}
-        return np.array([parts[int(i)][row - starts[i]] for i, row in zip(held, rows, strict=True)])
+        return np.array([parts[int(i)][row - self.shards[i].first] for i, row in zip(held, rows, strict=True)])
+
+    def _shards_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The number of the shard that holds each row: of those that begin at one row, the last is not empty."""
+        found: NDArray[np.int64] = np.searchsorted([shard.first for shard in self.shards], rows, side="right") - 1
+        return found
 
     def rows_of(self, ids: Any) -> NDArray[np.int64]:
         """The numbers of the rows that have these ids, (n,).

@@ -91,9 +91,7 @@ def _why_not(path: StrPath, error: Exception) -> str:
     """Why NumPy could not map a file that begins as a .npy file does."""
     try:
         with open(path, "rb") as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = read(file)
+            shape, _, dtype = npy_header(file)
             there = os.fstat(file.fileno()).st_size - file.tell()
     except (ValueError, EOFError, OverflowError, SyntaxError, MemoryError, OSError):
         return "its header is broken; write it again"
@@ -108,6 +106,13 @@ def _why_not(path: StrPath, error: Exception) -> str:
         promised = f"its header promises {wanted} bytes of {dtype}, there are {there}"
         return f"it is cut short: {promised}; write or download it again"
     return f"{' '.join(str(error).split())}; write it again"
+
+
+def npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether it is in Fortran order, dtype; the file is then where its values begin."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)
 
 
 def numbers_of(dtype: str | None) -> Callable[[Array], Array]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hnscore.arguments.arrays import _CODES
 from hnscore.arguments.columns import arrow_values
-from hnscore.datasets.files import Array, numbers_of, open_array
+from hnscore.datasets.files import Array, npy_header, numbers_of, open_array
 from hnscore.datasets.location import Location
 
 _HEADER = 2**16  # bytes, of a .npy file in a store
@@ -76,7 +76,7 @@ class Npy:
 
     def _header(self) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
         file = io.BytesIO(self.location.read(0, min(_HEADER, self.location.size)))
-        return *_npy_header(file), file.tell()
+        return *npy_header(file), file.tell()
 
 
 class Npz:
@@ -91,7 +91,7 @@ class Npz:
             zipfile.ZipFile(file) as archive,
             archive.open(f"{self._member(archive)}.npy") as member,
         ):
-            shape, _, dtype = _npy_header(member)
+            shape, _, dtype = npy_header(member)
         return _described(np.broadcast_to(np.zeros((), dtype), shape), self.dtype)
 
     def blocks(self, n_rows: int) -> Iterator[Array]:
@@ -290,13 +290,6 @@ def _chosen(wanted: str | None, fitting: list[str], all_names: list[str], what: 
 def _check_there(name: str, names: list[str], what: str = "column") -> None:
     if name not in names:
         raise ValueError(f"it has no {what} {name!r}; pass one of {', '.join(map(repr, names[:12]))}")
-
-
-def _npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether it is in Fortran order, dtype."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(file)
 
 
 def _described(array: Array, dtype: str | None) -> Described:

@@ -121,18 +121,28 @@ class Passing:
         if not self.ranks.many:
             yield from ((first, self.own[first : first + BLOCK_ROWS]) for first in starts)
             return
-        ahead = self._sent(0) if len(self) else None
+        ahead = self._sent(0, BLOCK_ROWS) if len(self) else None
         for first in starts:
             assert ahead is not None
             rows, works = ahead
-            ahead = self._sent(first + BLOCK_ROWS) if first + BLOCK_ROWS < len(self) else None
+            stop = first + BLOCK_ROWS
+            ahead = self._sent(stop, stop + BLOCK_ROWS) if stop < len(self) else None
             for work in works:
                 work.wait()
             yield first, rows
 
-    def _sent(self, first: int) -> tuple[Tensor, list[Any]]:
-        """A block that is on its way, from the ranks that have it."""
-        stop = min(first + BLOCK_ROWS, len(self))
+    def whole(self) -> Tensor:
+        """All rows at once."""
+        if not self.ranks.many:
+            return self.own.clone()
+        rows, works = self._sent(0, len(self))
+        for work in works:
+            work.wait()
+        return rows
+
+    def _sent(self, first: int, stop: int) -> tuple[Tensor, list[Any]]:
+        """Rows that are on their way, from the ranks that have them."""
+        stop = min(stop, len(self))
         rows, works = torch.empty((stop - first, self.shape[1]), dtype=self.own.dtype, device=self.own.device), []
         for rank in range(self.ranks.world):
             a, b = max(first, int(self.starts[rank])), min(stop, int(self.starts[rank + 1]))

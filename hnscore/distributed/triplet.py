@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from hnscore import nn
 from hnscore.arguments.checks import check_one_text_per_image
 from hnscore.arguments.values import read_group_labels
-from hnscore.distributed.ranks import Ranks, same_on_all
+from hnscore.distributed.ranks import Passing, Ranks, same_on_all
 
 
 class TripletLoss(nn.TripletLoss):
@@ -92,23 +91,9 @@ class _Gathered(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, ranks: Ranks, counts: list[int]) -> Tensor:
-        first = sum(counts[: ranks.rank])
-        ctx.own = slice(first, first + len(rows))
-        if not ranks.many:
-            return rows.clone()
-        whole = torch.empty((sum(counts), rows.shape[1]), dtype=rows.dtype, device=rows.device)
-        start, works = 0, []
-        for rank, count in enumerate(counts):
-            part = whole[start : start + count]
-            if rank == ranks.rank:
-                part.copy_(rows)
-            if count:
-                source = ranks.source(rank)
-                works.append(dist.broadcast(part.view(torch.uint8), source, group=ranks.group, async_op=True))
-            start += count
-        for work in works:
-            work.wait()
-        return whole
+        passing = Passing(ranks, rows, counts)
+        ctx.own = slice(passing.first, passing.first + len(rows))
+        return passing.whole()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
