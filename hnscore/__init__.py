@@ -1,6 +1,9 @@
 """hnscore: scores unpaired images by how hard a negative they are for the texts already paired."""
 
+import importlib as _importlib
 import importlib.util as _util
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 if _util.find_spec("hnscore._core") is None:
     raise ImportError(
@@ -8,7 +11,7 @@ if _util.find_spec("hnscore._core") is None:
         "there, then Python in another folder; to work on it, see CONTRIBUTING.md"
     )
 
-from hnscore import cuda, shards
+from hnscore import cuda
 from hnscore._core import VERSION as __version__  # noqa: N811  it is a name of modules
 from hnscore.datasets.dataset import Dataset, ShardError, dataset
 from hnscore.densities.density import density
@@ -27,6 +30,9 @@ from hnscore.scores.scorer import Scorer
 from hnscore.selections.allocate import allocate
 from hnscore.selections.farthest import core_set
 from hnscore.selections.select import select
+
+if _TYPE_CHECKING:
+    from hnscore import shards
 
 __all__ = [
     "Dataset",
@@ -57,3 +63,9 @@ __all__ = [
     "shards",
     "show_config",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    if name == "shards":  # which most calls do without: it is loaded when it is first asked for
+        return _importlib.import_module("hnscore.shards")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

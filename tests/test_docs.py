@@ -54,10 +54,13 @@ class Reader:
         self.namespaces: dict[str, dict[str, Any]] = {page: {} for page in PAGES}
         self.done = dict.fromkeys(PAGES, 0)
 
-    def read_to(self, block: Block) -> None:
+    def pending(self, block: Block) -> list[Block]:
+        """Those that are to run up to it: tests of earlier ones may run in another process."""
         of_page = [other for other in BLOCKS if other.page == block.page]
-        while self.done[block.page] <= of_page.index(block):
-            now = of_page[self.done[block.page]]
+        return of_page[self.done[block.page] : of_page.index(block) + 1]
+
+    def read_to(self, block: Block) -> None:
+        for now in self.pending(block):
             self.done[block.page] += 1
             if not now.missing:
                 # as many lines above as in the page, so that a traceback names the page's line
@@ -84,7 +87,7 @@ def test_block_runs(
     if block.missing:
         pytest.skip(f"needs {', '.join(block.missing)}")
     monkeypatch.chdir(folder)
-    if "s3://" in block.code:
+    if any("s3://" in other.code and not other.missing for other in reader.pending(block)):
         fill_bucket(request.getfixturevalue("store"), monkeypatch)
     reader.read_to(block)
     if 'engine="ray"' in block.code:
