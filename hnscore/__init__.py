@@ -20,6 +20,7 @@ from hnscore.engine.config import show_config
 from hnscore.gaussians.informativeness import Informativeness, fuse, informativeness
 from hnscore.mining.duplicates import Duplicates, duplicates
 from hnscore.mining.graph import range_graph
+from hnscore.mining.margin_for import margin_for
 from hnscore.mining.mine import mine
 from hnscore.mining.pairs import Pairs, iter_pairs, pairs
 from hnscore.mining.pool import Pool
@@ -54,6 +55,7 @@ __all__ = [
     "informativeness",
     "iter_pairs",
     "knn_graph",
+    "margin_for",
     "mine",
     "pairs",
     "range_graph",

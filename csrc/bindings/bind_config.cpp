@@ -3,11 +3,10 @@
 #include <pybind11/stl.h>
 
 #include <chrono>
-#include <csignal>
-#include <cstring>
 #include <sstream>
 
 #include "bindings/bind.h"
+#include "core/system.h"
 #include "core/team.h"
 #include "cpu/target/dispatch.h"
 
@@ -45,7 +44,7 @@ py::dict config() {
     py::dict missing;
     for (const auto& [name, why] : hnscore::missing_targets()) missing[py::str(name)] = why;
     d["targets_missing"] = missing;
-    d["processors"] = hnscore::available_processors();
+    d["processors"] = hnscore::system::available_processors();
     const std::vector<std::string> archs = cuda_archs();
     d["cuda"] = !archs.empty();
     d["cuda_archs"] = archs;
@@ -75,20 +74,6 @@ double peak(double seconds, int n_threads, const std::string& kind) {
     return sum / elapsed();
 }
 
-char bus_error_message[256];
-
-void end_on_bus_error(int) {
-    // Whether or not anybody hears it.
-    [[maybe_unused]] const ssize_t written = write(2, bus_error_message, std::strlen(bus_error_message));
-    _exit(2);
-}
-
-// A mapped file that is cut short while it is read ends the process by SIGBUS: say so, in a program of our own.
-void exit_on_bus_error(const std::string& message) {
-    std::strncpy(bus_error_message, message.c_str(), sizeof bus_error_message - 1);
-    std::signal(SIGBUS, end_on_bus_error);
-}
-
 std::string set_target(const std::string& name) {
     const std::string previous = hnscore::current_target().name;
     hnscore::set_target(name);
@@ -101,7 +86,7 @@ void register_config(py::module_& m) {
     m.attr("VERSION") = HNSCORE_VERSION;
     m.def("config", &config);
     m.def("default_threads", &hnscore::default_threads);
-    m.def("exit_on_bus_error", &exit_on_bus_error, py::arg("message"));
+    m.def("exit_on_bus_error", &hnscore::system::exit_on_bus_error, py::arg("message"));
     m.def("set_target", &set_target, py::arg("name"));
     m.def("peak", &peak, py::arg("seconds"), py::arg("n_threads"), py::arg("kind") = "fp32",
           py::call_guard<hnscore::WithoutGil>());

@@ -1,12 +1,11 @@
 // Aligned memory for packed operands and workspaces: not initialised, freed with its owner.
 #pragma once
 
-#include <sys/mman.h>
-
 #include <cstdint>
-#include <cstdlib>
 #include <new>
 #include <utility>
+
+#include "core/system.h"
 
 namespace hnscore {
 
@@ -16,18 +15,13 @@ class Buffer {
     Buffer() = default;
     explicit Buffer(int64_t count) : count_(count) {
         // From 4 MiB on, huge pages: a panel walk otherwise misses the address cache on every page.
-        constexpr int64_t kHuge = 2 << 20;
-        int64_t bytes, alignment = 64;
+        int64_t bytes;
         if (count < 0 || __builtin_mul_overflow(count, static_cast<int64_t>(sizeof(T)), &bytes) ||
             bytes > INT64_MAX / 2)
             throw std::bad_alloc();
-        if (bytes >= 2 * kHuge) alignment = kHuge;
-        bytes = (bytes + alignment) / alignment * alignment;
-        data_ = static_cast<T*>(std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(bytes)));
+        // Never of no bytes, of which nobody says what they are.
+        data_ = static_cast<T*>(system::allocate(bytes + 1, bytes >= 2 * system::kHugePage ? system::kHugePage : 64));
         if (data_ == nullptr) throw std::bad_alloc();
-#ifdef MADV_HUGEPAGE
-        if (alignment == kHuge) madvise(data_, static_cast<size_t>(bytes), MADV_HUGEPAGE);
-#endif
     }
     Buffer(Buffer&& other) noexcept
         : data_(std::exchange(other.data_, nullptr)), count_(std::exchange(other.count_, 0)) {}
@@ -36,7 +30,7 @@ class Buffer {
         std::swap(count_, other.count_);
         return *this;
     }
-    ~Buffer() { std::free(data_); }
+    ~Buffer() { system::free(data_); }
 
     T* data() const { return data_; }
     T& operator[](int64_t i) const { return data_[i]; }

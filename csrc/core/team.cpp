@@ -1,8 +1,5 @@
 #include "core/team.h"
 
-#include <sched.h>
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cfenv>
 #include <condition_variable>
@@ -11,6 +8,8 @@
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "core/system.h"
 
 namespace hnscore {
 namespace {
@@ -22,14 +21,12 @@ constexpr std::chrono::milliseconds kPollEvery(50);
 class ThreadMemory {
   public:
     explicit ThreadMemory(int n_threads)
-        : bytes_(static_cast<size_t>(n_threads) * kBytes),
-          kept_(n_threads > 0 ? mmap(nullptr, bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-                              : MAP_FAILED) {}
+        : bytes_(static_cast<size_t>(n_threads) * kBytes), kept_(n_threads > 0 ? system::reserve(bytes_) : nullptr) {}
     ~ThreadMemory() { give(); }
-    bool kept() const { return kept_ != MAP_FAILED; }
+    bool kept() const { return kept_ != nullptr; }
     void give() {
-        if (kept()) munmap(kept_, bytes_);
-        kept_ = MAP_FAILED;
+        if (kept()) system::release(kept_, bytes_);
+        kept_ = nullptr;
     }
 
     // For the thread that makes the others, when all are made.
@@ -118,11 +115,14 @@ void Team::run(const std::function<void(int)>& body) {
     memory.begin(static_cast<int>(threads.size()));
     work(0);
     // Its own work done, the calling thread still looks for interrupts while the others finish theirs.
-    for (std::unique_lock<std::mutex> lock(guard); running > 0;) {
-        one_done.wait_for(lock, kPollEvery);
-        lock.unlock();
-        guarded([&] { advance(0, 0); });
-        lock.lock();
+    {
+        std::unique_lock<std::mutex> lock(guard);
+        while (running > 0) {
+            one_done.wait_for(lock, kPollEvery);
+            lock.unlock();
+            guarded([&] { advance(0, 0); });
+            lock.lock();
+        }
     }
     for (std::thread& t : threads) t.join();
     if (first) std::rethrow_exception(first);
@@ -140,17 +140,11 @@ bool Team::advance(int worker, int64_t units) {
     return !stop_.load(std::memory_order_relaxed);
 }
 
-int available_processors() {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-    const unsigned n = std::thread::hardware_concurrency();
-    return n > 0 ? static_cast<int>(n) : 1;
-}
-
 int default_threads() {
     const char* limit = std::getenv("OMP_NUM_THREADS");
     const int asked = limit != nullptr ? std::atoi(limit) : 0;
-    return asked > 0 ? std::min(asked, available_processors()) : available_processors();
+    const int available = system::available_processors();
+    return asked > 0 ? std::min(asked, available) : available;
 }
 
 }  // namespace hnscore

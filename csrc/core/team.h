@@ -33,10 +33,8 @@ class Team {
     std::chrono::steady_clock::time_point last_poll_;
 };
 
-// The processors this process may use.
-int available_processors();
-
-// As many, but no more than OMP_NUM_THREADS, which people set for all their numeric libraries at once.
+// The processors that this process may use, but no more than OMP_NUM_THREADS, which people set for all their numeric
+// libraries at once.
 int default_threads();
 
 }  // namespace hnscore

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     args = _parse(argv)
     warnings.showwarning = _show_warning
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:  # Windows has no SIGHUP
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup, for one, has it ignored
             signal.signal(number, _end)
     try:

@@ -13,7 +13,6 @@ of the same settings and inputs has nothing to do. Files of these names that hns
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from hnscore.datasets.files import Array, StrPath, identity
+from hnscore.datasets.locks import take_lock
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -279,7 +279,7 @@ class Output:
                     raise FileExistsError(
                         f"{self._lock_path} is in the way, and is no lock of hnscore: move it, or choose another output"
                     )
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                take_lock(self._lock)
             except BlockingIOError:
                 pid = content.decode(errors="replace").removeprefix("hnscore ").strip() or "unknown"
                 self._close_lock()
@@ -294,7 +294,8 @@ class Output:
                 break
             self._close_lock()  # its holder has just finished and removed it
         os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"hnscore {os.getpid()}\n".encode(), 0)
+        os.lseek(self._lock, 0, os.SEEK_SET)
+        os.write(self._lock, f"hnscore {os.getpid()}\n".encode())
 
     def _is_locked_file(self) -> bool:
         try:
@@ -306,7 +307,8 @@ class Output:
 
     def _drop_lock(self) -> None:
         if self._lock >= 0:
-            self._lock_path.unlink(missing_ok=True)  # while it is held: nobody else can have it
+            with contextlib.suppress(PermissionError):  # Windows removes no file that is open
+                self._lock_path.unlink(missing_ok=True)  # while it is held: nobody else can have it
             self._close_lock()
 
     def _close_lock(self) -> None:

@@ -10,11 +10,7 @@ from secrets import token_hex
 from typing import Any
 
 from hnscore.datasets.location import Location, in_store, one_line
-
-try:
-    import fcntl
-except ImportError:  # of Windows
-    fcntl = None  # type: ignore[assignment]
+from hnscore.datasets.locks import take_lock
 
 _FRESH = ".hnscore-"  # then 16 digits: a file before it takes its name
 
@@ -110,14 +106,14 @@ class Folder:
     @contextlib.contextmanager
     def locked(self, name: str) -> Iterator[None]:
         """Against a second run that writes the same, on one machine."""
-        if self.store is not None or fcntl is None:
+        if self.store is not None:
             yield
             return
         path = f"{self.path}/{name}"
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "a+b") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                take_lock(file.fileno())
             except BlockingIOError:
                 raise ValueError(
                     f"output {self.path} is being written by another run; wait for it, or choose another output"

@@ -35,7 +35,7 @@ def spooled(pool: Dataset) -> Iterator[NDArray[Any]]:
         for block, _ in pool.passes():
             file.write(np.ascontiguousarray(block.rows).view(np.uint8).data)
         file.flush()
-        rows = np.memmap(file.name, np.uint8, "r", shape=(size,))
+        rows = np.memmap(file, np.uint8, "r", shape=(size,))
         yield rows.view(np.ndarray).view(dtype).reshape(pool.shape)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 from hnscore import _core
 from hnscore.arguments.numbers import check_choice
+from hnscore.engine.memory import device
 
 
 def _gpus() -> list[str]:
@@ -39,6 +41,9 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     """
     check_choice("mode", mode, ("stdout", "dicts"))
     config = _core.config() | {"threads": _core.default_threads(), "gpus": _gpus()}
+    if not config["cuda"] and importlib.util.find_spec("hnscore._cuda") is not None:
+        reason = "from a wheel of its own"
+        config |= {"cuda": True, "cuda_archs": list(device.backend().ARCHS), "cuda_reason": reason}
     if mode == "dicts":
         return config
     for name, value in config.items():

@@ -1,18 +1,11 @@
 #include "cpu/target/dispatch.h"
 
 #include <atomic>
-#include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <stdexcept>
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-#if defined(__linux__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
+#include "core/system.h"
+#include "cpu/target/processor.h"
 
 namespace hnscore {
 
@@ -68,13 +61,15 @@ const std::string& nothing() {
 }
 
 #if defined(__x86_64__)
+using processor::Set;
+
 // avx512 with 8-bit screens; that with bf16 products; that with matrix registers.
 Target with_vnni() {
     Target target = avx512::kTarget;
     target.name = "avx512vnni";
     target.screen = avx512vnni::kScreenCodes;
     target.int8_burst = avx512vnni::kInt8Burst;
-    if (__builtin_cpu_supports("avx512vbmi2")) target.screen.list = avx512vnni::kListVbmi2;
+    if (processor::has(Set::avx512_vbmi2)) target.screen.list = avx512vnni::kListVbmi2;
     return target;
 }
 Target with_bf16() {
@@ -96,18 +91,12 @@ Target with_tiles(const char* name, const Kernels& exact, const Kernels& rounded
     return target;
 }
 
-// vdpbf16ps, of two products a lane, takes four times as long there as a float32 multiply-add; on AMD's processors as
-// long.
-bool is_intel() {
-    unsigned a, b, c, d;
-    return __get_cpuid(0, &a, &b, &c, &d) && b == signature_INTEL_ebx;
-}
-
 // Names of the instruction sets that the processor lacks.
 class Lacking {
   public:
-    Lacking& needs(const char* name, bool there) {
-        if (!there) text_ += (text_.empty() ? "the processor has no " : ", ") + std::string(name);
+    Lacking& needs(const char* name, processor::Set set) {
+        if (!processor::has(set))
+            text_ += (text_.empty() ? "the processor or its system has no " : ", ") + std::string(name);
         return *this;
     }
     const std::string& text() const { return text_; }
@@ -119,43 +108,10 @@ class Lacking {
 std::string missing_for_amx() {
     if (const char* wanted = std::getenv("HNSCORE_AMX"); wanted != nullptr && std::string(wanted) == "0")
         return "HNSCORE_AMX is 0";
-    unsigned a, b, c, d;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return "the processor has no AMX";
     Lacking lacking;
-    lacking.needs("AMX-TILE", d >> 24 & 1).needs("AMX-INT8", d >> 25 & 1).needs("AMX-BF16", d >> 22 & 1);
+    lacking.needs("AMX-TILE", Set::amx_tile).needs("AMX-INT8", Set::amx_int8).needs("AMX-BF16", Set::amx_bf16);
     if (!lacking.text().empty()) return lacking.text();
-    // Palette 1: 8 registers of 16 rows of 64 bytes.
-    if (!__get_cpuid_count(0x1d, 1, &a, &b, &c, &d) || (b >> 16) < 8 || (b & 0xffff) < 64 || (c & 0xffff) < 16)
-        return "the processor's matrix registers are smaller than 8 of 16 x 64 bytes";
-    __get_cpuid(1, &a, &b, &c, &d);
-    constexpr unsigned kTileState = 3u << 17;  // XTILECFG and XTILEDATA
-    unsigned low = 0, high = 0;
-    if (c >> 27 & 1) __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    if ((low & kTileState) != kTileState) return "the operating system does not keep AMX's registers";
-#if defined(__linux__)
-    return "";
-#else
-    return "AMX is used on Linux only";
-#endif
-}
-
-// Linux gives the registers to processes that ask. Not asked before they are wanted: afterwards no thread of the
-// process can have a small stack for signals.
-const std::string& amx_refusal() {
-    static const std::string refusal = [] {
-#if defined(__linux__)
-        constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
-        if (syscall(SYS_arch_prctl, kRequest, kTileData) == 0) return std::string();
-        const int error = errno;
-        std::string text = "Linux refused AMX to this process: " + std::string(std::strerror(error));
-        if (error == ENOSPC) text += " (a thread has a stack for signals, by sigaltstack, that is too small)";
-        if (error == EINVAL || error == ENOSYS) text += " (kernels before 5.16, and some sandboxes)";
-        return text;
-#else
-        return std::string();
-#endif
-    }();
-    return refusal;
+    return processor::has_palette() ? "" : "the processor's matrix registers are smaller than 8 of 16 x 64 bytes";
 }
 #endif
 
@@ -166,25 +122,24 @@ const std::vector<Entry>& table() {
         std::vector<Entry>& t = *made;
         t.push_back({scalar::kTarget, "", nothing, false, false});
 #if defined(__x86_64__)
-        __builtin_cpu_init();
         Lacking lacking;
-        lacking.needs("AVX2", __builtin_cpu_supports("avx2"))
-            .needs("FMA", __builtin_cpu_supports("fma"))
-            .needs("BMI2", __builtin_cpu_supports("bmi2"))
-            .needs("F16C", __builtin_cpu_supports("f16c"));
+        lacking.needs("AVX2", Set::avx2).needs("FMA", Set::fma).needs("BMI2", Set::bmi2).needs("F16C", Set::f16c);
         t.push_back({avx2::kTarget, lacking.text(), nothing, false, false});
-        lacking.needs("AVX512F", __builtin_cpu_supports("avx512f"))
-            .needs("AVX512BW", __builtin_cpu_supports("avx512bw"))
-            .needs("AVX512DQ", __builtin_cpu_supports("avx512dq"))
-            .needs("AVX512VL", __builtin_cpu_supports("avx512vl"))
-            .needs("AVX512CD", __builtin_cpu_supports("avx512cd"));
+        lacking.needs("AVX512F", Set::avx512f)
+            .needs("AVX512BW", Set::avx512bw)
+            .needs("AVX512DQ", Set::avx512dq)
+            .needs("AVX512VL", Set::avx512vl)
+            .needs("AVX512CD", Set::avx512cd);
         t.push_back({avx512::kTarget, lacking.text(), nothing, false, false});
-        lacking.needs("AVX512_VNNI", __builtin_cpu_supports("avx512vnni"));
+        lacking.needs("AVX512_VNNI", Set::avx512_vnni);
         t.push_back({with_vnni(), lacking.text(), nothing, false, false});
-        lacking.needs("AVX512_BF16", __builtin_cpu_supports("avx512bf16"));
-        t.push_back({with_bf16(), lacking.text(), nothing, false, is_intel()});
+        lacking.needs("AVX512_BF16", Set::avx512_bf16);
+        // vdpbf16ps, of two products a lane, takes four times as long on Intel's processors as a float32 multiply-add;
+        // on AMD's as long.
+        t.push_back({with_bf16(), lacking.text(), nothing, false, processor::is_intel()});
         t.push_back({with_tiles("amx", amx::kExact, amx::kRounded, amx::kScreen, amx::kInt8Burst, amx::kBf16Burst),
-                     lacking.text().empty() ? missing_for_amx() : lacking.text(), amx_refusal, false, false});
+                     lacking.text().empty() ? missing_for_amx() : lacking.text(), system::request_matrix_registers,
+                     false, false});
         t.push_back({with_tiles("amx_emulated", amx_emulated::kExact, amx_emulated::kRounded, amx_emulated::kScreen,
                                 amx_emulated::kInt8Burst, amx_emulated::kBf16Burst),
                      lacking.text(), nothing, true, false});

@@ -1,0 +1,162 @@
+"""How far below its text's reference a pair lies, r - s: the margin from which on it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hnscore.engine.host import HostRows
+from hnscore.engine.lists import parts
+from hnscore.engine.progress import rows_bar
+from hnscore.engine.protocol import NO_RULES, Request
+from hnscore.mining.pairs import PairCall
+
+Floats = NDArray[np.float64]
+
+_SAMPLED = 512  # images and texts
+
+
+class Window(NamedTuple):
+    """Pairs that count at one margin and not at a lower one."""
+
+    texts: NDArray[np.int32]
+    similarities: Floats
+
+    def gaps(self, reference: Floats) -> Floats:
+        return reference[self.texts] - self.similarities
+
+    def count(self, reference: Floats, margin: float) -> int:
+        """How many count at a margin, by the comparison that `score` makes."""
+        return int((self.similarities > reference[self.texts] - margin).sum())
+
+
+class Gaps:
+    """Images and texts, with the rules of `pairs` but for the margin, which every question names."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        call = PairCall(arguments | {"margin": 0.0, "relative_margin": 0.0, "dtype": "float64"}, quiet=True)
+        self.engine, self.img, self.txt, self.rules, self.rule = (
+            call.engine, call.img, call.texts.txt, call.rules, call.rule,
+        )  # fmt: skip
+        self.n_img, self.n_txt = call.n_img, call.n_txt
+        self.reference: Floats = call.texts.tau
+        self.request = call.texts.settings.request
+
+    def count(self, margin: float) -> int:
+        """How many pairs count."""
+        return int(self._packed(margin).counts(self.engine, self.img, self.thresholds(margin), self.rules).sum())
+
+    def between(self, low: float, high: float) -> Iterator[Window]:
+        """The pairs that count at `high` and not at `low`, for one part of the images after the other."""
+        rules = self.rules
+        if low > -np.inf:
+            below = self.thresholds(low)
+            most = below if rules.max_similarity is None else np.minimum(below, rules.max_similarity)
+            rules = rules._replace(max_similarity=most)
+        bar = rows_bar(self.rule.show_progress_bar, "pairs", self.n_img)
+        tau = self.thresholds(high)
+        find = self._packed(high).lists(self.engine, self.img, tau, rules, np.float64, bar)
+        for part in parts(find, self.n_img, self.n_txt):
+            yield Window(part.columns, part.similarities)
+        if bar is not None:
+            bar(1.0)
+
+    def sample(self) -> Floats:
+        """Of some images, evenly spread, with some texts; infinite where a rule leaves the pair out."""
+        rows, columns = (
+            np.unique(np.linspace(0, n - 1, min(n, _SAMPLED)).astype(np.int64)) for n in (self.n_img, self.n_txt)
+        )
+        rules = self.rules
+        if rules is not NO_RULES:
+            of = {"row": rows, "col": columns, "max": columns}
+            kept = {name: x for name, x in rules._asdict().items() if isinstance(x, np.ndarray)}
+            rules = rules._replace(**{name: x[of[name[:3]]] for name, x in kept.items()})
+        some = Gaps.__new__(Gaps)
+        some.engine, some.rule, some.request, some.rules = self.engine, self.rule, self.request, rules
+        some.img, some.txt = _taken(self.img, rows), _taken(self.txt, columns)
+        some.reference, some.n_img, some.n_txt = self.reference[columns], len(rows), len(columns)
+        every = np.full((len(rows), len(columns)), np.inf)
+        find = some._packed(_EVERY).lists(some.engine, some.img, some.thresholds(_EVERY), some.rules, np.float64, None)
+        for part in parts(find, some.n_img, some.n_txt):
+            every[part.rows, part.columns] = some.reference[part.columns] - part.similarities
+        return every
+
+    def thresholds(self, margin: float) -> Floats:
+        return self.reference - margin
+
+    def _packed(self, margin: float) -> Any:
+        packed = self.engine.packed(self.txt, self.request, self.n_img, False)
+        packed.prepare(self.img, self.n_img, self.thresholds(margin), self.rules)
+        return packed
+
+
+_EVERY = 1e300  # a margin at which every pair counts
+
+
+def _taken(rows: HostRows, wanted: NDArray[np.int64]) -> HostRows:
+    array = rows.array[wanted]
+    return HostRows(rows.name, array, rows.code, array.shape, wanted)
+
+
+def margin_of_rank(gaps: Gaps, rank: int) -> float:
+    """The largest margin at which at most so many pairs count; infinite where there are no more pairs.
+
+    Counts of the whole, at margins that a sample has close to the one that is sought, leave few pairs between two of
+    them, which are listed. Where the sample was wrong, further counts go on from it.
+    """
+    low, n_low, high, n_high = -np.inf, 0, _EVERY, gaps.n_img * gaps.n_txt
+    tries = _tries(gaps, rank / n_high) if n_high > _LISTED else iter(())
+    while n_high - n_low > _LISTED:
+        margin = next(tries, None)
+        if margin is None and high == _EVERY and (n_high := gaps.count(high)) <= rank:
+            return np.inf
+        if margin is None or not low < margin < high:
+            margin = _between(low, n_low, high, n_high, rank)
+            if not low < margin < high:
+                return low  # so many pairs at one gap
+        n = gaps.count(margin)
+        if n > rank:
+            high, n_high = margin, n
+        else:
+            low, n_low = margin, n
+    windows = list(gaps.between(low, high))
+    found = Window(*(np.concatenate([getattr(w, name) for w in windows]) for name in Window._fields))
+    distances, left = found.gaps(gaps.reference), rank - n_low
+    if left >= len(distances):
+        return np.inf
+    margin = float(np.partition(distances, left)[left])
+    while found.count(gaps.reference, margin) > left:  # r - margin was rounded below another pair
+        margin = float(np.nextafter(margin, -np.inf))
+    return margin
+
+
+_LISTED = 2**23  # pairs at a time: 160 MiB
+
+
+def _tries(gaps: Gaps, share: float) -> Iterator[float]:
+    """Margins above and below the one of a share, by a sample, each wider from it than the one before."""
+    sample = gaps.sample()
+    at = np.quantile(sample, min(share, 1.0), method="lower")
+    if not np.isfinite(at):
+        return
+    # Pairs of one image or text have much in common: the error of the share is that of means over images and texts.
+    counts = sample < at
+    error = sum(float(counts.mean(axis=axis).std() / np.sqrt(counts.shape[1 - axis])) for axis in (0, 1))
+    error = max(error, 1 / sample.size)
+    for width in (3, 9, 27):
+        for side in (share + width * error, share - width * error):
+            if 0 < side < 1:
+                yield float(np.quantile(sample, side, method="lower"))
+
+
+def _between(low: float, n_low: int, high: float, n_high: int, rank: int) -> float:
+    """Where the rank would be if the pairs were spread evenly; of an end that is not known, far from the other."""
+    if low == -np.inf:
+        return high - 2 * max(abs(high), 1.0) if high < _EVERY else 0.0
+    if high >= _EVERY:
+        return low + 2 * max(abs(low), 1.0)
+    part = (rank - n_low) / (n_high - n_low)
+    return low + (high - low) * min(max(part, 0.05), 0.95)
