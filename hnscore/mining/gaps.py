@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore.engine.host import HostRows
-from hnscore.engine.lists import parts
+from hnscore.engine.lists import Part, parts
 from hnscore.engine.progress import rows_bar
-from hnscore.engine.protocol import NO_RULES, Request
+from hnscore.engine.protocol import Request, Rules
 from hnscore.mining.pairs import PairCall
 
 Floats = NDArray[np.float64]
@@ -28,68 +28,81 @@ class Window(NamedTuple):
     def gaps(self, reference: Floats) -> Floats:
         return reference[self.texts] - self.similarities
 
-    def count(self, reference: Floats, margin: float) -> int:
+    def counted(self, reference: Floats, margin: float) -> int:
         """How many count at a margin, by the comparison that `score` makes."""
         return int((self.similarities > reference[self.texts] - margin).sum())
 
 
-class Gaps:
+class Gaps(NamedTuple):
     """Images and texts, with the rules of `pairs` but for the margin, which every question names."""
 
-    def __init__(self, arguments: dict[str, Any]) -> None:
-        call = PairCall(arguments | {"margin": 0.0, "relative_margin": 0.0, "dtype": "float64"}, quiet=True)
-        self.engine, self.img, self.txt, self.rules, self.rule = (
-            call.engine, call.img, call.texts.txt, call.rules, call.rule,
-        )  # fmt: skip
-        self.n_img, self.n_txt = call.n_img, call.n_txt
-        self.reference: Floats = call.texts.tau
-        self.request = call.texts.settings.request
+    img: HostRows
+    txt: HostRows
+    reference: Floats
+    rules: Rules[Any]
+    request: Request
+    engine: Any
+    show_progress_bar: bool
 
-    def count(self, margin: float) -> int:
+    @classmethod
+    def of(cls, arguments: dict[str, Any]) -> Gaps:
+        call = PairCall(arguments | {"margin": 0.0, "relative_margin": 0.0, "dtype": "float64"}, quiet=True)
+        texts: Any = call.texts
+        return cls(
+            call.img, texts.txt, texts.tau, call.rules, texts.settings.request, call.engine, call.rule.show_progress_bar
+        )  # fmt: skip
+
+    @property
+    def n_pairs(self) -> int:
+        """With those that the rules leave out."""
+        return self.img.shape[0] * self.txt.shape[0]
+
+    def counted(self, margin: float) -> int:
         """How many pairs count."""
-        return int(self._packed(margin).counts(self.engine, self.img, self.thresholds(margin), self.rules).sum())
+        tau = self.reference - margin
+        return int(self._packed(tau).counts(self.engine, self.img, tau, self.rules).sum())
 
     def between(self, low: float, high: float) -> Iterator[Window]:
         """The pairs that count at `high` and not at `low`, for one part of the images after the other."""
         rules = self.rules
         if low > -np.inf:
-            below = self.thresholds(low)
+            below = self.reference - low
             most = below if rules.max_similarity is None else np.minimum(below, rules.max_similarity)
             rules = rules._replace(max_similarity=most)
-        bar = rows_bar(self.rule.show_progress_bar, "pairs", self.n_img)
-        tau = self.thresholds(high)
-        find = self._packed(high).lists(self.engine, self.img, tau, rules, np.float64, bar)
-        for part in parts(find, self.n_img, self.n_txt):
+        for part in self._parts(high, rules):
             yield Window(part.columns, part.similarities)
-        if bar is not None:
-            bar(1.0)
 
     def sample(self) -> Floats:
         """Of some images, evenly spread, with some texts; infinite where a rule leaves the pair out."""
         rows, columns = (
-            np.unique(np.linspace(0, n - 1, min(n, _SAMPLED)).astype(np.int64)) for n in (self.n_img, self.n_txt)
+            np.unique(np.linspace(0, n - 1, min(n, _SAMPLED)).astype(np.int64))
+            for n in (self.img.shape[0], self.txt.shape[0])
         )
-        rules = self.rules
-        if rules is not NO_RULES:
-            of = {"row": rows, "col": columns, "max": columns}
-            kept = {name: x for name, x in rules._asdict().items() if isinstance(x, np.ndarray)}
-            rules = rules._replace(**{name: x[of[name[:3]]] for name, x in kept.items()})
-        some = Gaps.__new__(Gaps)
-        some.engine, some.rule, some.request, some.rules = self.engine, self.rule, self.request, rules
-        some.img, some.txt = _taken(self.img, rows), _taken(self.txt, columns)
-        some.reference, some.n_img, some.n_txt = self.reference[columns], len(rows), len(columns)
-        every = np.full((len(rows), len(columns)), np.inf)
-        find = some._packed(_EVERY).lists(some.engine, some.img, some.thresholds(_EVERY), some.rules, np.float64, None)
-        for part in parts(find, some.n_img, some.n_txt):
-            every[part.rows, part.columns] = some.reference[part.columns] - part.similarities
-        return every
+        taken: dict[str, Any] = {}
+        for name, x in self.rules._asdict().items():
+            if isinstance(x, np.ndarray):
+                taken[name] = x[rows if name.startswith("row") else columns]
+        some = self._replace(
+            img=_taken(self.img, rows), txt=_taken(self.txt, columns), reference=self.reference[columns],
+            rules=self.rules._replace(**taken) if taken else self.rules, show_progress_bar=False,
+        )  # fmt: skip
+        gaps = np.full((len(rows), len(columns)), np.inf)
+        for part in some._parts(_EVERY, some.rules):
+            gaps[part.rows, part.columns] = some.reference[part.columns] - part.similarities
+        return gaps
 
-    def thresholds(self, margin: float) -> Floats:
-        return self.reference - margin
+    def _parts(self, margin: float, rules: Rules[Any]) -> Iterator[Part]:
+        (n_img, n_txt), tau = (self.img.shape[0], self.txt.shape[0]), self.reference - margin
+        bar = rows_bar(self.show_progress_bar, "pairs", n_img)
+        find = self._packed(tau).lists(self.engine, self.img, tau, rules, np.float64, bar)
+        yield from parts(find, n_img, n_txt)
+        if bar is not None:
+            bar(1.0)
 
-    def _packed(self, margin: float) -> Any:
-        packed = self.engine.packed(self.txt, self.request, self.n_img, False)
-        packed.prepare(self.img, self.n_img, self.thresholds(margin), self.rules)
+    def _packed(self, tau: Floats) -> Any:
+        n_img = self.img.shape[0]
+        packed = self.engine.packed(self.txt, self.request, n_img, False)
+        packed.prepare(self.img, n_img, tau, self.rules)
         return packed
 
 
@@ -107,17 +120,17 @@ def margin_of_rank(gaps: Gaps, rank: int) -> float:
     Counts of the whole, at margins that a sample has close to the one that is sought, leave few pairs between two of
     them, which are listed. Where the sample was wrong, further counts go on from it.
     """
-    low, n_low, high, n_high = -np.inf, 0, _EVERY, gaps.n_img * gaps.n_txt
+    low, n_low, high, n_high = -np.inf, 0, _EVERY, gaps.n_pairs
     tries = _tries(gaps, rank / n_high) if n_high > _LISTED else iter(())
     while n_high - n_low > _LISTED:
         margin = next(tries, None)
-        if margin is None and high == _EVERY and (n_high := gaps.count(high)) <= rank:
+        if margin is None and high == _EVERY and (n_high := gaps.counted(high)) <= rank:
             return np.inf
         if margin is None or not low < margin < high:
             margin = _between(low, n_low, high, n_high, rank)
             if not low < margin < high:
                 return low  # so many pairs at one gap
-        n = gaps.count(margin)
+        n = gaps.counted(margin)
         if n > rank:
             high, n_high = margin, n
         else:
@@ -128,7 +141,7 @@ def margin_of_rank(gaps: Gaps, rank: int) -> float:
     if left >= len(distances):
         return np.inf
     margin = float(np.partition(distances, left)[left])
-    while found.count(gaps.reference, margin) > left:  # r - margin was rounded below another pair
+    while found.counted(gaps.reference, margin) > left:  # r - margin was rounded below another pair
         margin = float(np.nextafter(margin, -np.inf))
     return margin
 

@@ -93,7 +93,6 @@ def margin_for(  # noqa: PLR0913
     share = check_real("share", share)
     if not 0 <= share <= 1:
         raise ValueError(f"share must be from 0 to 1, of all pairs, got {share}; 0.01 is 1 %")
-    gaps = Gaps(DEFAULTS | {name: x for name, x in arguments.items() if name != "share"})
-    if not gaps.n_img:
-        check_not_empty("img_emb", gaps.img)
-    return margin_of_rank(gaps, int(share * gaps.n_img * gaps.n_txt))
+    gaps = Gaps.of(DEFAULTS | {name: x for name, x in arguments.items() if name != "share"})
+    check_not_empty("img_emb", gaps.img)
+    return margin_of_rank(gaps, int(share * gaps.n_pairs))

@@ -58,7 +58,7 @@ def judge_margin(sample: Sample) -> float:
         return share
     useful = margin_of_one_percent(sample)
     remedy = (
-        f"margin={useful:.3g} would leave about 1 %"
+        f"margin={useful:.3g} would leave about 1 %; hnscore.margin_for gives the exact one of any share"
         if useful > 0
         else "no positive margin would help: the reference is too low"
     )
@@ -77,7 +77,8 @@ def warn_if_too_small(sample: Sample) -> None:
         return
     warn_caller(
         f"no pair is a hard negative, every score is 0: margin={sample.margin:g} is too small for these similarities "
-        f"and references; margin={useful:.3g} would let about 1 % of the sampled pairs count",
+        f"and references; margin={useful:.3g} would let about 1 % of the sampled pairs count; "
+        "hnscore.margin_for gives the exact one of any share",
         MarginWarning,
     )
 
