@@ -24,6 +24,7 @@ from hnscore.mining.margin_for import margin_for
 from hnscore.mining.mine import mine
 from hnscore.mining.pairs import Pairs, iter_pairs, pairs
 from hnscore.mining.pool import Pool
+from hnscore.reports.report import report
 from hnscore.scores.margin import MarginWarning
 from hnscore.scores.references import reference_similarity
 from hnscore.scores.score import score
@@ -33,7 +34,7 @@ from hnscore.selections.farthest import core_set
 from hnscore.selections.select import select
 
 if _TYPE_CHECKING:
-    from hnscore import shards
+    from hnscore import plot, shards
 
 __all__ = [
     "Dataset",
@@ -58,8 +59,10 @@ __all__ = [
     "margin_for",
     "mine",
     "pairs",
+    "plot",
     "range_graph",
     "reference_similarity",
+    "report",
     "score",
     "select",
     "shards",
@@ -68,6 +71,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    if name == "shards":  # which most calls do without: it is loaded when it is first asked for
-        return _importlib.import_module("hnscore.shards")
+    if name in ("plot", "shards"):  # which most calls do without: loaded when first asked for
+        return _importlib.import_module(f"hnscore.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -50,7 +50,7 @@ def arrow_values(name: str, column: Any, first: int = 0) -> NDArray[Any]:
         part, width = _rows(name, chunk, start, width)
         rows.append(part)
     if not rows:
-        return np.empty((0, max(width, 1)), _scalar(column.type))
+        return np.empty((0, max(width, 1)), dtype_of_values(column.type) or object)
     return _joined(rows)
 
 
@@ -79,11 +79,17 @@ def _width(kind: Any) -> int:
     return getattr(getattr(kind, "storage_type", kind), "list_size", 0)
 
 
-def _scalar(kind: Any) -> Any:
+def dtype_of_values(kind: Any) -> np.dtype[Any] | None:
+    """Of the numbers in a column of lists; None where it holds none. pyarrow's own answer needs pandas."""
+    value = getattr(getattr(kind, "storage_type", kind), "value_type", None)
+    name = str(value)
     try:
-        return getattr(kind, "storage_type", kind).value_type.to_pandas_dtype()
-    except NotImplementedError:
-        return object
+        return np.dtype(_ARROW_FLOATS.get(name, name))
+    except TypeError:
+        return None
+
+
+_ARROW_FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
 
 
 def _rows(name: str, chunk: Any, first: int, width: int) -> tuple[NDArray[Any], int]:

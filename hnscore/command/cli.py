@@ -2,13 +2,16 @@
 
 import argparse
 import contextlib
+import difflib
 import io
+import json
 import os
+import re
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 _RESUMABLE = ("score", "mine", "pairs", "duplicates")
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
@@ -26,6 +29,18 @@ Scores of every row of a pool of embeddings against text embeddings. The pool is
 pattern in quotes or URI of .npy, .npz, Parquet, Arrow or safetensors files: then --output is a folder that gets
 one file of scores for each. Ctrl-C stops within a second; the same command again continues where it stopped.
 The values of --weight, --aggregate and the other rules are explained by: python -c "help('hnscore.score')"
+"""
+
+
+_WELCOME = """\
+hnscore: which images to annotate next, by how hard a negative they are for the texts you have. Three things to try:
+
+  hnscore demo                    score a small packaged set, and draw what was found
+  hnscore demo --export example   the same set as files, to be scored by:
+  hnscore score --images example/pool.npy --texts example/texts.npy --reference example/reference.npy -o scores.npy
+  hnscore report --images example/pool.npy --texts example/texts.npy --reference example/reference.npy
+
+All commands: hnscore --help. In Python: help("hnscore").\
 """
 
 
@@ -106,22 +121,38 @@ def _forget_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class _Parser(argparse.ArgumentParser):
+    """Whose errors name what was nearest to a word that it does not know."""
+
+    def error(self, message: str) -> NoReturn:
+        word = re.search(r"(?:invalid choice: '|unrecognized arguments: )([^' =]+)", message)
+        if word is not None:
+            known = [*self._option_string_actions]
+            for action in self._actions:
+                known += map(str, action.choices or ())
+            near = difflib.get_close_matches(word[1], known, 1, 0.6)
+            message += f"; did you mean {near[0]}?" if near else ""
+        super().error(message)
+
+
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments; what is wrong with those of a command is said with the usage of that command."""
-    parser, commands = _parser()
+    parser, commands = make_parser()
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         commands[args.name].error(f"unrecognized arguments: {' '.join(unknown)}")
     return args
 
 
-def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def make_parser() -> tuple[argparse.ArgumentParser, Any]:
+    """That of `hnscore`, and those of its commands."""
     from hnscore import __version__, bench
-    from hnscore.command import mining, pools, selection
+    from hnscore.command import mining, pools, report, selection
 
-    parser = argparse.ArgumentParser(prog="hnscore", description="Hard-negative scores of unpaired images and texts.")
+    parser = _Parser(prog="hnscore", description="Hard-negative scores of unpaired images and texts.")
     parser.add_argument("--version", action="version", version=f"hnscore {__version__}")
-    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+    parser.set_defaults(command=_welcome, name=None)
+    commands = parser.add_subparsers(dest="name", metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="score the packaged emoji set and draw what was found")
     demo.add_argument("-o", "--output", default="hnscore_demo.svg", metavar="SVG", help="default: %(default)s")
@@ -190,13 +221,19 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     selection.add_to(commands)
     mining.add_to(commands)
+    report.add_to(commands)
 
     benchmark = commands.add_parser("bench", help="time hnscore beside what people use today, on this machine")
     bench.add_arguments(benchmark)
     benchmark.set_defaults(command=bench.run)
 
     info = commands.add_parser("info", help="version, build, instruction sets, threads")
+    info.add_argument("--json", action="store_true", help="for programs")
     info.set_defaults(command=_info)
+
+    completion = commands.add_parser("completion", help="print a script that completes commands and options in a shell")
+    completion.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="hnscore completion bash >> ~/.bashrc")
+    completion.set_defaults(command=_completion)
     return parser, commands.choices
 
 
@@ -241,10 +278,25 @@ def _score(args: argparse.Namespace) -> None:
         say_up_to_date(path)
 
 
-def _info(_: argparse.Namespace) -> None:
+def _info(args: argparse.Namespace) -> None:
     import hnscore
 
-    hnscore.show_config()
+    if args.json:
+        print(json.dumps(hnscore.show_config("dicts"), indent=1))
+    else:
+        hnscore.show_config()
+
+
+def _completion(args: argparse.Namespace) -> None:
+    try:
+        import shtab
+    except ImportError as error:
+        raise ImportError("completion is written by shtab; pip install shtab") from error
+    print(shtab.complete(make_parser()[0], args.shell))
+
+
+def _welcome(_: argparse.Namespace) -> None:
+    print(_WELCOME)
 
 
 def _one_line(error: BaseException) -> str:

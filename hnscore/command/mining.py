@@ -54,22 +54,23 @@ def add_to(commands: object) -> None:
     _add_duplicates(commands)
 
 
-def _add_sides(files: Any, what: str) -> None:
+def add_sides(files: Any, writes: bool = True) -> None:
+    """Both sides and the files that say which of their pairs count."""
     files.add_argument("--images", required=True, metavar="PATH", help="the pool, (n_img, dim), in one file or many")
     files.add_argument("--texts", required=True, metavar="PATH", help="the texts, (n_txt, dim)")
-    files.add_argument("-o", "--output", required=True, metavar="NPZ", help=what)
     files.add_argument("--owner", metavar="NPY", help="each text's own images, (n_txt,) or for mine (n_txt, p)")
     files.add_argument("--reference", type=str, metavar="RULE|NPY", help="pool_max, paired, or a file, as for score")
     files.add_argument("--img-groups", metavar="NPY", help="labels (n_img,); equal labels never count")
     files.add_argument("--txt-groups", metavar="NPY", help="labels (n_txt,)")
     files.add_argument("--max-similarity", type=number_or_path, metavar="S|NPY", help="a number, or a file (n_txt,)")
-    add_reading(files)
+    add_reading(files, writes)
 
 
 def _add_mine(commands: object) -> None:
     mine = command_of_keywords(commands, "mine", "the hardest negatives of each text", _MINE_HELP)
     files = mine.add_argument_group("files")
-    _add_sides(files, "the negatives to write")
+    files.add_argument("-o", "--output", required=True, metavar="NPZ", help="the negatives to write")
+    add_sides(files)
     files.add_argument("--min-similarity", type=number_or_path, metavar="S|NPY", help="a number, or a file (n_txt,)")
     rule = mine.add_argument_group("rule")
     rule.add_argument("--k", type=int, required=True, help="negatives of each text")
@@ -89,7 +90,8 @@ def _add_mine(commands: object) -> None:
 def _add_pairs(commands: object) -> None:
     pairs = command_of_keywords(commands, "pairs", "all pairs that count, from .npy files", _PAIRS_HELP)
     files = pairs.add_argument_group("files")
-    _add_sides(files, "the pairs to write")
+    files.add_argument("-o", "--output", required=True, metavar="NPZ", help="the pairs to write")
+    add_sides(files)
     files.add_argument("--paired", dest="paired_emb", metavar="NPY", help="the images that --owner is about")
     rule = pairs.add_argument_group("rule")
     rule.add_argument("--margin", type=float, default=0.2, help="similarity difference (default: %(default)s)")
@@ -134,7 +136,7 @@ _WORDS = ("pool_max", "paired")
 _UNHEARD = ("n_threads", "show_progress_bar")  # by the result
 
 
-def _read(args: argparse.Namespace) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
+def read_files(args: argparse.Namespace) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
     """The files, their arrays, and the other options; settings that tell one result from another."""
     options = {k: v for k, v in vars(args).items() if k not in APART}
     paths = {name: x for name in _FILES if isinstance(x := options.get(name), str) and x not in _WORDS}
@@ -183,7 +185,7 @@ def _mine(args: argparse.Namespace) -> None:
     if is_many(args.images):
         _mine_shards(args)
         return
-    paths, arrays, options = _read(args)
+    paths, arrays, options = read_files(args)
     settings, img, txt = _settings(args, options), arrays.pop("images"), arrays.pop("texts")
     n, k, seed, shown = len(txt), options.pop("k"), options.pop("random_state"), options.pop("show_progress_bar")
     if options.get("reference") == "paired":
@@ -216,7 +218,7 @@ def _mine(args: argparse.Namespace) -> None:
 
 
 def _pairs(args: argparse.Namespace) -> None:
-    paths, arrays, options = _read(args)
+    paths, arrays, options = read_files(args)
     settings = _settings(args, options)
     shown, dtype = options.pop("show_progress_bar"), options.pop("values")
     img, txt = arrays.pop("images"), arrays.pop("texts")
@@ -241,7 +243,7 @@ def _pairs(args: argparse.Namespace) -> None:
 
 
 def _duplicates(args: argparse.Namespace) -> None:
-    paths, arrays, options = _read(args)
+    paths, arrays, options = read_files(args)
     settings, wanted = _settings(args, options), options.pop("representatives", False)
     shown, similarity = options.pop("show_progress_bar"), options.pop("similarity", "cosine")
     check_choice("similarity", similarity, SIMILARITIES)

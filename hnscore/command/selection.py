@@ -113,12 +113,13 @@ def command_of_keywords(commands: Any, name: str, brief: str, description: str) 
     return parser
 
 
-def add_reading(files: Any) -> None:
+def add_reading(files: Any, writes: bool = True) -> None:
     add_columns(files)
     files.add_argument(
         "--dtype", choices=["bfloat16"], default=None, help="read two-byte files without a number type as bfloat16"
     )
-    files.add_argument("--overwrite", action="store_true", default=False, help="replace what --output holds")
+    if writes:
+        files.add_argument("--overwrite", action="store_true", default=False, help="replace what --output holds")
 
 
 def add_work(work: Any) -> None:

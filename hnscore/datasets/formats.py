@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore.arguments.arrays import _CODES
-from hnscore.arguments.columns import arrow_values
+from hnscore.arguments.columns import arrow_values, dtype_of_values
 from hnscore.datasets.files import Array, npy_header, numbers_of, open_array
 from hnscore.datasets.location import Location
 
@@ -259,11 +259,10 @@ def _list_column(schema: Any, column: str | None) -> tuple[str, np.dtype[Any], i
     """The column of embeddings: its name, the dtype of its numbers, and values in a row, 0 where that is open."""
     known = {}
     for field in schema:
-        storage = getattr(field.type, "storage_type", field.type)
-        with contextlib.suppress(AttributeError, NotImplementedError, TypeError):
-            dtype = np.dtype(storage.value_type.to_pandas_dtype())
-            if dtype in _CODES:
-                known[field.name] = dtype, max(getattr(storage, "list_size", 0), 0)
+        dtype = dtype_of_values(field.type)
+        if dtype is not None and dtype in _CODES:
+            storage = getattr(field.type, "storage_type", field.type)
+            known[field.name] = dtype, max(getattr(storage, "list_size", 0), 0)
     name = _chosen(column, list(known), schema.names, "column")
     if name not in known:
         raise TypeError(

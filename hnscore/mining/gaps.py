@@ -69,31 +69,38 @@ class Gaps(NamedTuple):
             below = self.reference - low
             most = below if rules.max_similarity is None else np.minimum(below, rules.max_similarity)
             rules = rules._replace(max_similarity=most)
-        for part in self._parts(high, rules):
+        for part in self.parts(high, rules):
             yield Window(part.columns, part.similarities)
 
-    def sample(self) -> Floats:
-        """Of some images, evenly spread, with some texts; infinite where a rule leaves the pair out."""
-        rows, columns = (
-            np.unique(np.linspace(0, n - 1, min(n, _SAMPLED)).astype(np.int64))
-            for n in (self.img.shape[0], self.txt.shape[0])
-        )
+    def some(self, rows: NDArray[np.int64], columns: NDArray[np.int64] | None = None) -> Gaps:
+        """Of some images, and of some or all texts."""
+        columns = np.arange(self.txt.shape[0]) if columns is None else columns
         taken: dict[str, Any] = {}
         for name, x in self.rules._asdict().items():
             if isinstance(x, np.ndarray):
                 taken[name] = x[rows if name.startswith("row") else columns]
-        some = self._replace(
+        return self._replace(
             img=_taken(self.img, rows), txt=_taken(self.txt, columns), reference=self.reference[columns],
             rules=self.rules._replace(**taken) if taken else self.rules, show_progress_bar=False,
         )  # fmt: skip
-        gaps = np.full((len(rows), len(columns)), np.inf)
-        for part in some._parts(_EVERY, some.rules):
+
+    def sample(self) -> Floats:
+        """Of some images, evenly spread, with some texts; infinite where a rule leaves the pair out."""
+        some = self.some(_some_of(self.img.shape[0]), self.sampled_texts())
+        gaps = np.full((some.img.shape[0], some.txt.shape[0]), np.inf)
+        for part in some.parts(_EVERY):
             gaps[part.rows, part.columns] = some.reference[part.columns] - part.similarities
         return gaps
 
-    def _parts(self, margin: float, rules: Rules[Any]) -> Iterator[Part]:
+    def sampled_texts(self) -> NDArray[np.int64]:
+        """The rows of the texts of `sample`."""
+        return _some_of(self.txt.shape[0])
+
+    def parts(self, margin: float, rules: Rules[Any] | None = None) -> Iterator[Part]:
+        """The pairs that count, with float64 similarities; `rules` instead of the call's."""
         (n_img, n_txt), tau = (self.img.shape[0], self.txt.shape[0]), self.reference - margin
         bar = rows_bar(self.show_progress_bar, "pairs", n_img)
+        rules = self.rules if rules is None else rules
         find = self._packed(tau).lists(self.engine, self.img, tau, rules, np.float64, bar)
         yield from parts(find, n_img, n_txt)
         if bar is not None:
@@ -107,6 +114,10 @@ class Gaps(NamedTuple):
 
 
 _EVERY = 1e300  # a margin at which every pair counts
+
+
+def _some_of(n: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, n - 1, min(n, _SAMPLED)).astype(np.int64))
 
 
 def _taken(rows: HostRows, wanted: NDArray[np.int64]) -> HostRows:

@@ -1,0 +1,132 @@
+"""What a margin keeps: the similarities of pairs, and how many count at every margin."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hnscore.mining.gaps import Gaps
+from hnscore.mining.pairs import DEFAULTS
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+_MARGINS = 201
+_MOST_PAIRS = 2**24  # looked at one by one: about a second beside the pass that finds them
+_LARGEST_SHARE = 0.05  # of the pairs, at the widest margin of a curve: beyond, a score is little more than a mean
+
+
+class Similarities(NamedTuple):
+    """Of pairs that may count."""
+
+    pairs: Floats  # a sample: up to 512 images, evenly spread, with up to 512 texts
+    reference: Floats  # (n_txt,)
+
+
+class MarginCurve(NamedTuple):
+    """What counts at some margins, ascending."""
+
+    margins: Floats
+    pairs: Counts  # that count, of n_pairs
+    images: Counts  # that are a hard negative of a text at least, of n_img
+    n_pairs: int
+    n_img: int
+
+
+class Closest(NamedTuple):
+    """The pairs that are closest to their text's own image, or beyond it, closest first."""
+
+    images: Counts
+    texts: Counts
+    gaps: Floats
+
+
+class Looked(NamedTuple):
+    """What one pass over the pairs found."""
+
+    curve: MarginCurve
+    closest: Closest
+    of_texts: Counts  # (n_txt,): images that count for each text at the margin asked for, as far as the curve goes
+
+
+def gaps_of(img_emb: object, txt_emb: object, **rule: Any) -> Gaps:
+    """The rules are keywords of `pairs`."""
+    return Gaps.of(DEFAULTS | {"img_emb": img_emb, "txt_emb": txt_emb} | rule)
+
+
+def similarities(gaps: Gaps) -> Similarities:
+    sample = gaps.reference[gaps.sampled_texts()] - gaps.sample()
+    return Similarities(sample[np.isfinite(sample)], gaps.reference)
+
+
+def margin_curve(gaps: Gaps, margin: float | None = None, n_closest: int = 0, margins: Floats | None = None) -> Looked:
+    """Exact counts, in one pass over the pairs that count at the widest margin; by default up to that of 5 % of the
+    pairs or of 17 million, whichever is less, or to `margin` where that is wider and has no more than twice as many."""
+    if margins is None:
+        margins = _margins(gaps, margin)
+    n_img, n = gaps.img.shape[0], len(margins)
+    new_pairs = np.zeros(n + 1, np.int64)
+    nearest = np.full(n_img, np.inf)
+    closest = Closest(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    of_texts = np.zeros(gaps.txt.shape[0], np.int64)
+    for part in gaps.parts(float(margins[-1])):
+        reference = gaps.reference[part.columns]
+        distance = reference - part.similarities
+        new_pairs += np.bincount(_first_margin(margins, distance, reference, part.similarities), minlength=n + 1)
+        rows = part.rows
+        filled = np.flatnonzero(part.counts)
+        if len(filled):
+            first = (np.cumsum(part.counts) - part.counts)[filled]
+            nearest[part.first + filled] = np.minimum.reduceat(distance, first)
+        if margin is not None:
+            of_texts += np.bincount(part.columns[distance < margin], minlength=len(of_texts))
+        if n_closest:
+            closest = _best(closest, Closest(rows, part.columns.astype(np.int64), distance), n_closest)
+    images = np.searchsorted(np.sort(nearest), margins, side="left")
+    curve = MarginCurve(margins, np.cumsum(new_pairs)[:n], images, gaps.n_pairs, n_img)
+    return Looked(curve, closest, of_texts)
+
+
+def _margins(gaps: Gaps, wanted: float | None) -> Floats:
+    """Evenly spread from where pairs begin to count, in steps that people can read."""
+    sample = gaps.sample()
+    finite = np.sort(sample[np.isfinite(sample)])
+    if not len(finite):
+        return np.zeros(1)
+
+    def at(share: float) -> float:
+        return float(finite[min(int(share * sample.size), len(finite) - 1)])
+
+    widest = at(min(_LARGEST_SHARE, _MOST_PAIRS / gaps.n_pairs))
+    if wanted is not None and wanted > widest and (finite < wanted).mean() * gaps.n_pairs <= 2 * _MOST_PAIRS:
+        widest = wanted
+    low = min(0.0, at(1e-4))
+    widest = max(widest, low + 1e-6)
+    step = 10.0 ** np.floor(np.log10((widest - low) / _MARGINS))
+    step *= next(x for x in (1, 2, 5, 10) if (widest - low) / (x * step) <= _MARGINS)
+    first = np.floor(low / step)
+    margins: Floats = np.arange(first, np.ceil(widest / step) + 1) * step
+    return margins
+
+
+def _first_margin(margins: Floats, distance: Floats, reference: Floats, similarity: Floats) -> NDArray[np.int64]:
+    """The first margin at which each pair counts: the first above its gap, but for the rounding of r - margin, by which
+    `score` decides."""
+    first = np.searchsorted(margins, distance, side="right")
+    for shift in (-1, 0):
+        at = np.clip(first + shift, 0, len(margins) - 1)
+        close = np.flatnonzero(np.abs(distance - margins[at]) < 1e-12 * (1 + np.abs(reference)))
+        counts = similarity[close] > reference[close] - margins[at[close]]
+        first[close] = at[close] + ~counts
+    return first
+
+
+def _best(a: Closest, b: Closest, n: int) -> Closest:
+    images, texts, gaps = (np.concatenate(both) for both in zip(a, b, strict=True))
+    if len(gaps) > n:
+        kept = np.argpartition(gaps, n)[:n]
+        images, texts, gaps = images[kept], texts[kept], gaps[kept]
+    order = np.lexsort((texts, images, gaps))
+    return Closest(images[order], texts[order], gaps[order])
