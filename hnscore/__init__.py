@@ -25,6 +25,7 @@ from hnscore.mining.mine import mine
 from hnscore.mining.pairs import Pairs, iter_pairs, pairs
 from hnscore.mining.pool import Pool
 from hnscore.reports.report import report
+from hnscore.scores.estimate import Estimate, estimate
 from hnscore.scores.margin import MarginWarning
 from hnscore.scores.references import reference_similarity
 from hnscore.scores.score import score
@@ -39,6 +40,7 @@ if _TYPE_CHECKING:
 __all__ = [
     "Dataset",
     "Duplicates",
+    "Estimate",
     "Informativeness",
     "MarginWarning",
     "Pairs",
@@ -52,6 +54,7 @@ __all__ = [
     "dataset",
     "density",
     "duplicates",
+    "estimate",
     "fuse",
     "informativeness",
     "iter_pairs",

@@ -135,10 +135,10 @@ def selection_map(emb: ArrayLike, picks: ArrayLike, *, values: ArrayLike | None 
     place, at = axes.place(rows, shown), axes.place(rows, chosen)
     ax = _axes(ax)
     colour: Any = _PAIRS if values is None else np.asarray(values, np.float64)[shown]
-    dots = ax.scatter(*place.T, s=6, c=colour)
+    dots = ax.scatter(place[:, 0], place[:, 1], s=6, c=colour)
     if values is not None:
         ax.figure.colorbar(dots, ax=ax)
-    ax.scatter(*at.T, s=60, color=_PICK, edgecolor="white", label="picks")
+    ax.scatter(at[:, 0], at[:, 1], s=60, color=_PICK, edgecolor="white", label="picks")
     ax.set(xticks=[], yticks=[], title=f"two directions, {axes.share:.0%} of the spread")
     ax.legend()
     return ax

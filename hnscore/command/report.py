@@ -1,4 +1,4 @@
-"""The commands `hnscore report` and `hnscore margin`: the keywords of the library functions, arrays as files."""
+"""The commands `hnscore report`, `margin` and `estimate`: the keywords of the library functions, arrays as files."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ import numpy as np
 import hnscore
 from hnscore.arguments.options import PREFERENCES
 from hnscore.command.mining import add_sides, read_files
-from hnscore.command.pools import is_many, open_pool
+from hnscore.command.pools import APART, is_many, open_pool
 from hnscore.command.selection import add_work, command_of_keywords
 
 _REPORT_HELP = """\
@@ -25,9 +25,14 @@ The largest margin at which at most a share of the pairs counts, exactly. The ru
 python -c "help('hnscore.margin_for')"
 """
 
+_ESTIMATE_HELP = """\
+How long `hnscore score` would take for so many images and texts, and what memory it would need. The first time this
+machine is measured, for about five seconds. What is assumed is said by: python -c "help('hnscore.estimate')"
+"""
+
 
 def add_to(commands: object) -> None:
-    """Add both to the commands of a parser."""
+    """Add the three to the commands of a parser."""
     report = command_of_keywords(commands, "report", "an HTML page about a pool and its texts", _REPORT_HELP)
     files = report.add_argument_group("files")
     add_sides(files, writes=False)
@@ -58,6 +63,16 @@ def add_to(commands: object) -> None:
     add_work(margin.add_argument_group("work"))
     margin.set_defaults(command=_margin)
 
+    brief = "how long a score would take, and what memory it would need"
+    estimate = command_of_keywords(commands, "estimate", brief, _ESTIMATE_HELP)
+    for name, what in (("n_img", "images"), ("n_txt", "texts"), ("dim", "values of an embedding")):
+        estimate.add_argument(name, type=int, metavar=name.upper(), help=what)
+    estimate.add_argument("--share", type=float, help="of the pairs that count (default: 0.005)")
+    estimate.add_argument("--precision", help="exact (default), fp32, bf16")
+    estimate.add_argument("--method", help="auto (default), dense, cascade")
+    estimate.add_argument("--n-threads", type=int, help="default: every core")
+    estimate.set_defaults(command=_estimate)
+
 
 def _report(args: argparse.Namespace) -> None:
     _, arrays, options = read_files(args)
@@ -78,6 +93,10 @@ def _margin(args: argparse.Namespace) -> None:
     _, arrays, options = read_files(args)
     options["show_progress_bar"] = None if options["show_progress_bar"] else False
     print(hnscore.margin_for(arrays.pop("images"), arrays.pop("texts"), options.pop("share"), **arrays, **options))
+
+
+def _estimate(args: argparse.Namespace) -> None:
+    print(hnscore.estimate(**{name: x for name, x in vars(args).items() if name not in APART}))
 
 
 def _lines(name: str, path: Path) -> list[str]:

@@ -17,11 +17,14 @@ from hnscore.arguments.options import SIMILARITIES
 from hnscore.command.scores_file import ScoresFile, digest_of_file
 from hnscore.datasets.files import Array, StrPath, numbers_of, open_array
 from hnscore.scores.chunks import ChunkedScore
+from hnscore.scores.estimate import in_words
 
 # Ctrl-C is noticed between chunks at the latest and is promised within a second.
 _CHUNK_SECONDS = 0.4
 _FIRST_CHUNK_MULTIPLY_ADDS = 5e8
 _SAMPLED_ROWS = 4096
+# How long the rest will take is said once, where it is long, when the chunks have their size.
+_SAID_AFTER, _LONG = 2.0, 10.0  # seconds
 
 
 def score_file(  # noqa: PLR0913
@@ -211,6 +214,7 @@ def _chunks(
     from tqdm import tqdm
 
     rows = chunk_rows or max(1, int(_FIRST_CHUNK_MULTIPLY_ADDS // (n_txt * dim)))
+    begun, said = time.perf_counter(), not shown
     with tqdm(
         desc=what,
         total=n_img,
@@ -228,6 +232,13 @@ def _chunks(
             seconds = time.perf_counter() - began
             bar.set_postfix_str(f"{(stop - done) * n_txt / seconds:.3g} pairs/s", refresh=False)
             bar.update(stop - done)
+            left = (n_img - stop) * seconds / (stop - done)
+            if not said and time.perf_counter() - begun >= _SAID_AFTER:
+                said = True
+                if left >= _LONG:
+                    bar.write(
+                        f"hnscore: {what}: about {in_words(left)} for the other {n_img - stop:,} rows", sys.stderr
+                    )
             done = stop
             if chunk_rows is None:
                 rows = max(1, min(2 * rows, int(rows * _CHUNK_SECONDS / seconds)))
