@@ -174,6 +174,32 @@ def cuda_wheel(session: nox.Session) -> None:
         session.run("python", "-c", "import hnscore; c = hnscore.show_config('dicts'); assert c['cuda'], c; print(c)")
 
 
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, its examples run; then every page in a browser, if there is one. Into build/docs."""
+    session.install(".[docs]", *WITHOUT_CUDA)
+    site = HERE / "build" / "docs"
+    # In its own process and folder: examples write, and warnings are errors.
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-d", "build/doctrees", "docs", str(site))
+    session.run("pytest", "-n2", "tests/browser/test_site.py", *session.posargs, env={"HNSCORE_SITE": str(site)})
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """A report of the packaged set, into build/report.html, and in a browser, if there is one."""
+    session.install(".[browser]", *WITHOUT_CUDA)
+    output = HERE / "build" / "report.html"
+    output.parent.mkdir(exist_ok=True)
+    with session.chdir(session.create_tmp()):  # away from the source tree, which has no compiled module
+        session.run("hnscore", "demo", "--export", "example")
+        files = [f"--{name}=example/{file}.npy" for name, file in REPORTED.items()]
+        session.run("hnscore", "report", *files, "-o", str(output))
+    session.run("pytest", "-n2", "tests/browser/test_report.py", *session.posargs)
+
+
+REPORTED = {"images": "pool", "texts": "texts", "reference": "reference"}
+
+
 # By the compilers of ziglang: the platform, what CMake calls its system and processor, and what runs its programs here.
 FOREIGN = [
     ("x86_64-linux-musl", "Linux", "x86_64", []),

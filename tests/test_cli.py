@@ -329,9 +329,47 @@ def test_help(name: str) -> None:
     assert done.stdout.startswith(f"usage: hnscore {name}".rstrip())
 
 
-def test_no_or_unknown_command() -> None:
-    assert command().returncode == 2
-    assert "invalid choice" in command("scores").stderr
+def test_no_command_says_what_to_try() -> None:
+    done = command()
+    assert done.returncode == 0
+    for line in done.stdout.splitlines():
+        if line.startswith("  hnscore "):
+            name = line.split()[1]
+            assert command(name, "--help").returncode == 0, name
+    assert "hnscore demo" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [
+        (["scor"], "score"),
+        (["score", "--imags", "x"], "--images"),
+        (["select", "--budget", "1", "--prefr"], "--prefer"),
+    ],
+)
+def test_errors_name_the_nearest_word(words: list[str], nearest: str) -> None:
+    required = ["--images", "a", "--texts", "b", "-o", "c"] if words[0] == "score" else []
+    done = command(*words, *required)
+    assert done.returncode == 2
+    assert f"did you mean {nearest}?" in done.stderr
+
+
+def test_nothing_near_is_not_suggested() -> None:
+    done = command("zzzzzz")
+    assert "invalid choice" in done.stderr
+    assert "did you mean" not in done.stderr
+
+
+def test_info_for_programs() -> None:
+    assert json.loads(command("info", "--json").stdout) == json.loads(json.dumps(hnscore.show_config("dicts")))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion(shell: str) -> None:
+    done = command("completion", shell)
+    assert done.returncode == 0, done.stderr
+    assert "hnscore" in done.stdout
+    assert "--margin" in done.stdout or shell == "tcsh"
 
 
 def test_version_and_info() -> None:

@@ -133,10 +133,10 @@ def score(  # noqa: PLR0913
     precision : {"exact", "fp32", "bf16"}, and "fp16" on a GPU
         ``"exact"``: a pair counts as it does with exact dot products rounded once to float64, so that counts are the
         same integers everywhere; a sum is within 4 * 2^-24 of the sum over its qualifying pairs of
-        |dw/ds| * norm(x) * norm(t), plus the rounding of the output. Where the threshold is larger than any
-        similarity, |tau| stands for norm(x) * norm(t); for rows of few different magnitudes on both sides,
+        ``|dw/ds| * norm(x) * norm(t)``, plus the rounding of the output. Where the threshold is larger than any
+        similarity, ``|tau|`` stands for ``norm(x) * norm(t)``; for rows of few different magnitudes on both sides,
         such as constant ones, 4 becomes 8; and a weight of ``"exp"`` is off by
-        (4 * |gap| / temperature + 5) * 2^-24 of itself more.
+        ``(4 * |gap| / temperature + 5) * 2^-24`` of itself more.
         ``"fp32"``: the same sums, but pairs within float32 rounding of their threshold (a few
         2^-24 * norm(x) * norm(t)) may fall on either side. ``"bf16"``: embeddings are rounded to 8 significant bits,
         which moves a similarity by at most 2^-7 * norm(x) * norm(t), usually far less. ``"fp16"``: to 11
