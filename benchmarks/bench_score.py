@@ -6,6 +6,7 @@ import sys
 from comparisons.cascade import cascade
 from comparisons.density import density
 from comparisons.disk import memory
+from comparisons.estimates import estimates
 from comparisons.flickr import flickr
 from comparisons.growth import growth
 from comparisons.haswell import haswell
@@ -29,6 +30,7 @@ COMPARISONS = {
     "select": (select, "informativeness and selections beside their peers"),
     "mining": (mining, "pairs, mine, duplicates and TripletLoss beside their peers; needs HNSCORE_DATA"),
     "pools": (pools, "pools in many files, Ray, torch.distributed, two-stage selection; needs HNSCORE_DATA"),
+    "estimates": (estimates, "what hnscore.estimate says beside what then happens"),
     "growth": (growth, "selections as the pool and the budget grow; needs HNSCORE_DATA"),
 }
 

@@ -1,4 +1,19 @@
-"""hnscore: scores unpaired images by how hard a negative they are for the texts already paired."""
+"""hnscore: which images to annotate next, by how hard a negative they are for the texts that are paired already.
+
+You want                          call
+images to caption next            select(None, n, embeddings=emb, labeled=rows)
+an encoder's mistakes             score(img, txt, margin, owner=owner); then select(scores, n, method="repulsive", ...)
+negatives to train on             mine(img, txt, k, owner=owner, margin=margin); all pairs: pairs, iter_pairs
+near-duplicates                   duplicates(emb, min_similarity)
+counts or a loss in a batch       score(img, txt, margin, reference="paired"); nn.TripletLoss
+a margin; time and memory         margin_for(img, txt, share); estimate(n_img, n_txt, dim)
+a page about your pool; pictures  report(img, txt, ...); plot
+crowding, neighbours              density(emb, kind), knn_graph(emb, k)
+texts once, images in chunks      Scorer(txt, margin, reference=...); the other way round: Pool(img)
+many files, a cluster, ranks      dataset(path), shards, distributed; other libraries: adapters
+
+``help(hnscore.score)`` and its like have shapes, dtypes, units and errors. ``python -m hnscore demo`` shows what it does.
+"""
 
 import importlib as _importlib
 import importlib.util as _util

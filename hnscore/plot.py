@@ -59,7 +59,7 @@ def similarity_histogram(
         Each curve is as high as its fullest bin. Pairs are a sample of up to 512 images with up to 512 texts.
     """
     margin = check_not_negative("margin", margin)
-    found = margins.similarities(margins.gaps_of(img_emb, txt_emb, **rule))
+    found = margins.similarities(margins.shortfalls_of(img_emb, txt_emb, **rule))
     ax = _axes(ax)
     every = np.concatenate([found.pairs, found.reference, found.reference - margin])
     edges = np.linspace(every.min(), every.max(), 121)
@@ -97,7 +97,7 @@ def margin_curve(
     """
     if margin is not None:
         margin = check_not_negative("margin", margin)
-    curve = margins.margin_curve(margins.gaps_of(img_emb, txt_emb, **rule), margin).curve
+    curve = margins.margin_curve(margins.shortfalls_of(img_emb, txt_emb, **rule), margin).curve
     ax = _axes(ax)
     ax.plot(curve.margins, curve.pairs / max(curve.n_pairs, 1), color=_GAP, label="pairs that count")
     ax.plot(curve.margins, curve.images / max(curve.n_img, 1), color=_OWN, label="images in them")

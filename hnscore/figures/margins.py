@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.mining.gaps import Gaps
+from hnscore.mining.shortfalls import Shortfalls
 from hnscore.mining.pairs import DEFAULTS
 
 Floats = NDArray[np.float64]
@@ -40,7 +40,7 @@ class Closest(NamedTuple):
 
     images: Counts
     texts: Counts
-    gaps: Floats
+    shortfalls: Floats
 
 
 class Looked(NamedTuple):
@@ -51,28 +51,30 @@ class Looked(NamedTuple):
     of_texts: Counts  # (n_txt,): images that count for each text at the margin asked for, as far as the curve goes
 
 
-def gaps_of(img_emb: object, txt_emb: object, **rule: Any) -> Gaps:
+def shortfalls_of(img_emb: object, txt_emb: object, **rule: Any) -> Shortfalls:
     """The rules are keywords of `pairs`."""
-    return Gaps.of(DEFAULTS | {"img_emb": img_emb, "txt_emb": txt_emb} | rule)
+    return Shortfalls.of(DEFAULTS | {"img_emb": img_emb, "txt_emb": txt_emb} | rule)
 
 
-def similarities(gaps: Gaps) -> Similarities:
-    sample = gaps.reference[gaps.sampled_texts()] - gaps.sample()
-    return Similarities(sample[np.isfinite(sample)], gaps.reference)
+def similarities(shortfalls: Shortfalls) -> Similarities:
+    sample = shortfalls.reference[shortfalls.sampled_texts()] - shortfalls.sample()
+    return Similarities(sample[np.isfinite(sample)], shortfalls.reference)
 
 
-def margin_curve(gaps: Gaps, margin: float | None = None, n_closest: int = 0, margins: Floats | None = None) -> Looked:
+def margin_curve(
+    shortfalls: Shortfalls, margin: float | None = None, n_closest: int = 0, margins: Floats | None = None
+) -> Looked:
     """Exact counts, in one pass over the pairs that count at the widest margin; by default up to that of 5 % of the
     pairs or of 17 million, whichever is less, or to `margin` where that is wider and has no more than twice as many."""
     if margins is None:
-        margins = _margins(gaps, margin)
-    n_img, n = gaps.img.shape[0], len(margins)
+        margins = _margins(shortfalls, margin)
+    n_img, n = shortfalls.img.shape[0], len(margins)
     new_pairs = np.zeros(n + 1, np.int64)
     nearest = np.full(n_img, np.inf)
     closest = Closest(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-    of_texts = np.zeros(gaps.txt.shape[0], np.int64)
-    for part in gaps.parts(float(margins[-1])):
-        reference = gaps.reference[part.columns]
+    of_texts = np.zeros(shortfalls.txt.shape[0], np.int64)
+    for part in shortfalls.parts(float(margins[-1])):
+        reference = shortfalls.reference[part.columns]
         distance = reference - part.similarities
         new_pairs += np.bincount(_first_margin(margins, distance, reference, part.similarities), minlength=n + 1)
         rows = part.rows
@@ -85,13 +87,13 @@ def margin_curve(gaps: Gaps, margin: float | None = None, n_closest: int = 0, ma
         if n_closest:
             closest = _best(closest, Closest(rows, part.columns.astype(np.int64), distance), n_closest)
     images = np.searchsorted(np.sort(nearest), margins, side="left")
-    curve = MarginCurve(margins, np.cumsum(new_pairs)[:n], images, gaps.n_pairs, n_img)
+    curve = MarginCurve(margins, np.cumsum(new_pairs)[:n], images, shortfalls.n_pairs, n_img)
     return Looked(curve, closest, of_texts)
 
 
-def _margins(gaps: Gaps, wanted: float | None) -> Floats:
+def _margins(shortfalls: Shortfalls, wanted: float | None) -> Floats:
     """Evenly spread from where pairs begin to count, in steps that people can read."""
-    sample = gaps.sample()
+    sample = shortfalls.sample()
     finite = np.sort(sample[np.isfinite(sample)])
     if not len(finite):
         return np.zeros(1)
@@ -99,8 +101,8 @@ def _margins(gaps: Gaps, wanted: float | None) -> Floats:
     def at(share: float) -> float:
         return float(finite[min(int(share * sample.size), len(finite) - 1)])
 
-    widest = at(min(_LARGEST_SHARE, _MOST_PAIRS / gaps.n_pairs))
-    if wanted is not None and wanted > widest and (finite < wanted).mean() * gaps.n_pairs <= 2 * _MOST_PAIRS:
+    widest = at(min(_LARGEST_SHARE, _MOST_PAIRS / shortfalls.n_pairs))
+    if wanted is not None and wanted > widest and (finite < wanted).mean() * shortfalls.n_pairs <= 2 * _MOST_PAIRS:
         widest = wanted
     low = min(0.0, at(1e-4))
     widest = max(widest, low + 1e-6)
@@ -112,7 +114,7 @@ def _margins(gaps: Gaps, wanted: float | None) -> Floats:
 
 
 def _first_margin(margins: Floats, distance: Floats, reference: Floats, similarity: Floats) -> NDArray[np.int64]:
-    """The first margin at which each pair counts: the first above its gap, but for the rounding of r - margin, by which
+    """The first margin at which each pair counts: the first above its shortfall, but for the rounding of r - margin, by which
     `score` decides."""
     first = np.searchsorted(margins, distance, side="right")
     for shift in (-1, 0):
@@ -124,9 +126,9 @@ def _first_margin(margins: Floats, distance: Floats, reference: Floats, similari
 
 
 def _best(a: Closest, b: Closest, n: int) -> Closest:
-    images, texts, gaps = (np.concatenate(both) for both in zip(a, b, strict=True))
-    if len(gaps) > n:
-        kept = np.argpartition(gaps, n)[:n]
-        images, texts, gaps = images[kept], texts[kept], gaps[kept]
-    order = np.lexsort((texts, images, gaps))
-    return Closest(images[order], texts[order], gaps[order])
+    images, texts, shortfalls = (np.concatenate(both) for both in zip(a, b, strict=True))
+    if len(shortfalls) > n:
+        kept = np.argpartition(shortfalls, n)[:n]
+        images, texts, shortfalls = images[kept], texts[kept], shortfalls[kept]
+    order = np.lexsort((texts, images, shortfalls))
+    return Closest(images[order], texts[order], shortfalls[order])

@@ -10,7 +10,7 @@ from hnscore.datasets.spool import spooling
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.memory.copies import from_copies
 from hnscore.engine.memory.device import on_device
-from hnscore.mining.gaps import Gaps, margin_of_rank
+from hnscore.mining.shortfalls import Shortfalls, margin_of_rank
 from hnscore.mining.pairs import DEFAULTS
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def margin_for(  # noqa: PLR0913
     With the rows of both sides normalised this equals, where no rule leaves a pair out::
 
         s = img_emb @ txt_emb.T
-        gaps = np.sort((reference - s).ravel())    # the margin from which on each pair counts
-        margin = gaps[int(share * gaps.size)]
+        shortfalls = np.sort((reference - s).ravel())    # the margin from which on each pair counts
+        margin = shortfalls[int(share * shortfalls.size)]
 
     Parameters
     ----------
@@ -93,6 +93,6 @@ def margin_for(  # noqa: PLR0913
     share = check_real("share", share)
     if not 0 <= share <= 1:
         raise ValueError(f"share must be from 0 to 1, of all pairs, got {share}; 0.01 is 1 %")
-    gaps = Gaps.of(DEFAULTS | {name: x for name, x in arguments.items() if name != "share"})
-    check_not_empty("img_emb", gaps.img)
-    return margin_of_rank(gaps, int(share * gaps.n_pairs))
+    shortfalls = Shortfalls.of(DEFAULTS | {name: x for name, x in arguments.items() if name != "share"})
+    check_not_empty("img_emb", shortfalls.img)
+    return margin_of_rank(shortfalls, int(share * shortfalls.n_pairs))

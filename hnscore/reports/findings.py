@@ -12,7 +12,7 @@ from hnscore.engine.host import HostRows, host_rows
 from hnscore.figures.maps import Coverage, coverage_curve, principal_axes, some_rows, stands_for
 from hnscore.figures.margins import Closest, MarginCurve, Similarities, margin_curve, similarities
 from hnscore.mining.duplicates import duplicates
-from hnscore.mining.gaps import Gaps
+from hnscore.mining.shortfalls import Shortfalls
 from hnscore.mining.pairs import DEFAULTS
 from hnscore.scores.score import score
 from hnscore.selections.select import select
@@ -107,13 +107,13 @@ def find(
 ) -> Findings:  # fmt: skip
     """Of images and texts without bad rows. `own`: equal where texts have one own image. `work`: n_threads,
     show_progress_bar."""
-    gaps = Gaps.of(DEFAULTS | {"img_emb": img, "txt_emb": txt, "n_threads": work["n_threads"]} | rule)
-    shared = rule | work | {"reference": gaps.reference, "show_progress_bar": bool(work["show_progress_bar"])}
+    shortfalls = Shortfalls.of(DEFAULTS | {"img_emb": img, "txt_emb": txt, "n_threads": work["n_threads"]} | rule)
+    shared = rule | work | {"reference": shortfalls.reference, "show_progress_bar": bool(work["show_progress_bar"])}
     if shared.pop("paired_emb", None) is not None:
         shared.pop("owner")  # rows of other images, which no pair of the pool is one of
     scores = score(img, txt, margin, **shared)
     counts = score(img, txt, margin, weight="count", **shared)
-    looked = margin_curve(gaps, margin, N_CLOSEST)
+    looked = margin_curve(shortfalls, margin, N_CLOSEST)
     kept = duplicates(img, near, **work)
     rows = host_rows("img_emb", img)
     picks = np.empty(0, np.int64)
@@ -121,8 +121,8 @@ def find(
         how: dict[str, Any] = {"prefer": prefer, "embeddings": img} | how_to_select(rows.shape[0]) | work
         picks = select(scores, budget, **how)
     return Findings(
-        rows.shape[0], gaps.txt.shape[0], rows.shape[1], scores, counts, similarities(gaps), looked.curve,
-        _hardest(gaps, scores, counts, margin, own), looked.closest, *_groups(kept.representatives),
+        rows.shape[0], shortfalls.txt.shape[0], rows.shape[1], scores, counts, similarities(shortfalls), looked.curve,
+        _hardest(shortfalls, scores, counts, margin, own), looked.closest, *_groups(kept.representatives),
         _largest(counts, N_HUBS), _largest(looked.of_texts, N_HUBS), _picks(rows, picks),
         coverage_curve(rows, picks) if budget else None, _map(rows, picks) if budget else None,
     )  # fmt: skip
@@ -133,21 +133,21 @@ def how_to_select(n: int) -> dict[str, int]:
     return {"subsample": 2000, "memory_limit": 2**28} if n > _LARGE else {}
 
 
-def _hardest(gaps: Gaps, scores: NDArray[Any], counts: Rows, margin: float, own: Rows) -> list[Hard]:
+def _hardest(shortfalls: Shortfalls, scores: NDArray[Any], counts: Rows, margin: float, own: Rows) -> list[Hard]:
     """Best first, but for images at least half of whose score comes from texts that one before is mistaken for; of the
     texts of one image, only the first is shown."""
     best = np.argsort(-scores, kind="stable")[:_CANDIDATES]
     best = best[counts[best] > 0]
     found: list[Hard] = []
-    seen = np.zeros(gaps.txt.shape[0], bool)
-    for part in gaps.some(best).parts(margin) if len(best) else ():
+    seen = np.zeros(shortfalls.txt.shape[0], bool)
+    for part in shortfalls.some(best).parts(margin) if len(best) else ():
         ends = np.cumsum(part.counts)
         for place, end in enumerate(ends.tolist()):
             if len(found) == N_HARDEST:
                 return found
             texts = part.columns[end - part.counts[place] : end]
             s = part.similarities[end - part.counts[place] : end]
-            excess = s - (gaps.reference[texts] - margin)
+            excess = s - (shortfalls.reference[texts] - margin)
             if found and 2 * excess[~seen[texts]].sum() < excess.sum():
                 continue
             seen[texts] = True
@@ -155,7 +155,7 @@ def _hardest(gaps: Gaps, scores: NDArray[Any], counts: Rows, margin: float, own:
             order = np.argsort(-excess, kind="stable")
             _, first = np.unique(own[texts[order]], return_index=True)
             order = order[np.sort(first)[:N_MISTAKES]]
-            mistakes = [Mistake(int(texts[j]), float(s[j]), float(gaps.reference[texts[j]])) for j in order]
+            mistakes = [Mistake(int(texts[j]), float(s[j]), float(shortfalls.reference[texts[j]])) for j in order]
             found.append(Hard(image, float(scores[image]), int(counts[image]), mistakes))
     return found
 

@@ -140,8 +140,10 @@ def _hardest(found: Findings, settings: Settings, names: Names) -> str:
 
 def _closest(found: Findings, names: Names) -> str:
     cards = []
-    for image, text, gap in zip(*(x.tolist() for x in found.closest), strict=True):
-        side = f"{-gap:.3f} closer than the text's own image" if gap < 0 else f"{gap:.3f} below the text's own image"
+    for image, text, short in zip(*(x.tolist() for x in found.closest), strict=True):
+        side = (
+            f"{-short:.3f} closer than the text's own image" if short < 0 else f"{short:.3f} below the text's own image"
+        )
         cards.append(
             f'<li class="card">{_picture(names.picture(image), names.image(image))}<div>{escape(names.text(text))}<br>'
             f"<small>{escape(names.image(image))}: {side}</small></div></li>"

@@ -80,8 +80,8 @@ def _keep(key: str, costs: Costs) -> None:
     with contextlib.suppress(OSError, RuntimeError):
         path = _path()
         records: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError):
-            records = json.loads(path.read_text(encoding="utf-8"))
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            records = dict(json.loads(path.read_text(encoding="utf-8")))
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f"{path.name}-{token_hex(8)}")
         fresh.write_text(json.dumps(records | {key: costs._asdict()}, indent=1), encoding="utf-8")

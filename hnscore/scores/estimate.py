@@ -119,5 +119,5 @@ def in_words(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     if seconds < 1:
-        return f"{1e3 * seconds:.2g} ms"
+        return f"{1e3 * seconds:.3g} ms"
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -25,7 +25,7 @@ class Window(NamedTuple):
     texts: NDArray[np.int32]
     similarities: Floats
 
-    def gaps(self, reference: Floats) -> Floats:
+    def shortfalls(self, reference: Floats) -> Floats:
         return reference[self.texts] - self.similarities
 
     def counted(self, reference: Floats, margin: float) -> int:
@@ -33,7 +33,7 @@ class Window(NamedTuple):
         return int((self.similarities > reference[self.texts] - margin).sum())
 
 
-class Gaps(NamedTuple):
+class Shortfalls(NamedTuple):
     """Images and texts, with the rules of `pairs` but for the margin, which every question names."""
 
     img: HostRows
@@ -45,7 +45,7 @@ class Gaps(NamedTuple):
     show_progress_bar: bool
 
     @classmethod
-    def of(cls, arguments: dict[str, Any]) -> Gaps:
+    def of(cls, arguments: dict[str, Any]) -> Shortfalls:
         call = PairCall(arguments | {"margin": 0.0, "relative_margin": 0.0, "dtype": "float64"}, quiet=True)
         texts: Any = call.texts
         return cls(
@@ -72,7 +72,7 @@ class Gaps(NamedTuple):
         for part in self.parts(high, rules):
             yield Window(part.columns, part.similarities)
 
-    def some(self, rows: NDArray[np.int64], columns: NDArray[np.int64] | None = None) -> Gaps:
+    def some(self, rows: NDArray[np.int64], columns: NDArray[np.int64] | None = None) -> Shortfalls:
         """Of some images, and of some or all texts."""
         columns = np.arange(self.txt.shape[0]) if columns is None else columns
         taken: dict[str, Any] = {}
@@ -87,10 +87,10 @@ class Gaps(NamedTuple):
     def sample(self) -> Floats:
         """Of some images, evenly spread, with some texts; infinite where a rule leaves the pair out."""
         some = self.some(_some_of(self.img.shape[0]), self.sampled_texts())
-        gaps = np.full((some.img.shape[0], some.txt.shape[0]), np.inf)
+        shortfalls = np.full((some.img.shape[0], some.txt.shape[0]), np.inf)
         for part in some.parts(_EVERY):
-            gaps[part.rows, part.columns] = some.reference[part.columns] - part.similarities
-        return gaps
+            shortfalls[part.rows, part.columns] = some.reference[part.columns] - part.similarities
+        return shortfalls
 
     def sampled_texts(self) -> NDArray[np.int64]:
         """The rows of the texts of `sample`."""
@@ -125,34 +125,34 @@ def _taken(rows: HostRows, wanted: NDArray[np.int64]) -> HostRows:
     return HostRows(rows.name, array, rows.code, array.shape, wanted)
 
 
-def margin_of_rank(gaps: Gaps, rank: int) -> float:
+def margin_of_rank(shortfalls: Shortfalls, rank: int) -> float:
     """The largest margin at which at most so many pairs count; infinite where there are no more pairs.
 
     Counts of the whole, at margins that a sample has close to the one that is sought, leave few pairs between two of
     them, which are listed. Where the sample was wrong, further counts go on from it.
     """
-    low, n_low, high, n_high = -np.inf, 0, _EVERY, gaps.n_pairs
-    tries = _tries(gaps, rank / n_high) if n_high > _LISTED else iter(())
+    low, n_low, high, n_high = -np.inf, 0, _EVERY, shortfalls.n_pairs
+    tries = _tries(shortfalls, rank / n_high) if n_high > _LISTED else iter(())
     while n_high - n_low > _LISTED:
         margin = next(tries, None)
-        if margin is None and high == _EVERY and (n_high := gaps.counted(high)) <= rank:
+        if margin is None and high == _EVERY and (n_high := shortfalls.counted(high)) <= rank:
             return np.inf
         if margin is None or not low < margin < high:
             margin = _between(low, n_low, high, n_high, rank)
             if not low < margin < high:
-                return low  # so many pairs at one gap
-        n = gaps.counted(margin)
+                return low  # so many pairs at one shortfall
+        n = shortfalls.counted(margin)
         if n > rank:
             high, n_high = margin, n
         else:
             low, n_low = margin, n
-    windows = list(gaps.between(low, high))
+    windows = list(shortfalls.between(low, high))
     found = Window(*(np.concatenate([getattr(w, name) for w in windows]) for name in Window._fields))
-    distances, left = found.gaps(gaps.reference), rank - n_low
+    distances, left = found.shortfalls(shortfalls.reference), rank - n_low
     if left >= len(distances):
         return np.inf
     margin = float(np.partition(distances, left)[left])
-    while found.counted(gaps.reference, margin) > left:  # r - margin was rounded below another pair
+    while found.counted(shortfalls.reference, margin) > left:  # r - margin was rounded below another pair
         margin = float(np.nextafter(margin, -np.inf))
     return margin
 
@@ -160,9 +160,9 @@ def margin_of_rank(gaps: Gaps, rank: int) -> float:
 _LISTED = 2**23  # pairs at a time: 160 MiB
 
 
-def _tries(gaps: Gaps, share: float) -> Iterator[float]:
+def _tries(shortfalls: Shortfalls, share: float) -> Iterator[float]:
     """Margins above and below the one of a share, by a sample, each wider from it than the one before."""
-    sample = gaps.sample()
+    sample = shortfalls.sample()
     at = np.quantile(sample, min(share, 1.0), method="lower")
     if not np.isfinite(at):
         return
