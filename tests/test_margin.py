@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 import hnscore
-from hnscore.figures.margins import shortfalls_of, margin_curve
+from hnscore.figures.margins import margin_curve, shortfalls_of
 from hnscore.mining import shortfalls as module
 
 N_IMG, N_TXT, DIM = 400, 300, 24

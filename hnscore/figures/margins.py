@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.mining.shortfalls import Shortfalls
 from hnscore.mining.pairs import DEFAULTS
+from hnscore.mining.shortfalls import Shortfalls
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]

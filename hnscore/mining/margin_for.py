@@ -10,8 +10,8 @@ from hnscore.datasets.spool import spooling
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.memory.copies import from_copies
 from hnscore.engine.memory.device import on_device
-from hnscore.mining.shortfalls import Shortfalls, margin_of_rank
 from hnscore.mining.pairs import DEFAULTS
+from hnscore.mining.shortfalls import Shortfalls, margin_of_rank
 
 if TYPE_CHECKING:
     from hnscore.arguments.options import ArrayLike

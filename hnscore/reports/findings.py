@@ -12,8 +12,8 @@ from hnscore.engine.host import HostRows, host_rows
 from hnscore.figures.maps import Coverage, coverage_curve, principal_axes, some_rows, stands_for
 from hnscore.figures.margins import Closest, MarginCurve, Similarities, margin_curve, similarities
 from hnscore.mining.duplicates import duplicates
-from hnscore.mining.shortfalls import Shortfalls
 from hnscore.mining.pairs import DEFAULTS
+from hnscore.mining.shortfalls import Shortfalls
 from hnscore.scores.score import score
 from hnscore.selections.select import select
 
