@@ -12,7 +12,7 @@ crowding, neighbours              density(emb, kind), knn_graph(emb, k)
 texts once, images in chunks      Scorer(txt, margin, reference=...); the other way round: Pool(img)
 many files, a cluster, ranks      dataset(path), shards, distributed; other libraries: adapters
 
-``help(hnscore.score)`` and its like have shapes, dtypes, units and errors. ``python -m hnscore demo`` shows what it does.
+``help(hnscore.score)`` and its like have shapes, dtypes, units and errors. ``python -m hnscore demo`` shows it at work.
 """
 
 import importlib as _importlib

@@ -12,7 +12,7 @@ import numpy as np
 
 from hnscore.arguments.arrays import read_array
 from hnscore.arguments.checks import read_row_numbers
-from hnscore.arguments.numbers import check_not_negative
+from hnscore.arguments.numbers import check_real
 from hnscore.arguments.rules import check_not_empty
 from hnscore.engine.host import HostRows, host_rows
 from hnscore.engine.memory.copies import computed_on_cpu
@@ -58,7 +58,7 @@ def similarity_histogram(
     matplotlib Axes
         Each curve is as high as its fullest bin. Pairs are a sample of up to 512 images with up to 512 texts.
     """
-    margin = check_not_negative("margin", margin)
+    margin = check_real("margin", margin)
     found = margins.similarities(margins.shortfalls_of(img_emb, txt_emb, **rule))
     ax = _axes(ax)
     every = np.concatenate([found.pairs, found.reference, found.reference - margin])
@@ -96,7 +96,7 @@ def margin_curve(
         The counts are exact, of all pairs.
     """
     if margin is not None:
-        margin = check_not_negative("margin", margin)
+        margin = check_real("margin", margin)
     curve = margins.margin_curve(margins.shortfalls_of(img_emb, txt_emb, **rule), margin).curve
     ax = _axes(ax)
     ax.plot(curve.margins, curve.pairs / max(curve.n_pairs, 1), color=_GAP, label="pairs that count")

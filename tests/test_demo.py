@@ -162,7 +162,9 @@ def test_selection_has_a_panel_for_each_method_and_its_picks(selection, data, ga
         assert abs(float(share.rstrip("%")) / 100 - expected[picks].sum() / best) < 0.006
         pairs = (emb[picks] @ emb[picks].T)[np.triu_indices(demo.N_PICKS, 1)]
         assert abs(float(cosine) - pairs.mean()) < 0.006
-    assert methods == ["top", "density", "budgeted", "repulsive", "coverage", "core_set"]
+    easy, random, *methods = methods
+    assert (easy, random) == (demo.EASY, "random")
+    assert methods == ["top", "density", "budgeted", "repulsive", "coverage", "core_set", "herding"]
 
 
 def test_selection_shows_thumbnails_apart_and_inside_their_map(selection):

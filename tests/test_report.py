@@ -172,7 +172,7 @@ def test_pictures_of_any_kind(tmp_path: Path) -> None:
         ({"ids": ["a"]}, ValueError, "ids must have one entry for each of the 8 images, got 1"),
         ({"budget": 9}, ValueError, "budget"),
         ({"prefer": "best"}, ValueError, "prefer must be one of"),
-        ({"margin": -1}, ValueError, "margin"),
+        ({"margin": float("nan")}, ValueError, "margin"),
         ({"output": "no/such/folder/r.html"}, FileNotFoundError, "there is no such folder"),
         ({"images": lambda row: f"no/{row}.png"}, FileNotFoundError, "no/"),
         ({"owner": [9] * 5}, ValueError, "owner must hold rows of img_emb"),

@@ -26,8 +26,8 @@ for share in (0.0001, 0.001, 0.01):
     print(f"{share:7.2%} of the pairs: margin {margin:+.4f}")
 
 # %%
-# A negative margin means that more pairs than that lie beyond their text's own image already: at a margin of 0 they
-# would all count.
+# A negative margin means that more pairs than that lie beyond their text's own image: at a margin of 0 they would all
+# count.
 
 margin = hnscore.margin_for(data.img_emb, data.txt_emb, 0.01, **rule)
 counts = hnscore.score(data.img_emb, data.txt_emb, margin, weight="count", **rule)

@@ -21,6 +21,7 @@ N_CALLS = 9  # one call takes about a millisecond
 N_ROWS, N_MISTAKES, N_NEXT = 8, 3, 5
 MINED_CAPTION, MINED_MARGIN = "walking", 0.1
 N_MINED, N_SHOWN, WINDOW = 5, 18, 12
+EASY = 'auto, prefer="easy"'
 N_PICKS, N_AXES = 16, 3  # of the picture of the selections; 2^3 regions
 
 
@@ -210,16 +211,21 @@ def draw_selection(output: str | os.PathLike[str], n_threads: int | None = None)
     place, shown = _principal_components(emb)
     regions = (place > 0) @ (1 << np.arange(N_AXES))
 
-    def chosen(method: Any) -> npt.NDArray[np.int64]:
-        rows: npt.NDArray[np.int64] = hnscore.select(
-            scores, N_PICKS, method=method, embeddings=emb, regions=regions, n_threads=n_threads
+    def chosen(name: str) -> npt.NDArray[np.int64]:
+        how: dict[str, Any] = {"prefer": "easy"} if name == EASY else {"method": name, "regions": regions}
+        if name == "random":
+            return np.random.default_rng(0).choice(len(emb), N_PICKS, replace=False)
+        rows: npt.NDArray[np.int64] = (
+            hnscore.core_set(emb, N_PICKS, n_threads=n_threads)
+            if name == "core_set"
+            else hnscore.select(scores, N_PICKS, embeddings=emb, n_threads=n_threads, **how)
         )
         return rows
 
     best = float(scores[chosen("top")].sum(dtype=np.float64))
 
     def panel(name: str, rule: str) -> selection_picture.Panel:
-        picks = hnscore.core_set(emb, N_PICKS, n_threads=n_threads) if name == "core_set" else chosen(name)
+        picks = chosen(name)
         share = float(scores[picks].sum(dtype=np.float64)) / best
         return selection_picture.Panel(
             name, rule, picks.tolist(), share, _mean_cosine(emb[picks]), divided=name == "budgeted"
@@ -234,17 +240,20 @@ def draw_selection(output: str | os.PathLike[str], n_threads: int | None = None)
     )
     sheet = selection_picture.draw(
         [
+            panel(EASY, "the default: picks that the least hard half has near"),
+            panel("random", "no rule"),
             panel("top", "the highest scores"),
             panel("density", "the highest scores, made less where it is crowded"),
             panel("budgeted", f"high scores of {2**N_AXES} regions: signs of {N_AXES} directions"),
             panel("repulsive", "high scores, less the likeness to the other picks"),
             panel("coverage", "picks that high scores have near them"),
             panel("core_set", "no scores: always the one farthest from the picks"),
+            panel("herding", "no scores: a small copy of the pool"),
         ],
         place[:, :2],
         data.thumbnails,
         data.names,
-        f"{N_PICKS} images for the annotator, chosen in six ways",
+        f"{N_PICKS} images for the annotator, chosen in nine ways",
         explanation,
     )
     Path(output).write_text(sheet, encoding="utf-8")

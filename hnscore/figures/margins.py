@@ -114,8 +114,8 @@ def _margins(shortfalls: Shortfalls, wanted: float | None) -> Floats:
 
 
 def _first_margin(margins: Floats, distance: Floats, reference: Floats, similarity: Floats) -> NDArray[np.int64]:
-    """The first margin at which each pair counts: the first above its shortfall, but for the rounding of r - margin, by which
-    `score` decides."""
+    """The first margin at which each pair counts: the first above its shortfall, but for the rounding of r - margin,
+    by which `score` decides."""
     first = np.searchsorted(margins, distance, side="right")
     for shift in (-1, 0):
         at = np.clip(first + shift, 0, len(margins) - 1)

@@ -60,8 +60,8 @@ def margin_for(  # noqa: PLR0913
     -------
     float
         A difference of similarities: pass it as `margin` to `score`, `pairs` or `mine`. At the next larger float64, or
-        at most a few beyond it, more pairs count. Negative where even a margin of 0 lets more pairs count, which no
-        call takes: the references are too low. ``inf`` where the rules leave no more pairs than the share.
+        at most a few beyond it, more pairs count. Negative where at a margin of 0 more pairs count already: they are
+        more similar than their text's reference. ``inf`` where the rules leave no more pairs than the share.
 
     Raises
     ------

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.numbers import check_choice, check_integer, check_not_negative
+from hnscore.arguments.numbers import check_choice, check_integer, check_real
 from hnscore.arguments.options import PREFERENCES
 from hnscore.arguments.rules import check_not_empty
 from hnscore.arguments.values import read_owners
@@ -146,7 +146,7 @@ def report(  # noqa: PLR0913
     if on_device(img_emb, txt_emb, reference, owner, paired_emb, max_similarity, img_groups, txt_groups):
         return from_copies(report, arguments)  # type: ignore[no-any-return]
     begun = time.perf_counter()
-    margin = check_not_negative("margin", margin)
+    margin = check_real("margin", margin)
     check_choice("prefer", prefer, PREFERENCES)
     img, txt = host_rows("img_emb", img_emb), host_rows("txt_emb", txt_emb)
     (n_img, _), (n_txt, _) = img.shape, txt.shape

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hnscore import _core
 from hnscore.arguments.numbers import as_generator, check_choice, check_integer, check_not_negative, check_real
-from hnscore.arguments.options import METHODS, SIMILARITIES, RandomState
+from hnscore.arguments.options import METHODS, REFERENCE_KINDS, SIMILARITIES, RandomState
 from hnscore.arguments.rules import (
     check_both_groups,
     check_owner,
@@ -65,6 +65,11 @@ class Rule(NamedTuple):
     def of_pool(self, n_img: int, n_txt: int) -> tuple[int | None, int | None]:
         """The checked `top_k_images` and `skip_top_images`, after the other rules that look at the whole pool."""
         if isinstance(self.reference, str):
+            if self.reference in REFERENCE_KINDS:
+                raise ValueError(
+                    f"reference must be similarities where they are of kind {self.reference!r}; pass "
+                    f"reference=reference_similarity(paired_emb, txt_emb, kind={self.reference!r}, ...)"
+                )
             check_choice("reference", self.reference, ("pool_max", "paired"))
         if self.owner is not None or self.paired_emb is not None:
             check_owner(self.reference, self.owner, self.paired_emb)
@@ -133,6 +138,8 @@ def _checked(  # noqa: PLR0913, PLR0917
 ) -> Settings:
     margins = check_real("margin", margin), check_not_negative("relative_margin", relative_margin)
     check_choice("similarity", similarity, SIMILARITIES)
+    if precision == "fp16" and precision not in precisions:
+        raise ValueError("precision='fp16' needs arrays on a GPU, got arrays in CPU memory; choose 'exact' or 'bf16'")
     check_choice("precision", precision, precisions)
     check_choice("method", method, METHODS)
     if method == "cascade" and precision != "exact":

@@ -178,6 +178,20 @@ class Scorer:
         """Warns that no pair of any chunk counts; `some` images of the pool say what would."""
         self._texts.warn_if_none(self._texts.engine.embeddings("img_emb", some), np.zeros(1))
 
+    @property
+    def n_txt(self) -> int:
+        """Texts, with those that a minibatch left out."""
+        return self._texts.settings.n_txt
+
+    @property
+    def dim(self) -> int:
+        """Values of an embedding."""
+        return int(self._texts.txt.shape[1])
+
+    @property
+    def margin(self) -> float:
+        return self._texts.settings.margin
+
     def __repr__(self) -> str:
         texts, settings, request = self._texts, self._texts.settings, self._texts.settings.request
         return (
