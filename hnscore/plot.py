@@ -57,6 +57,15 @@ def similarity_histogram(
     -------
     matplotlib Axes
         Each curve is as high as its fullest bin. Pairs are a sample of up to 512 images with up to 512 texts.
+
+    Examples
+    --------
+    >>> import hnscore
+    >>> from hnscore import demo
+    >>> data = demo.load()
+    >>> ax = hnscore.plot.similarity_histogram(data.img_emb, data.txt_emb, 0.2, reference=data.reference)
+    >>> ax.get_xlabel()
+    'similarity'
     """
     margin = check_real("margin", margin)
     found = margins.similarities(margins.shortfalls_of(img_emb, txt_emb, **rule))
@@ -94,6 +103,15 @@ def margin_curve(
     -------
     matplotlib Axes
         The counts are exact, of all pairs.
+
+    Examples
+    --------
+    >>> import hnscore
+    >>> from hnscore import demo
+    >>> data = demo.load()
+    >>> ax = hnscore.plot.margin_curve(data.img_emb, data.txt_emb, reference=data.reference)
+    >>> ax.get_xlabel()
+    'margin'
     """
     if margin is not None:
         margin = check_real("margin", margin)
@@ -128,6 +146,15 @@ def selection_map(emb: ArrayLike, picks: ArrayLike, *, values: ArrayLike | None 
     matplotlib Axes
         With at most 5,000 rows of the pool, evenly spread. What looks near need not be: the title has the share of the
         spread that two directions hold.
+
+    Examples
+    --------
+    >>> import hnscore
+    >>> from hnscore import demo
+    >>> emb = demo.load().img_emb
+    >>> ax = hnscore.plot.selection_map(emb, hnscore.core_set(emb, 16))
+    >>> ax.get_title()
+    'two directions, 17% of the spread'
     """
     rows, chosen = _pool(emb, picks)
     axes = maps.principal_axes(rows)
@@ -157,6 +184,15 @@ def coverage_curve(emb: ArrayLike, picks: ArrayLike, *, ax: Axes | None = None) 
     -------
     matplotlib Axes
         Mean cosine with the nearest pick, over at most 10,000 rows, evenly spread; random: five draws and their range.
+
+    Examples
+    --------
+    >>> import hnscore
+    >>> from hnscore import demo
+    >>> emb = demo.load().img_emb
+    >>> ax = hnscore.plot.coverage_curve(emb, hnscore.core_set(emb, 16))
+    >>> ax.get_xlabel()
+    'picks'
     """
     rows, chosen = _pool(emb, picks)
     found = maps.coverage_curve(rows, chosen)

@@ -22,6 +22,9 @@ EXAMPLES = (
     "densities.density", "densities.neighbours", "selections.select", "selections.allocate",
     "gaussians.informativeness", "scores.score", "scores.scorer", "nn.encoder", "nn.fit", "mining.pairs", "mining.mine",
     "mining.duplicates", "mining.graph", "mining.pool", "adapters.faiss", "nn.triplet", "datasets.dataset",
+    "mining.margin_for", "scores.estimate", "scores.references", "engine.config", "reports.report", "plot",
+    "shards.score_pool", "shards.density_pool", "shards.mine_pool", "shards.select_pool", "shards.results",
+    "distributed.score_ranks", "distributed.mine_ranks", "distributed.references", "distributed.triplet",
 )  # fmt: skip
 SVG_TEXT = "{http://www.w3.org/2000/svg}text"
 
@@ -115,8 +118,12 @@ def fill_bucket(store: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_run(name: str) -> None:
-    if name.startswith("nn."):
+    if name.startswith(("nn.", "distributed.")):
         pytest.importorskip("torch")
+    if name.startswith("shards."):
+        pytest.importorskip("pyarrow")
+    if name == "plot":
+        pytest.importorskip("matplotlib").use("Agg")
     result = doctest.testmod(importlib.import_module(f"hnscore.{name}"))
     assert result.attempted > 0
     assert result.failed == 0

@@ -55,6 +55,17 @@ def mine(img_emb: Any, txt_emb: Any, k: int, *, group: Any = None, **options: Un
     -----
     Images are broadcast block after block, the next one while one is looked at, and for references and positives once
     more. Tensors on a GPU are computed on the CPU. The result is that of one call of `hnscore.mine` on all rows.
+
+    Examples
+    --------
+    >>> import hnscore, hnscore.distributed, torch
+    >>> import torch.distributed as dist
+    >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # torchrun starts more
+    >>> img, txt = torch.eye(3, 2) + 1, torch.eye(2)
+    >>> hnscore.distributed.mine(img, txt, 1, reference=torch.tensor([0.9, 0.9]), margin=0.1)[1]
+    tensor([[2],
+            [2]])
+    >>> dist.destroy_process_group()
     """
     given: dict[str, Any] = DEFAULTS | dict(options) | {"txt_emb": txt_emb, "k": k, "img_emb": None}
     ranks = Ranks(group)

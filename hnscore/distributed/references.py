@@ -58,6 +58,16 @@ def reference_similarity(
     ------
     TypeError, ValueError
         As there, on all ranks where it is so on one; and where they do not agree.
+
+    Examples
+    --------
+    >>> import hnscore, hnscore.distributed, torch
+    >>> import torch.distributed as dist
+    >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # torchrun starts more
+    >>> img, txt = torch.eye(3, 2) + 1, torch.eye(2)
+    >>> hnscore.distributed.reference_similarity(img, txt, owner=torch.tensor([0, 1])).round(decimals=3)
+    tensor([0.8940, 0.8940], dtype=torch.float64)
+    >>> dist.destroy_process_group()
     """
     ranks = Ranks(group)
 

@@ -83,6 +83,16 @@ def score(  # noqa: PLR0913
 
     Texts are broadcast block after block, the next one while one is scored. Memory beyond inputs and outputs: three
     blocks, one of them packed, and 16 bytes for each text of all ranks.
+
+    Examples
+    --------
+    >>> import hnscore, hnscore.distributed, torch
+    >>> import torch.distributed as dist
+    >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # torchrun starts more
+    >>> img, txt = torch.eye(3, 2) + 1, torch.eye(2)
+    >>> hnscore.distributed.score(img, txt, 0.2, reference=torch.tensor([0.9, 0.9]), weight="count")
+    tensor([1, 1, 2])
+    >>> dist.destroy_process_group()
     """
     given = dict(locals())
     ranks = Ranks(group)

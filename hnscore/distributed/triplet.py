@@ -32,6 +32,16 @@ class TripletLoss(nn.TripletLoss):
     -----
     All embeddings are gathered on every rank, which computes the whole loss: small beside the encoders, and the same
     bits for any number of ranks.
+
+    Examples
+    --------
+    >>> import hnscore, hnscore.distributed, torch
+    >>> import torch.distributed as dist
+    >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # torchrun starts more
+    >>> img, txt = torch.eye(3, 2) + 1, torch.eye(2)
+    >>> hnscore.distributed.TripletLoss(0.2)(txt, txt)
+    tensor(0.)
+    >>> dist.destroy_process_group()
     """
 
     def __init__(

@@ -38,6 +38,12 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     ------
     ValueError
         For another mode.
+
+    Examples
+    --------
+    >>> import hnscore
+    >>> hnscore.show_config("dicts")["threads"] >= 1
+    True
     """
     check_choice("mode", mode, ("stdout", "dicts"))
     config = _core.config() | {"threads": _core.default_threads(), "gpus": _gpus()}

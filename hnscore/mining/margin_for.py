@@ -82,7 +82,7 @@ def margin_for(  # noqa: PLR0913
     >>> img, txt = rng.normal(size=(400, 64)), rng.normal(size=(300, 64))
     >>> margin = hnscore.margin_for(img, txt, 0.01, reference=np.full(300, 0.5))
     >>> print(f"{margin:.3f}")
-    0.211
+    0.212
     >>> counts = hnscore.score(img, txt, margin, reference=np.full(300, 0.5), weight="count")
     >>> int(counts.sum()), int(0.01 * 400 * 300)
     (1200, 1200)

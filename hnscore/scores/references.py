@@ -95,6 +95,12 @@ def reference_similarity(
     ``"minibatch"`` all packed images, about ``4 * n_img * dim`` bytes, and the ranks that count of one text per thread.
 
     On a GPU nothing waits, as in `score`, unless `owner` is there: its values are looked at.
+
+    Examples
+    --------
+    >>> import numpy as np, hnscore
+    >>> hnscore.reference_similarity(np.eye(3), np.array([[1.0, 0, 0], [0.6, 0.8, 0]]), owner=[0, 1])
+    array([1. , 0.8])
     """
     arguments = (img_emb, txt_emb, owner, kind, k, batch_size, similarity, n_threads)
     torch = sys.modules.get("torch")

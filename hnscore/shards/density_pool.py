@@ -60,6 +60,19 @@ def density(  # noqa: PLR0913
     Notes
     -----
     What is kept of an earlier run is as in `hnscore.shards.score`.
+
+    Examples
+    --------
+    >>> import tempfile, hnscore
+    >>> from hnscore import demo
+    >>> data = demo.load()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     demo.save(folder, shards=4)
+    ...     pool = hnscore.dataset(f"{folder}/pool", ids="id")
+    ...     done = hnscore.shards.density(pool, "knn", k=5, against=data.txt_emb, output=f"{folder}/densities",
+    ...                                   show_progress_bar=False)
+    ...     print(done.rows, done.computed)
+    500 4
     """
     check_dataset("pool", pool)
     run_in = engine_named(engine, n_workers, n_threads)

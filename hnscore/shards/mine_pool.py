@@ -69,6 +69,19 @@ def mine(  # noqa: PLR0913
     -----
     The lists so far are kept every few seconds, with the names of the shards that they are of. Where one of these has
     changed, all of them are looked at again. Memory: three blocks of 32 MiB of rows, and 100 bytes an entry.
+
+    Examples
+    --------
+    >>> import tempfile, hnscore
+    >>> from hnscore import demo
+    >>> data = demo.load()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     demo.save(folder, shards=4)
+    ...     pool = hnscore.dataset(f"{folder}/pool", ids="id")
+    ...     done = hnscore.shards.mine(pool, data.txt_emb, 3, reference=data.reference, margin=0.1,
+    ...                                output=f"{folder}/negatives", show_progress_bar=False)
+    ...     print(done.rows, done.computed)
+    500 4
     """
     check_dataset("pool", pool)
     run_in = engine_named(engine, n_workers, n_threads)

@@ -93,6 +93,19 @@ def top(
     Notes
     -----
     One shard is in memory at a time, beside the best rows so far.
+
+    Examples
+    --------
+    >>> import tempfile, hnscore
+    >>> from hnscore import demo
+    >>> data = demo.load()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     demo.save(folder, shards=4)
+    ...     pool = hnscore.dataset(f"{folder}/pool", ids="id")
+    ...     _ = hnscore.shards.score(pool, data.txt_emb, 0.2, reference=data.reference, output=f"{folder}/scores",
+    ...                              show_progress_bar=False)
+    ...     print(hnscore.shards.top(f"{folder}/scores", 3, prefer="easy").values)
+    [0. 0. 0.]
     """
     check_choice("prefer", prefer, PREFERENCES)
     folder = Folder(output, storage_options)

@@ -112,6 +112,19 @@ def score(  # noqa: PLR0913
     Fortran order in a store, a whole shard.
 
     A shard counts as unchanged while its size and its time of modification, or in a store its ETag, are.
+
+    Examples
+    --------
+    >>> import tempfile, hnscore
+    >>> from hnscore import demo
+    >>> data = demo.load()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     demo.save(folder, shards=4)
+    ...     pool = hnscore.dataset(f"{folder}/pool", ids="id")
+    ...     done = hnscore.shards.score(pool, data.txt_emb, 0.2, reference=data.reference, output=f"{folder}/scores",
+    ...                                 show_progress_bar=False)
+    ...     print(done.rows, done.computed, hnscore.shards.top(f"{folder}/scores", 2).ids)
+    500 4 ['twelve-thirty' 'eleven-thirty']
     """
     given = dict(locals())
     check_dataset("pool", pool)

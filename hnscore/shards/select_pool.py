@@ -104,6 +104,18 @@ def select(
        elements in massive data, NIPS 2013.
     .. [3] Malkomes, Kusner, Chen, Weinberger, Moseley: Fast distributed k-center clustering with outliers on massive
        data, NIPS 2015.
+
+    Examples
+    --------
+    >>> import tempfile, hnscore
+    >>> from hnscore import demo
+    >>> data = demo.load()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     demo.save(folder, shards=4)
+    ...     pool = hnscore.dataset(f"{folder}/pool", ids="id")
+    ...     picked = hnscore.shards.select(pool, 5, show_progress_bar=False)
+    ...     print(len(picked.rows), len(set(picked.ids)))
+    5 5
     """
     check_dataset("pool", pool)
     check_choice("method", method, METHODS)
