@@ -114,8 +114,8 @@ def select(
     ...     demo.save(folder, shards=4)
     ...     pool = hnscore.dataset(f"{folder}/pool", ids="id")
     ...     picked = hnscore.shards.select(pool, 5, show_progress_bar=False)
-    ...     print(len(picked.rows), len(set(picked.ids)))
-    5 5
+    ...     print(len(pool.ids_of(picked.rows)))
+    5
     """
     check_dataset("pool", pool)
     check_choice("method", method, METHODS)
