@@ -111,6 +111,27 @@ def test_rules(rule: str, tmp_path: Path) -> None:
     assert f"<dt>pairs that count</dt><dd>{counts.sum():,} (" in page
 
 
+def test_bad_rows_of_any_kind(tmp_path: Path) -> None:
+    """A column of a table whose labels are no row numbers, and bfloat16."""
+    torch, pandas = pytest.importorskip("torch"), pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    img, txt = rng.standard_normal((60, 8), np.float32), rng.standard_normal((30, 8), np.float32)
+    img[4] = 0
+    options: dict[str, Any] = {"reference": np.full(30, 0.7), "captions": ["a"] * 30, "budget": 3}
+    expected = curve(written(tmp_path / "a.html", img, txt, 0.1, **options))
+    column = pandas.Series(list(img), index=np.arange(60)[::-1])
+    assert curve(written(tmp_path / "b.html", column, txt, 0.1, **options)) == expected
+    rounded = torch.from_numpy(img).bfloat16(), torch.from_numpy(txt).bfloat16()
+    exact = curve(written(tmp_path / "c.html", *(x.float().numpy() for x in rounded), 0.1, **options))
+    assert curve(written(tmp_path / "d.html", *rounded, 0.1, **options)) == exact
+
+
+def test_a_small_pool_has_a_budget_of_all(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    page = written(tmp_path / "r.html", rng.standard_normal((5, 4)), rng.standard_normal((3, 4)), 0.2)
+    assert "5 picks that cover the pool" in page
+
+
 def test_nothing_counts(tmp_path: Path) -> None:
     with pytest.warns(hnscore.MarginWarning, match="too small"):
         page = written(

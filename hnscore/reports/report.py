@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
+from hnscore.arguments.arrays import BFLOAT16, read_array, widen
 from hnscore.arguments.numbers import check_choice, check_integer, check_real
 from hnscore.arguments.options import PREFERENCES
 from hnscore.arguments.rules import check_not_empty
 from hnscore.arguments.values import read_owners
+from hnscore.datasets.folder import Folder
 from hnscore.datasets.spool import spooling
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.host import host_rows
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from hnscore.arguments.options import ArrayLike
 
 Rows = NDArray[np.int64]
+
+_BUDGET = 24
 
 
 class Report(str):
@@ -57,7 +61,7 @@ def report(  # noqa: PLR0913
     img_groups: ArrayLike | None = None,
     txt_groups: ArrayLike | None = None,
     similarity: str = "cosine",
-    budget: int = 24,
+    budget: int | None = None,
     prefer: str = "easy",
     min_similarity: float = 0.95,
     images: Images = None,
@@ -85,8 +89,8 @@ def report(  # noqa: PLR0913
         Which pairs count: as in `score`. `margin_for` finds a margin.
     output : path
         The file to write; it is replaced.
-    budget : int
-        How many images to pick, by `select`; 0 for none.
+    budget : int, optional
+        How many images to pick, by `select`; 0 for none. Default: 24, or all there are.
     prefer : {"easy", "hard"}
         Which half of the scores the picks cover, as in `select`.
     min_similarity : float
@@ -166,9 +170,10 @@ def report(  # noqa: PLR0913
     own_rows = _own_rows(rule, n_img, n_txt)
     if len(bad_images.all) or len(bad_texts.all):
         img_emb, txt_emb, image_rows, text_rows, rule = _without_bad(
-            img_emb, txt_emb, rule, own_rows, image_rows, text_rows
+            img_emb, txt_emb, n_img, rule, own_rows, image_rows, text_rows
         )
-    budget = check_integer("budget", budget, 0, len(image_rows), "images")
+    n_good = len(image_rows)
+    budget = min(_BUDGET, n_good) if budget is None else check_integer("budget", budget, 0, n_good, "images")
 
     def own_picture(text: int) -> Any:
         if own_rows is None:
@@ -192,7 +197,8 @@ def report(  # noqa: PLR0913
         title or f"{n_img:,} images and {n_txt:,} texts", margin, reference_in_words, also, prefer, min_similarity,
         _core.VERSION, time.perf_counter() - begun, bad_images, bad_texts,
     )  # fmt: skip
-    Path(output).write_text(page(found, settings, names), encoding="utf-8")
+    place = Path(output).absolute()
+    Folder(place.parent).write(place.name, page(found, settings, names).encode())
     return Report(os.fspath(output))
 
 
@@ -224,30 +230,30 @@ def _good(n: int, bad: Rows) -> Rows:
 
 
 def _without_bad(
-    img_emb: Any, txt_emb: Any, rule: dict[str, Any], owner: Rows | None, image_rows: Rows, text_rows: Rows
+    img_emb: Any, txt_emb: Any, n_img: int, rule: dict[str, Any], owner: Rows | None, image_rows: Rows, text_rows: Rows
 ) -> tuple[Any, Any, Rows, Rows, dict[str, Any]]:
     """Both sides and their rules without the rows left out, and without texts whose own image is one of these."""
     rule = dict(rule)
     if isinstance(rule["reference"], str) and rule["reference"] == "paired":
         rule["reference"] = "pool_max"  # the owner says the same
     if owner is not None and rule["paired_emb"] is None:
-        place = np.full(len(img_emb), -1)
+        place = np.full(n_img, -1)
         place[image_rows] = np.arange(len(image_rows))
         owner = place[owner]
         text_rows = text_rows[owner[text_rows] >= 0]
     if owner is not None:
         rule["owner"] = owner[text_rows]
-    for name in ("reference", "max_similarity", "txt_groups"):
-        x = rule[name]
-        if x is not None and not isinstance(x, (str, int, float)):
-            rule[name] = _taken(x, text_rows)
-    if rule["img_groups"] is not None:
-        rule["img_groups"] = _taken(rule["img_groups"], image_rows)
-    return _taken(img_emb, image_rows), _taken(txt_emb, text_rows), image_rows, text_rows, rule
+    for name in ("reference", "max_similarity"):
+        if rule[name] is not None and not isinstance(rule[name], (str, int, float)):
+            rule[name] = _taken(name, rule[name], text_rows)
+    for name, rows in (("txt_groups", text_rows), ("img_groups", image_rows)):
+        if rule[name] is not None:
+            rule[name] = np.asarray(rule[name])[rows]
+    img, txt = _taken("img_emb", img_emb, image_rows), _taken("txt_emb", txt_emb, text_rows)
+    return img, txt, image_rows, text_rows, rule
 
 
-def _taken(x: Any, rows: Rows) -> Any:
-    take: Callable[[Any], Any] = getattr(x, "__getitem__", np.asarray(x).__getitem__)
-    if isinstance(x, (list, tuple)):
-        take = np.asarray(x).__getitem__
-    return take(rows)
+def _taken(name: str, x: Any, rows: Rows) -> NDArray[Any]:
+    """Rows of embeddings or values, of any kind that is taken for them."""
+    array, code = read_array(name, x)
+    return widen(array[rows]) if code == BFLOAT16 else array[rows]
