@@ -22,6 +22,7 @@ from pools import IDS, IMG, N_TXT, TXT, N
 import hnscore
 from hnscore.datasets import dataset as reading
 
+pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 R = np.random.default_rng(4).uniform(0.2, 0.5, N_TXT)
 pytestmark = [
@@ -504,3 +505,41 @@ def test_no_ray_cluster_is_one_line(pool: hnscore.Dataset, tmp_path: Path, monke
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(ConnectionError, match="no Ray cluster answers at RAY_ADDRESS"):
         score(pool, tmp_path / "out", engine="ray")
+
+
+ANOTHER = [
+    ("score", ["--margin", "0.1", "--images"], "out"),
+    ("mine", ["--k", "2", "--reference", "pool_max", "--images"], "out"),
+    ("pairs", ["--images"], "out.npz"),
+    ("density", [], "out"),
+    ("select", ["--budget", "3", "--embeddings"], "out.npy"),
+    ("duplicates", ["--min-similarity", "0.9"], "out.npy"),
+]
+
+
+@pytest.mark.parametrize(("name", "words", "output"), ANOTHER, ids=[name for name, _, _ in ANOTHER])
+@pytest.mark.parametrize("side", ["--column", "--text-column"])
+def test_another_column_is_another_result(name: str, words: list[str], output: str, side: str, tmp_path: Path) -> None:
+    """Of one file: the output of one column is not up to date for another."""
+    rng = np.random.default_rng(0)
+
+    def column(n: int) -> Any:
+        return pa.FixedSizeListArray.from_arrays(pa.array(rng.standard_normal(n * 8).astype(np.float32)), 8)
+
+    for file, n in (("pool", 50), ("txt", 20)):
+        pq.write_table(pa.table({"a": column(n), "b": column(n)}), tmp_path / f"{file}.parquet")
+    of_texts = {"density": ["--against", "txt.parquet"]}.get(name, ["--texts", "txt.parquet"])
+    if name in ("select", "duplicates"):
+        if side == "--text-column":
+            pytest.skip("has one side")
+        of_texts = []
+
+    def run(a: str, b: str) -> Any:
+        columns = ["--column", a, *(["--text-column", b] if of_texts else [])]
+        return command(name, *words, "pool.parquet", *of_texts, *columns, "-o", output, cwd=tmp_path)
+
+    assert run("a", "a").returncode == 0
+    assert "is up to date" in run("a", "a").stderr
+    other = run("b", "a") if side == "--column" else run("a", "b")
+    assert other.returncode == 2
+    assert "other settings" in other.stderr

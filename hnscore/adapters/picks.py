@@ -12,11 +12,19 @@ from hnscore.adapters.zero_rows import pick_around_zero_rows
 
 
 def covering(
-    emb: NDArray[Any], unlabeled: NDArray[np.int64], labeled: NDArray[np.int64], n: int, **options: Any
+    emb: NDArray[Any],
+    unlabeled: NDArray[np.int64],
+    labeled: NDArray[np.int64],
+    n: int,
+    *,
+    names: NDArray[np.int64] | None = None,
+    of: str = "embeddings",
+    **options: Any,
 ) -> NDArray[np.int64]:
     """Positions among the unlabeled rows, best first. `options`: of `hnscore.select`; the method may be "core_set" too.
 
-    Rows of zeros have no direction: they are picked last, and named in a warning.
+    Rows of zeros have no direction: they are picked last, and named in a warning, as rows of the array `of`: by
+    `names`, those of the unlabeled rows first.
     """
     given: dict[str, Any] = {"method": "coverage"} | options
 
@@ -28,5 +36,4 @@ def covering(
 
     rows = np.concatenate([unlabeled, labeled]).astype(np.int64)
     known = np.arange(len(unlabeled), len(rows))
-    picks: NDArray[np.int64] = pick_around_zero_rows(pick, n, emb[rows], known, rows, "embeddings", {})
-    return picks
+    return pick_around_zero_rows(pick, n, emb[rows], known, rows if names is None else names, of, {})

@@ -17,7 +17,8 @@ from skactiveml.base import SingleAnnotatorPoolQueryStrategy
 from skactiveml.utils import MISSING_LABEL, labeled_indices, simple_batch
 
 import hnscore
-from hnscore.adapters.zero_rows import pick_around_zero_rows, zero_rows
+from hnscore.adapters.picks import covering
+from hnscore.adapters.zero_rows import zero_rows
 from hnscore.arguments.numbers import check_choice, count_threads
 from hnscore.arguments.options import PREFERENCES
 from hnscore.selections.gains import gains_of_all
@@ -135,16 +136,11 @@ class HNScoreSampling(SingleAnnotatorPoolQueryStrategy):  # type: ignore[misc]  
 
     def _pick(self, rows: NDArray[Any], known: NDArray[Any], n: int, names: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions among `rows`; `names` are the rows of X."""
-        options = dict(self.select_dict or {})
-
-        def pick(n: int, embeddings: NDArray[Any], labeled: Any) -> Any:
-            if self.method == "core_set":
-                return hnscore.core_set(embeddings, n, labeled=labeled, **options)
-            settings = options | {"method": self.method, "random_state": self.random_state_}
-            return hnscore.select(None, n, embeddings=embeddings, labeled=labeled, **settings)
-
+        options = dict(self.select_dict or {}) | {"method": self.method}
+        if self.method != "core_set":
+            options["random_state"] = self.random_state_
         labeled = np.arange(len(rows), len(rows) + len(known))
-        return pick_around_zero_rows(pick, n, np.concatenate([rows, known]), labeled, names, "X", {})
+        return covering(np.concatenate([rows, known]), np.arange(len(rows)), labeled, n, names=names, of="X", **options)
 
 
 class HardNegativeSampling(SingleAnnotatorPoolQueryStrategy):  # type: ignore[misc]  # the host has no types

@@ -179,7 +179,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, Any]:
         metavar="PATH",
         help="the scores, (n_img,): a .npy file; or, of many files, a folder",
     )
-    pools.add_columns(files)
+    pools.add_columns(files, "--texts and --paired")
     files.add_argument(
         "--owner", metavar="NPY", help="each text's own image (n_txt,), as a row of --paired or --images"
     )

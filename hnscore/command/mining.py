@@ -63,7 +63,7 @@ def add_sides(files: Any, writes: bool = True) -> None:
     files.add_argument("--img-groups", metavar="NPY", help="labels (n_img,); equal labels never count")
     files.add_argument("--txt-groups", metavar="NPY", help="labels (n_txt,)")
     files.add_argument("--max-similarity", type=number_or_path, metavar="S|NPY", help="a number, or a file (n_txt,)")
-    add_reading(files, writes)
+    add_reading(files, writes, "--texts and --paired")
 
 
 def _add_mine(commands: object) -> None:
@@ -164,7 +164,7 @@ def _settings(args: argparse.Namespace, options: dict[str, Any]) -> dict[str, An
 def _mine_shards(args: argparse.Namespace) -> None:
     """Of a pool in many files: one pass for all texts."""
     options = {name: x for name, x in vars(args).items() if name not in APART}
-    pool, texts = open_pool(options.pop("images"), args), read_rows(options.pop("texts"), "texts", args.dtype)
+    pool, texts = open_pool(options.pop("images"), args), read_rows(options.pop("texts"), "texts", args)
     del options["random_state"]
     numbers = numbers_of(args.dtype)
     for name in _FILES:

@@ -16,15 +16,29 @@ from hnscore.datasets.location import PATTERN
 from hnscore.datasets.spool import spooled
 
 # What argparse holds that is no keyword of a function.
-APART = ("name", "command", "output", "dtype", "overwrite", "column", "ids", "metadata", "stack", "stores")
+APART = (
+    "name",
+    "command",
+    "output",
+    "dtype",
+    "overwrite",
+    "column",
+    "ids",
+    "metadata",
+    "text_column",
+    "stack",
+    "stores",
+)
 POOLS = ("images", "emb", "embeddings")  # names of arguments
 
 
-def add_columns(files: Any) -> None:
-    """The options of a pool that is a folder, a pattern, a URI or a table."""
+def add_columns(files: Any, others: str = "") -> None:
+    """The options of a pool that is a folder, a pattern, a URI or a table; `others`: options that may be one, too."""
     files.add_argument(
         "--column", default=None, metavar="NAME", help="the column, member or tensor with the embeddings"
     )
+    if others:
+        files.add_argument("--text-column", default=None, metavar="NAME", help=f"the same of {others}")
     files.add_argument("--ids", default=None, metavar="NAME", help="the column with the ids of the rows")
     files.add_argument("--metadata", default=None, metavar="PATH", help="the tables with --ids beside .npy shards")
 
@@ -48,21 +62,26 @@ def open_pool(path: str, args: argparse.Namespace) -> hnscore.Dataset:
     return hnscore.dataset(path, column=args.column, ids=args.ids, metadata=args.metadata, dtype=args.dtype)
 
 
-def read_rows(path: str, name: str, dtype: str | None) -> Array:
-    """Embeddings that are to be in memory, of any kind of file."""
+def read_rows(path: str, name: str, args: argparse.Namespace) -> Array:
+    """Embeddings of the other side, which are to be in memory, of any kind of file."""
     if not is_many(path):
-        return numbers_of(dtype)(open_array(path, name, dtype, (2,)))
-    pool = hnscore.dataset(path, dtype=dtype)
+        return numbers_of(args.dtype)(open_array(path, name, args.dtype, (2,)))
+    pool = hnscore.dataset(path, column=args.text_column, dtype=args.dtype)
     return pool.take(np.arange(len(pool)))
 
 
 def as_one_array(path: str, name: str, args: argparse.Namespace) -> tuple[Array, dict[str, str]]:
     """What is gone through again and again, as one array while the command runs; and its files, by names for errors.
 
-    Of files in a store `args.stores` gets what tells whether they have changed. --column and its like are the pool's.
+    `args.stores` gets what tells one result from another beside these files: the column, and whether files in a store
+    have changed. --column and its like are the pool's, --text-column is that of the other side.
     """
     stack: ExitStack = args.stack
-    pool = open_pool(path, args) if name in POOLS else hnscore.dataset(path, dtype=args.dtype)
+    is_pool = name in POOLS
+    column = args.column if is_pool else args.text_column
+    pool = open_pool(path, args) if is_pool else hnscore.dataset(path, column=column, dtype=args.dtype)
+    if column is not None:
+        args.stores[f"{name} column"] = column
     files = {}
     for shard in pool.shards:
         if shard.location.store is None:

@@ -20,11 +20,11 @@ def score_shards(args: argparse.Namespace) -> None:
     if options.pop("chunk_rows") is not None:
         raise ValueError("--chunk-rows is for a pool in one .npy file; leave it out")
     pool = open_pool(options.pop("images"), args)
-    texts = read_rows(options.pop("texts"), "texts", args.dtype)
+    texts = read_rows(options.pop("texts"), "texts", args)
     if options["reference"] not in ("pool_max", "paired"):
         options["reference"] = numbers(open_array(options["reference"], "reference", args.dtype, (1, 2)))
     paired = options.pop("paired")
-    options["paired_emb"] = None if paired is None else read_rows(paired, "paired", args.dtype)
+    options["paired_emb"] = None if paired is None else read_rows(paired, "paired", args)
     for name, ndims in _FILES.items():
         if isinstance(options[name], str):
             options[name] = open_array(options[name], name, args.dtype, ndims)

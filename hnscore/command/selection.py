@@ -49,7 +49,7 @@ def _add_density(commands: object) -> None:
     files.add_argument("--weights", metavar="NPY", help="of the points looked at")
     files.add_argument("--variance", metavar="NPY", help="for --kind gaussian, (n,)")
     files.add_argument("--against-variance", metavar="NPY", help="the same of --against, (m,)")
-    add_reading(files)
+    add_reading(files, others="--against")
     rule = density.add_argument_group("rule")
     rule.add_argument("--kind", help="knn (default), ball, kernel, mean, gaussian")
     rule.add_argument("--k", type=int, help="for --kind knn (default: 20)")
@@ -113,8 +113,8 @@ def command_of_keywords(commands: Any, name: str, brief: str, description: str) 
     return parser
 
 
-def add_reading(files: Any, writes: bool = True) -> None:
-    add_columns(files)
+def add_reading(files: Any, writes: bool = True, others: str = "") -> None:
+    add_columns(files, others)
     files.add_argument(
         "--dtype", choices=["bfloat16"], default=None, help="read two-byte files without a number type as bfloat16"
     )
@@ -146,7 +146,7 @@ def number_or_path(text: str) -> float | str:
 def _density_shards(args: argparse.Namespace) -> None:
     """Of a pool in many files, against some points: one result shard each."""
     options = {name: x for name, x in vars(args).items() if name not in APART}
-    pool, against = open_pool(options.pop("emb"), args), read_rows(options.pop("against"), "against", args.dtype)
+    pool, against = open_pool(options.pop("emb"), args), read_rows(options.pop("against"), "against", args)
     if "weights" in options:
         options["weights"] = open_array(options["weights"], "weights", args.dtype, (1,))
     shown = options.pop("show_progress_bar")

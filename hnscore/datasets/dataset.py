@@ -65,11 +65,13 @@ class Dataset:
         Of all shards.
     """
 
-    def __init__(self, shards: Sequence[Shard], dim: int, dtype: np.dtype[Any], ids: str | None) -> None:
+    def __init__(
+        self, shards: Sequence[Shard], dim: int, dtype: np.dtype[Any], ids: str | None, column: str | None
+    ) -> None:
         self.shards = tuple(shards)
         self.shape = sum(shard.n_rows for shard in shards), dim
         self.dtype = dtype
-        self.id_column = ids
+        self.id_column, self.column = ids, column
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -318,7 +320,7 @@ def dataset(
         n = described[i].n_rows
         shards.append(Shard(os.path.relpath(file.path, root), file, readers[i], first, n, ids and of_ids[i]))
         first += n
-    return Dataset(shards, dim, of_numbers, ids)
+    return Dataset(shards, dim, of_numbers, ids, column)
 
 
 def _format(file: Location, name: str) -> Any:

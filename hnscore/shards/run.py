@@ -124,7 +124,7 @@ class Run:
         self.sink = Sink(pool, self.folder, value)
         self.settings = {
             **settings, "hnscore": hnscore.__version__, "target": _core.config()["target"], "dim": pool.shape[1],
-            "dtype": str(pool.dtype), "ids": pool.id_column,
+            "dtype": str(pool.dtype), "column": pool.column, "ids": pool.id_column,
         }  # fmt: skip
         self.overwrite = overwrite
         self.state: dict[str, Any] = {}  # what a run decides once, such as its method
