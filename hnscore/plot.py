@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hnscore import _core
 from hnscore.arguments.arrays import read_array
 from hnscore.arguments.checks import read_row_numbers
 from hnscore.arguments.numbers import check_real
 from hnscore.arguments.rules import check_not_empty
+from hnscore.arguments.values import read_point_values
 from hnscore.engine.host import HostRows, host_rows
 from hnscore.engine.memory.copies import computed_on_cpu
+from hnscore.engine.pool import check_rows
 from hnscore.figures import maps, margins
 
 try:
@@ -157,11 +160,13 @@ def selection_map(emb: ArrayLike, picks: ArrayLike, *, values: ArrayLike | None 
     'two directions, 17% of the spread'
     """
     rows, chosen = _pool(emb, picks)
+    if values is not None:
+        values = read_point_values("values", values, rows.shape[0])
     axes = maps.principal_axes(rows)
     shown = maps.some_rows(rows.shape[0], _DOTS)
     place, at = axes.place(rows, shown), axes.place(rows, chosen)
     ax = _axes(ax)
-    colour: Any = _PAIRS if values is None else np.asarray(values, np.float64)[shown]
+    colour: Any = _PAIRS if values is None else values[shown]
     dots = ax.scatter(place[:, 0], place[:, 1], s=6, c=colour)
     if values is not None:
         ax.figure.colorbar(dots, ax=ax)
@@ -212,6 +217,7 @@ def _axes(ax: Axes | None) -> Any:
 def _pool(emb: object, picks: object) -> tuple[HostRows, Any]:
     rows = host_rows("emb", emb)
     check_not_empty("emb", rows)
+    check_rows(rows, "cosine", _core.default_threads())
     if not len(read_row_numbers("picks", picks, rows.shape[0])):
         raise ValueError("picks must have at least one row, got none; pass what select returns")
     return rows, read_array("picks", picks)[0].astype(np.int64)  # in their order

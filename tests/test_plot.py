@@ -84,3 +84,20 @@ def test_errors(data: demo.EmojiSet, picks: Any, message: str) -> None:
     for draw in (hnscore.plot.selection_map, hnscore.plot.coverage_curve):
         with pytest.raises((TypeError, ValueError), match=message):
             draw(data.img_emb, picks)
+
+
+def test_what_else_is_refused(data: demo.EmojiSet) -> None:
+    emb = data.img_emb
+    with pytest.raises(ValueError, match="values must have shape"):
+        hnscore.plot.selection_map(emb, [0], values=[1, 2])
+    with pytest.raises(ValueError, match="emb"):
+        hnscore.plot.selection_map(np.full((4, 3), np.nan), [0])
+    for draw in (hnscore.plot.margin_curve, hnscore.plot.similarity_histogram):
+        with pytest.raises(TypeError, match="unexpected keyword 'weight', expected some of"):
+            draw(emb, data.txt_emb, weight="count")
+        with pytest.raises(ValueError, match="img_emb must have at least one row"):
+            draw(emb[:0], data.txt_emb)
+
+
+def test_one_dim() -> None:
+    hnscore.plot.selection_map(np.array([[1.0], [2.0], [-1.0]]), [0, 2])

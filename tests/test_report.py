@@ -197,6 +197,11 @@ def test_pictures_of_any_kind(tmp_path: Path) -> None:
         ({"output": "no/such/folder/r.html"}, FileNotFoundError, "there is no such folder"),
         ({"images": lambda row: f"no/{row}.png"}, FileNotFoundError, "no/"),
         ({"owner": [9] * 5}, ValueError, "owner must hold rows of img_emb"),
+        ({"images": [b"x"]}, ValueError, "images must have one entry for each of the 8 images, got 1"),
+        ({"images": lambda row: b"no picture" * 9000}, ValueError, "images must be paths.*got 90,000 bytes"),
+        ({"images": lambda row: row}, ValueError, "images must be paths.*got int"),
+        ({"captions": (str(i) for i in range(5))}, TypeError, "captions must be a sequence, got generator"),
+        ({"output": "."}, IsADirectoryError, "is a folder"),
     ],
 )
 def test_errors(options: dict[str, Any], error: type[Exception], message: str, tmp_path: Path) -> None:
@@ -205,6 +210,28 @@ def test_errors(options: dict[str, Any], error: type[Exception], message: str, t
     with pytest.raises(error, match=message):
         hnscore.report(rng.standard_normal((8, 4)), rng.standard_normal((5, 4)), **given)
     assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (30, 1), (7, 3)])
+def test_small_shapes(shape: tuple[int, int], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    written(tmp_path / "r.html", rng.standard_normal(shape), rng.standard_normal((2, shape[1])), 0.2)
+
+
+def test_nothing_is_left(tmp_path: Path) -> None:
+    for img, txt, options in (
+        (np.zeros((5, 4)), np.ones((2, 4)), {}),
+        (np.ones((5, 4)), np.full((2, 4), np.nan), {}),
+        (np.eye(5, 4, -1), np.ones((2, 4)), {"owner": [0, 0]}),
+    ):
+        with pytest.raises(ValueError, match="must have a row to report of"):
+            hnscore.report(img, txt, output=tmp_path / "r.html", **options)
+
+
+def test_words_that_no_file_can_hold(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    img, txt = rng.standard_normal((40, 8)), rng.standard_normal((30, 8))
+    assert "?" in written(tmp_path / "r.html", img, txt, 0.3, captions=["\udc80"] * 30)
 
 
 def test_commands(data: demo.EmojiSet, tmp_path: Path) -> None:

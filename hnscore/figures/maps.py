@@ -60,6 +60,7 @@ def principal_axes(emb: HostRows, n_axes: int = 2) -> Axes:
     x -= mean
     spread, axes = np.linalg.eigh(x.T @ x)
     spread, axes = spread[::-1], axes.T[::-1][:n_axes].copy()
+    axes = np.concatenate([axes, np.zeros((n_axes - len(axes), axes.shape[1]))])  # of fewer dims than that
     largest = np.abs(axes).argmax(axis=1)
     axes *= np.sign(axes[np.arange(len(axes)), largest])[:, None]  # either sign is right: the largest entry is positive
     total = float(spread.sum())

@@ -7,12 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hnscore.arguments.rules import check_not_empty
+from hnscore.engine.host import host_rows
 from hnscore.mining.pairs import DEFAULTS
 from hnscore.mining.shortfalls import Shortfalls
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
+_RULES = {"reference", "owner", "paired_emb", "max_similarity", "img_groups", "txt_groups", "similarity", "n_threads"}
 _MARGINS = 201
 _MOST_PAIRS = 2**24  # looked at one by one: about a second beside the pass that finds them
 _LARGEST_SHARE = 0.05  # of the pairs, at the widest margin of a curve: beyond, a score is little more than a mean
@@ -52,7 +55,11 @@ class Looked(NamedTuple):
 
 
 def shortfalls_of(img_emb: object, txt_emb: object, **rule: Any) -> Shortfalls:
-    """The rules are keywords of `pairs`."""
+    """The rules are those keywords of `pairs` that say which pairs count."""
+    unknown = sorted(set(rule) - _RULES)
+    if unknown:
+        raise TypeError(f"got an unexpected keyword {unknown[0]!r}, expected some of {', '.join(sorted(_RULES))}")
+    check_not_empty("img_emb", host_rows("img_emb", img_emb))
     return Shortfalls.of(DEFAULTS | {"img_emb": img_emb, "txt_emb": txt_emb} | rule)
 
 

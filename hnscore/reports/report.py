@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,8 +158,12 @@ def report(  # noqa: PLR0913
         check_not_empty(name, side)
     _check_length("captions", captions, n_txt, "texts")
     _check_length("ids", ids, n_img, "images")
-    if not Path(output).absolute().parent.is_dir():
+    _check_length("images", images, n_img, "images")
+    place = Path(output).absolute()
+    if not place.parent.is_dir():
         raise FileNotFoundError(f"output {os.fspath(output)}: there is no such folder; make it first")
+    if place.is_dir():
+        raise IsADirectoryError(f"output {os.fspath(output)} is a folder; pass the name of a file, such as report.html")
     rule: dict[str, Any] = {
         "reference": reference, "owner": owner, "paired_emb": paired_emb, "max_similarity": max_similarity,
         "img_groups": img_groups, "txt_groups": txt_groups, "similarity": similarity,
@@ -172,6 +176,9 @@ def report(  # noqa: PLR0913
         img_emb, txt_emb, image_rows, text_rows, rule = _without_bad(
             img_emb, txt_emb, n_img, rule, own_rows, image_rows, text_rows
         )
+    for name, good, n in (("img_emb", image_rows, n_img), ("txt_emb", text_rows, n_txt)):
+        if not len(good):
+            raise ValueError(f"{name} must have a row to report of; all {n} are zeros, NaN or Inf, or their images are")
     n_good = len(image_rows)
     budget = min(_BUDGET, n_good) if budget is None else check_integer("budget", budget, 0, n_good, "images")
 
@@ -197,13 +204,17 @@ def report(  # noqa: PLR0913
         title or f"{n_img:,} images and {n_txt:,} texts", margin, reference_in_words, also, prefer, min_similarity,
         _core.VERSION, time.perf_counter() - begun, bad_images, bad_texts,
     )  # fmt: skip
-    place = Path(output).absolute()
-    Folder(place.parent).write(place.name, page(found, settings, names).encode())
+    Folder(place.parent).write(place.name, page(found, settings, names).encode(errors="replace"))
     return Report(os.fspath(output))
 
 
-def _check_length(name: str, values: Sequence[Any] | None, n: int, what: str) -> None:
-    if values is not None and len(values) != n:
+def _check_length(name: str, values: Any, n: int, what: str) -> None:
+    """Of what is a sequence; a mapping or a function may leave rows out."""
+    if values is None or callable(values) or isinstance(values, Mapping):
+        return
+    if not hasattr(values, "__len__"):
+        raise TypeError(f"{name} must be a sequence, got {type(values).__name__}; make a list of it")
+    if len(values) != n:
         raise ValueError(f"{name} must have one entry for each of the {n} {what}, got {len(values)}; pass as many")
 
 

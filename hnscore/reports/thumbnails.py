@@ -47,10 +47,17 @@ def _shrunk(image: Any) -> bytes:
         from PIL import Image
     except ImportError as error:
         raise ImportError("images larger than 16 KB are made smaller by Pillow; pip install pillow") from error
-    if isinstance(image, bytes):
-        image = Image.open(io.BytesIO(image))
-    elif not isinstance(image, Image.Image):
-        image = Image.fromarray(image)
+    try:
+        if isinstance(image, bytes):
+            image = Image.open(io.BytesIO(image))
+        elif not isinstance(image, Image.Image):
+            image = Image.fromarray(image)
+    except (OSError, AttributeError, TypeError, ValueError) as error:
+        kind = f"{len(image):,} bytes" if isinstance(image, bytes) else type(image).__name__
+        raise ValueError(
+            f"images must be paths, bytes of picture files, PIL images or uint8 arrays (height, width, 3), got {kind} "
+            f"that Pillow cannot read: {error}"
+        ) from error
     if image.mode in ("RGBA", "LA", "P"):
         over = Image.new("RGBA", image.size, "white")
         over.alpha_composite(image.convert("RGBA"))

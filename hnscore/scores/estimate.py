@@ -99,7 +99,7 @@ def estimate(
     chosen = method if method != "auto" else "cascade" if ratio < 1 else "dense"
     work = dense * (ratio if chosen == "cascade" else 1) + (n_img + n_txt) * dim * known.value
     value_bytes = 4 if precision != "bf16" else 2
-    nbytes = value_bytes * n_txt * dim + _ROW_BYTES * (n_img + n_txt) + _WORKSPACE * threads
+    nbytes = value_bytes * n_txt * dim + _ROW_BYTES * (n_img + n_txt) + _WORKSPACE * min(threads, known.threads)
     return Estimate(_CALL + work * known.threads / min(threads, known.threads), nbytes, chosen)
 
 
