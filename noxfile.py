@@ -181,7 +181,7 @@ def docs(session: nox.Session) -> None:
     site = HERE / "build" / "docs"
     # In its own process and folder: examples write, and warnings are errors.
     session.run("sphinx-build", "-W", "--keep-going", "-q", "-d", "build/doctrees", "docs", str(site))
-    session.run("pytest", "-n2", "tests/browser/test_site.py", *session.posargs, env={"HNSCORE_SITE": str(site)})
+    session.run("pytest", "-n2", "tests/test_browser_site.py", *session.posargs, env={"HNSCORE_SITE": str(site)})
 
 
 @nox.session
@@ -194,7 +194,7 @@ def report(session: nox.Session) -> None:
         session.run("hnscore", "demo", "--export", "example")
         files = [f"--{name}=example/{file}.npy" for name, file in REPORTED.items()]
         session.run("hnscore", "report", *files, "-o", str(output))
-    session.run("pytest", "-n2", "tests/browser/test_report.py", *session.posargs)
+    session.run("pytest", "-n2", "tests/test_browser_report.py", *session.posargs)
 
 
 REPORTED = {"images": "pool", "texts": "texts", "reference": "reference"}

@@ -1,5 +1,5 @@
 """The report: what it says is what the functions give; bad rows are left out; bad input is named. How it looks:
-tests/browser."""
+`test_browser_report.py`."""
 
 import base64
 import json

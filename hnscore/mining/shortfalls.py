@@ -16,7 +16,8 @@ from hnscore.mining.pairs import PairCall
 
 Floats = NDArray[np.float64]
 
-_SAMPLED = 512  # images and texts
+SAMPLED = 512  # images, and texts
+_SAMPLED_TO_COUNT = 2048  # the same, where the whole is counted at what the sample says
 
 
 class Window(NamedTuple):
@@ -84,9 +85,9 @@ class Shortfalls(NamedTuple):
             rules=self.rules._replace(**taken) if taken else self.rules, show_progress_bar=False,
         )  # fmt: skip
 
-    def sample(self) -> Floats:
-        """Of some images, evenly spread, with some texts; infinite where a rule leaves the pair out."""
-        some = self.some(_some_of(self.img.shape[0]), self.sampled_texts())
+    def sample(self, most: int = SAMPLED) -> Floats:
+        """Of at most so many images, evenly spread, with as many texts; infinite where a rule leaves the pair out."""
+        some = self.some(_some_of(self.img.shape[0], most), _some_of(self.txt.shape[0], most))
         shortfalls = np.full((some.img.shape[0], some.txt.shape[0]), np.inf)
         for part in some.parts(_EVERY):
             shortfalls[part.rows, part.columns] = some.reference[part.columns] - part.similarities
@@ -94,7 +95,7 @@ class Shortfalls(NamedTuple):
 
     def sampled_texts(self) -> NDArray[np.int64]:
         """The rows of the texts of `sample`."""
-        return _some_of(self.txt.shape[0])
+        return _some_of(self.txt.shape[0], SAMPLED)
 
     def parts(self, margin: float, rules: Rules[Any] | None = None) -> Iterator[Part]:
         """The pairs that count, with float64 similarities; `rules` instead of the call's."""
@@ -116,8 +117,8 @@ class Shortfalls(NamedTuple):
 _EVERY = 1e300  # a margin at which every pair counts
 
 
-def _some_of(n: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, n - 1, min(n, _SAMPLED)).astype(np.int64))
+def _some_of(n: int, most: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
 
 
 def _taken(rows: HostRows, wanted: NDArray[np.int64]) -> HostRows:
@@ -157,12 +158,12 @@ def margin_of_rank(shortfalls: Shortfalls, rank: int) -> float:
     return margin
 
 
-_LISTED = 2**23  # pairs at a time: 160 MiB
+_LISTED = 2**24  # pairs at a time: 200 MiB, and as much again while the rank is found among them
 
 
 def _tries(shortfalls: Shortfalls, share: float) -> Iterator[float]:
     """Margins above and below the one of a share, by a sample, each wider from it than the one before."""
-    sample = shortfalls.sample()
+    sample = shortfalls.sample(_SAMPLED_TO_COUNT)
     at = np.quantile(sample, min(share, 1.0), method="lower")
     if not np.isfinite(at):
         return

@@ -139,7 +139,10 @@ def _checked(  # noqa: PLR0913, PLR0917
     margins = check_real("margin", margin), check_not_negative("relative_margin", relative_margin)
     check_choice("similarity", similarity, SIMILARITIES)
     if precision == "fp16" and precision not in precisions:
-        raise ValueError("precision='fp16' needs arrays on a GPU, got arrays in CPU memory; choose 'exact' or 'bf16'")
+        names = ", ".join(map(repr, precisions))
+        raise ValueError(
+            f"precision must be one of {names}, got 'fp16', which needs arrays on a GPU; choose one of these"
+        )
     check_choice("precision", precision, precisions)
     check_choice("method", method, METHODS)
     if method == "cascade" and precision != "exact":

@@ -1,9 +1,13 @@
-"""What every page must hold up to: no error in the console, nothing asked of the network, nothing wider than the
-screen, and a name for everything that a screen reader or a key can reach."""
+"""Pages in a real browser, Debian's chromium driven by playwright, and what every page must hold up to: no error in the
+console, nothing asked of the network, nothing wider than the screen, a name for all that a screen reader or a key can
+reach."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import pytest
 
 WIDE, PHONE = (1280, 900), (390, 844)
 
@@ -18,6 +22,20 @@ _NAMELESS = """() => {
         if (!e.labels?.length && !e.getAttribute("aria-label") && !e.placeholder) bad.push(e.outerHTML.slice(0, 120));
     return bad;
 }"""
+
+
+@contextmanager
+def started() -> Iterator[Any]:
+    """A browser; the test is skipped where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("needs chromium")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=program, args=flags)
+        yield browser
+        browser.close()
 
 
 @contextmanager

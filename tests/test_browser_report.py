@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from look import PHONE, WIDE, check, opened
+from browsing import PHONE, WIDE, check, opened
 
 import hnscore
 from hnscore import demo

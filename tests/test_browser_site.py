@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from look import PHONE, WIDE, check, opened
+from browsing import PHONE, WIDE, check, opened
 
 SITE = Path(os.environ.get("HNSCORE_SITE", "not there"))
 FILES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html")) if SITE.is_dir() else []
