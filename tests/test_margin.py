@@ -129,6 +129,9 @@ def test_curve_has_the_counts_of_score(sides: tuple[Any, Any], name: str) -> Non
         assert curve.pairs[k] == counts.sum()
         assert curve.images[k] == (counts > 0).sum()
     assert len(looked.closest.shortfalls) == 5
+    if curve.margins[-1] >= 0.2:
+        expected = hnscore.pairs(*sides, 0.2, by="text", **rule).offsets
+        np.testing.assert_array_equal(looked.of_texts, np.diff(expected))
 
 
 def test_curve_decides_ties_as_score_does() -> None:
@@ -141,5 +144,6 @@ def test_curve_decides_ties_as_score_does() -> None:
     txt = np.tile([1.0, 0.0], (64, 1))
     rule = {"reference": reference}
     curve = margin_curve(shortfalls_of(img, txt, **rule), margins=margins).curve
-    for margin, pairs in zip(margins, curve.pairs, strict=True):
-        assert pairs == count(img, txt, margin, rule), margin
+    for margin, pairs, images in zip(margins, curve.pairs, curve.images, strict=True):
+        counts = hnscore.score(img, txt, margin, weight="count", **rule)
+        assert (pairs, images) == (counts.sum(), (counts > 0).sum()), margin

@@ -77,24 +77,25 @@ def margin_curve(
         margins = _margins(shortfalls, margin)
     n_img, n = shortfalls.img.shape[0], len(margins)
     new_pairs = np.zeros(n + 1, np.int64)
-    nearest = np.full(n_img, np.inf)
+    earliest = np.full(n_img, n)  # of the margins, at which an image is in a pair that counts
     closest = Closest(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
     of_texts = np.zeros(shortfalls.txt.shape[0], np.int64)
     for part in shortfalls.parts(float(margins[-1])):
         reference = shortfalls.reference[part.columns]
         distance = reference - part.similarities
-        new_pairs += np.bincount(_first_margin(margins, distance, reference, part.similarities), minlength=n + 1)
-        rows = part.rows
+        at = _first_margin(margins, distance, reference, part.similarities)
+        new_pairs += np.bincount(at, minlength=n + 1)
         filled = np.flatnonzero(part.counts)
         if len(filled):
             first = (np.cumsum(part.counts) - part.counts)[filled]
-            nearest[part.first + filled] = np.minimum.reduceat(distance, first)
+            earliest[part.first + filled] = np.minimum.reduceat(at, first)
         if margin is not None:
-            of_texts += np.bincount(part.columns[distance < margin], minlength=len(of_texts))
+            counts = part.similarities > reference - margin
+            of_texts += np.bincount(part.columns[counts], minlength=len(of_texts))
         if n_closest:
-            closest = _best(closest, Closest(rows, part.columns.astype(np.int64), distance), n_closest)
-    images = np.searchsorted(np.sort(nearest), margins, side="left")
-    curve = MarginCurve(margins, np.cumsum(new_pairs)[:n], images, shortfalls.n_pairs, n_img)
+            closest = _best(closest, Closest(part.rows, part.columns.astype(np.int64), distance), n_closest)
+    new_images = np.bincount(earliest, minlength=n + 1)
+    curve = MarginCurve(margins, np.cumsum(new_pairs)[:n], np.cumsum(new_images)[:n], shortfalls.n_pairs, n_img)
     return Looked(curve, closest, of_texts)
 
 
