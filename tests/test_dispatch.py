@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,3 +132,23 @@ def test_only_targets_use_more_than_the_baseline() -> None:
     assert not astray
     expected = {*_core.config()["targets_compiled"], "amx_emulated"} - {"scalar"}
     assert seen == expected, "the search finds what it looks for"
+
+
+# What /proc/cpuinfo calls the instructions that each target needs beside those of the one before it.
+FLAGS = {
+    "avx2": ("avx2", "fma", "bmi2", "f16c"),
+    "avx512": ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"),
+    "avx512vnni": ("avx512_vnni",),
+    "avx512bf16": ("avx512_bf16",),
+}
+
+
+@pytest.mark.skipif(platform.system() != "Linux" or platform.machine() != "x86_64", reason="of x86 on Linux")
+def test_the_processor_has_what_linux_says() -> None:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    flags = next(line for line in lines if line.startswith("flags")).split(":")[1].split()
+    has_all = True
+    for target, needed in FLAGS.items():
+        has_all = has_all and set(needed) <= set(flags)
+        assert (target in _core.config()["targets_supported"]) == has_all, target
+    assert ("AMX-TILE" in _core.config()["targets_missing"].get("amx", "")) <= ("amx_tile" not in flags)
