@@ -21,11 +21,6 @@ from hnscore.engine.memory.copies import computed_on_cpu
 from hnscore.engine.pool import check_rows
 from hnscore.figures import maps, margins
 
-try:
-    import matplotlib.pyplot as plt
-except ImportError as error:
-    raise ImportError("hnscore.plot needs matplotlib; pip install 'hnscore[plot]'") from error
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -211,7 +206,13 @@ def coverage_curve(emb: ArrayLike, picks: ArrayLike, *, ax: Axes | None = None) 
 
 
 def _axes(ax: Axes | None) -> Any:
-    return plt.subplots(layout="constrained")[1] if ax is None else ax
+    if ax is not None:
+        return ax
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError("hnscore.plot needs matplotlib; pip install 'hnscore[plot]'") from error
+    return plt.subplots(layout="constrained")[1]
 
 
 def _pool(emb: object, picks: object) -> tuple[HostRows, Any]:

@@ -1,5 +1,6 @@
 """Pictures on matplotlib: what they show is what was computed; bad input is named."""
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -101,3 +102,12 @@ def test_what_else_is_refused(data: demo.EmojiSet) -> None:
 
 def test_one_dim() -> None:
     hnscore.plot.selection_map(np.array([[1.0], [2.0], [-1.0]]), [0, 2])
+
+
+def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch, data: demo.EmojiSet) -> None:
+    """The names are there, and say what is missing when they are called."""
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    names: dict[str, Any] = {}
+    exec("from hnscore import *", names)
+    with pytest.raises(ImportError, match=r"hnscore.plot needs matplotlib; pip install 'hnscore\[plot\]'"):
+        names["plot"].selection_map(data.img_emb, [0])
