@@ -18,7 +18,8 @@ from hnscore.bench.measure import PAUSE, Result, best, compare, ratio
 from hnscore.bench.methods import PEER, Method, Run, affordable
 from hnscore.bench.report import Group, Row, milliseconds, say
 from hnscore.bench.workloads import MARGIN
-from hnscore.engine.cpu import Cpu, Floats, HostTexts
+from hnscore.engine.cpu import Cpu, Floats
+from hnscore.engine.cpu_texts import HostTexts
 from hnscore.engine.host import HostRows
 from hnscore.scores.rule import Rule, settings_of
 from hnscore.scores.scorer import _CHUNKS

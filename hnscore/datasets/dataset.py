@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-import queue
-import threading
-import zipfile
-import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from typing import Any, NamedTuple
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,35 +15,12 @@ from numpy.typing import NDArray
 from hnscore.arguments.columns import check_ids
 from hnscore.arguments.values import read_group_labels
 from hnscore.datasets.formats import FORMATS, TABLES, Described, Format
-from hnscore.datasets.location import Location, locations, one_line
+from hnscore.datasets.location import Location, locations
+from hnscore.datasets.shard import Block, Shard, ShardError, named, read_ahead
 
 _BLOCK_BYTES = 2**25  # of rows that are read at a time: two blocks wait, one is worked on
-_PATIENCE = 0.5  # seconds, for a reader that waits for a store when nobody wants its rows any more
 _OPENED = 16  # at a time, where that waits for a store
 _SAMPLED_SHARDS, _SAMPLED_ROWS = 16, 256
-
-
-class ShardError(ValueError):
-    """A shard cannot be read, or does not hold what the others do. `shard` is its number."""
-
-    shard = -1
-
-
-class Shard(NamedTuple):
-    """One of the files."""
-
-    name: str  # below the folder that all of them are in
-    location: Location
-    rows: Format
-    first: int  # the number of its first row among all
-    n_rows: int
-    ids: Any = None  # the table that holds them: a Format
-
-
-class Block(NamedTuple):
-    shard: int
-    first: int  # row of the shard
-    rows: NDArray[Any]
 
 
 class Dataset:
@@ -94,7 +67,7 @@ class Dataset:
 
     def blocks(self, shards: Sequence[int] | None = None) -> Iterator[Block]:
         """All rows in their order, or those of some shards; the next block is read while one is worked on."""
-        yield from _ahead(self._blocks(range(len(self.shards)) if shards is None else shards))
+        yield from read_ahead(self._blocks(range(len(self.shards)) if shards is None else shards))
 
     def _blocks(self, shards: Sequence[int]) -> Generator[Block, None, None]:
         for number in shards:
@@ -357,56 +330,3 @@ def _common(files: Sequence[Location], described: Sequence[Described]) -> tuple[
 def _root(files: Sequence[Location]) -> str:
     folders = {os.path.dirname(file.path) for file in files}
     return folders.pop() if len(folders) == 1 else os.path.commonpath([file.path for file in files])
-
-
-@contextmanager
-def named(shard: Shard, number: int) -> Iterator[None]:
-    """What goes wrong with a shard, with its name."""
-    try:
-        with one_line(str(shard.location)) if shard.location.store is not None else nullcontext():
-            yield
-    except (ShardError, ImportError, KeyboardInterrupt, GeneratorExit):
-        raise
-    except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
-        said = " ".join(str(error).split()).removeprefix(f"shard: {shard.location} ") or type(error).__name__
-        wrong = ShardError(f"shard {shard.location} cannot be used: {said}")
-        wrong.shard = number
-        raise wrong from error
-
-
-def _ahead(blocks: Generator[Block, None, None]) -> Iterator[Block]:
-    """The same, each read by a thread of its own while the one before is worked on."""
-    ready: queue.Queue[Any] = queue.Queue(1)
-    stopped = threading.Event()
-
-    def hand_on(item: Any) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def read() -> None:
-        try:
-            for block in blocks:
-                if not hand_on(block):
-                    return
-            hand_on(None)
-        except BaseException as error:  # in the thread that waits
-            hand_on(error)
-
-    reader = threading.Thread(target=read, name="hnscore-reader", daemon=True)
-    reader.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-            del item
-    finally:
-        stopped.set()
-        reader.join(_PATIENCE)
-        if not reader.is_alive():
-            blocks.close()

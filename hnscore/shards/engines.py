@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from hnscore.arguments.numbers import check_choice, check_integer
-from hnscore.datasets.dataset import ShardError
+from hnscore.datasets.shard import ShardError
 from hnscore.shards.run import in_this_process
 
 ENGINES = ("threads", "ray")

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 import hnscore
 from hnscore import _core
 from hnscore.arguments.arrays import is_tensor
-from hnscore.datasets.dataset import Dataset, ShardError
+from hnscore.datasets.dataset import Dataset
 from hnscore.datasets.folder import Folder
+from hnscore.datasets.shard import ShardError
 from hnscore.shards.results import MANIFEST, result_bytes, result_name
 
 STATE = "_hnscore"
