@@ -23,6 +23,8 @@ from tolerances import assert_sandwich, assert_score, norm_products, similarity_
 import hnscore
 from hnscore import _core
 from hnscore import reference as ref
+from hnscore.figures.margins import margin_curve, shortfalls_of
+from hnscore.mining import shortfalls
 
 TARGETS = [*_core.config()["targets_supported"], *_core.config()["targets_emulated"]]
 DTYPES = [np.float32, np.float32, np.float64, np.float16, ml_dtypes.bfloat16, np.int8, np.int32, np.uint16]
@@ -258,6 +260,45 @@ def pairs(seed: int) -> None:
     if not closed:
         want = hnscore.score(img, txt, margin, weight="count", **{k: x for k, x in keywords.items() if k != "closed"})
         np.testing.assert_array_equal(np.bincount(np.nonzero(counts)[0], minlength=n), want, err_msg=label)
+
+
+def margin_for(seed: int) -> None:
+    """`margin_for`, listing all pairs or counting first, and the counts behind margin curves."""
+    d = Draw("margin_for", seed)
+    n, m, dim = d.size(40), d.size(34), d.size(72)
+    paired = d.chance(0.12)
+    n = m if paired else n
+    img, txt = d.stored(d.points(n, dim)), d.stored(d.points(m, dim))
+    if d.chance(0.3):
+        img = d.stored(np.concatenate([ref.given_values(txt)] * (1 + n // m))[:n])
+    similarity = d.of("cosine", "cosine", "dot")
+    s = ref.similarity_matrix(img, txt, similarity)
+    if not np.isfinite(s).all() or np.abs(s).max() > 1e290:  # where margins up to 1e300 would not reach all
+        return
+    call: dict[str, Any] = d.work() | {"similarity": similarity}
+    _, rules, _ = _which(d, img, txt, s, call, paired)
+    for name in ("relative_margin", "top_k_images", "skip_top_images"):
+        rules.pop(name, None)
+    keywords = _keywords(rules, call)
+    share = float(d.of(0.0, 0.01, 1.0, float(d.rng.random())))
+    listed = shortfalls._LISTED
+    shortfalls._LISTED = int(d.of(1, 30, listed))
+    try:
+        got = hnscore.margin_for(img, txt, share, **keywords)
+    finally:
+        shortfalls._LISTED = listed
+    most, label = int(share * n * m), f"margin_for {seed}: {share}, {keywords}"
+    assert ref.counting(s, min(got, 1e300), **rules)[1].sum() <= most, label
+    reference = rules["reference"]
+    largest = np.abs(s).max() if isinstance(reference, str) else max(np.abs(s).max(), np.abs(reference).max())
+    if got < np.inf:
+        step = 8 * np.finfo(float).eps * (abs(got) + float(largest)) + 5e-324
+        assert ref.counting(s, got + step, **rules)[1].sum() > most, label
+    margins = np.unique([*(d.rng.random(4) * largest), 0.0, min(got, 2 * largest + 1)])
+    curve = margin_curve(shortfalls_of(img, txt, **keywords), margins=margins).curve
+    for k, margin in enumerate(margins):
+        counts = ref.counting(s, float(margin), **rules)[1]
+        assert (curve.pairs[k], curve.images[k]) == (counts.sum(), counts.any(axis=1).sum()), label
 
 
 def mine(seed: int) -> None:
@@ -521,6 +562,7 @@ FUNCTIONS: dict[str, Callable[[int], None]] = {
     for f in (
         score,
         pairs,
+        margin_for,
         mine,
         duplicates,
         reference_similarity,
