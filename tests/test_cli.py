@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from commands import command, refused
 from tqdm import tqdm
 
 import hnscore
+from hnscore.command import score_file
 
 N_IMG, N_TXT, DIM = 500, 60, 24
 
@@ -396,3 +398,20 @@ def test_bench_keeps_what_it_measured(tmp_path: Path) -> None:
     assert "| hnscore exact hinge" in again.stdout
     assert (tmp_path / "out.json").read_text() == kept
     assert "of another threads" in refused(*args, "--threads", 1, "--json", tmp_path / "out.json")
+
+
+def test_says_once_how_long_the_rest_takes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(score_file, "_SAID_AFTER", 0.0)
+    for long, times in ((0.0, 1), (1e9, 0)):
+        monkeypatch.setattr(score_file, "_LONG", long)
+        files = (folder / name for name in ("img.npy", "txt.npy", "out.npy"))
+        score_file.score_file(*files, reference=folder / "r.npy", chunk_rows=100, overwrite=True)
+        said = re.findall(r"hnscore: scores: about \S+ \w+ for the other 400 rows", capsys.readouterr().err)
+        assert len(said) == times
+    np.testing.assert_array_equal(
+        np.load(folder / "out.npy"),
+        hnscore.score(np.load(folder / "img.npy"), np.load(folder / "txt.npy"), reference=np.load(folder / "r.npy"),
+                      method="dense"),
+    )  # fmt: skip

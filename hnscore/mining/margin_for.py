@@ -59,9 +59,9 @@ def margin_for(  # noqa: PLR0913
     Returns
     -------
     float
-        A difference of similarities: pass it as `margin` to `score`, `pairs` or `mine`. At one that is
-        larger by more than the rounding of ``r - margin``, more pairs count. Negative where at a margin of 0 more pairs count already: they are
-        more similar than their text's reference. ``inf`` where the rules leave no more pairs than the share.
+        A difference of similarities: pass it as `margin` to `score`, `pairs` or `mine`. At one that is larger by more
+        than the rounding of ``r - margin``, more pairs count. Negative where at a margin of 0 more pairs count already:
+        they are more similar than their text's reference. ``inf`` where the rules leave no more pairs than the share.
 
     Raises
     ------
