@@ -41,7 +41,7 @@ def test_says_what_the_functions_give(data: demo.EmojiSet, tmp_path: Path) -> No
     rule = {"reference": data.reference}
     scores = hnscore.score(data.img_emb, data.txt_emb, 0.2, **rule)
     counts = hnscore.score(data.img_emb, data.txt_emb, 0.2, weight="count", **rule)
-    assert f"{counts.sum():,} (0.5 %)" in page
+    assert f"{counts.sum():,} (0.5\N{NO-BREAK SPACE}%)" in page
     hardest = int(scores.argmax())
     assert f"<h3>1. {data.names[hardest]}</h3>" in page
     assert f"hard negative of {counts[hardest]} texts" in page

@@ -264,7 +264,8 @@ def _key(*entries: tuple[str, str, str]) -> str:
 
 
 def _share(x: float) -> str:
-    return "0 %" if x == 0 else f"{100 * x:.2g} %" if x < 0.1 else f"{100 * x:.0f} %"
+    digits = "0" if x == 0 else f"{100 * x:.2g}" if x < 0.1 else f"{100 * x:.0f}"
+    return f"{digits}\N{NO-BREAK SPACE}%"
 
 
 def _some(rows: list[int]) -> str:

@@ -6,7 +6,7 @@
   const moved = document.getElementById("thresholds");
   const say = (id, text) => { document.getElementById(id).textContent = text; };
   const count = (x) => x.toLocaleString("en-US");
-  const share = (x) => (100 * x).toPrecision(2) + " %";
+  const share = (x) => (100 * x).toPrecision(2) + "\u00a0%";
   function show() {
     const i = Number(slider.value), margin = curve.margins[i];
     const text = String(Number(margin.toFixed(6)));
