@@ -70,7 +70,7 @@ def margin_for(  # noqa: PLR0913
 
     Notes
     -----
-    About three counts of `score`, at and around this margin; the texts are packed for each. Memory beyond inputs: that
+    About two counts of `score`, at and around this margin; the texts are packed for each. Memory beyond inputs: that
     of `score` and about 500 MiB. Arrays on a GPU are copied to the CPU.
 
     Source: the margin is that of the threshold in arXiv 2405.16301, which gives a value and no rule to choose one.

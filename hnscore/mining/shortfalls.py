@@ -26,12 +26,17 @@ class Window(NamedTuple):
     texts: NDArray[np.int32]
     similarities: Floats
 
-    def shortfalls(self, reference: Floats) -> Floats:
-        return reference[self.texts] - self.similarities
-
-    def counted(self, reference: Floats, margin: float) -> int:
-        """How many count at a margin, by the comparison that `score` makes."""
-        return int((self.similarities > reference[self.texts] - margin).sum())
+    def margin_of_rank(self, reference: Floats, rank: int) -> float:
+        """The largest margin at which at most so many of them count; infinite where there are no more."""
+        reference = reference[self.texts]
+        shortfalls = reference - self.similarities
+        if rank >= len(shortfalls):
+            return np.inf
+        margin = float(np.partition(shortfalls, rank)[rank])
+        # `score` compares with r - margin, which may have been rounded below another pair.
+        while (self.similarities > reference - margin).sum() > rank:
+            margin = float(np.nextafter(margin, -np.inf))
+        return margin
 
 
 class Shortfalls(NamedTuple):
@@ -63,15 +68,20 @@ class Shortfalls(NamedTuple):
         tau = self.reference - margin
         return int(self._packed(tau).counts(self.engine, self.img, tau, self.rules).sum())
 
-    def between(self, low: float, high: float) -> Iterator[Window]:
-        """The pairs that count at `high` and not at `low`, for one part of the images after the other."""
+    def between(self, low: float, high: float) -> Window | None:
+        """The pairs that count at `high` and not at `low`; None where they are too many to be listed."""
         rules = self.rules
         if low > -np.inf:
             below = self.reference - low
             most = below if rules.max_similarity is None else np.minimum(below, rules.max_similarity)
             rules = rules._replace(max_similarity=most)
+        found, n = [Window(np.empty(0, np.int32), np.empty(0))], 0
         for part in self.parts(high, rules):
-            yield Window(part.columns, part.similarities)
+            found.append(Window(part.columns, part.similarities))
+            n += len(part.columns)
+            if n > _LISTED:
+                return None
+        return Window(*(np.concatenate(each) for each in zip(*found, strict=True)))
 
     def some(self, rows: NDArray[np.int64], columns: NDArray[np.int64] | None = None) -> Shortfalls:
         """Of some images, and of some or all texts."""
@@ -129,42 +139,45 @@ def _taken(rows: HostRows, wanted: NDArray[np.int64]) -> HostRows:
 def margin_of_rank(shortfalls: Shortfalls, rank: int) -> float:
     """The largest margin at which at most so many pairs count; infinite where there are no more pairs.
 
-    Counts of the whole, at margins that a sample has close to the one that is sought, leave few pairs between two of
-    them, which are listed. Where the sample was wrong, further counts go on from it.
+    A sample has one margin just below the one that is sought, and one above it. The whole is counted at the lower one,
+    and the pairs between the two, which are few, are listed. Where the sample was wrong, counts go on from there.
     """
     low, n_low, high, n_high = -np.inf, 0, _EVERY, shortfalls.n_pairs
-    tries = _tries(shortfalls, rank / n_high) if n_high > _LISTED else iter(())
-    while n_high - n_low > _LISTED:
-        margin = next(tries, None)
-        if margin is None and high == _EVERY and (n_high := shortfalls.counted(high)) <= rank:
+    for below, above in _brackets(shortfalls, rank / n_high) if n_high > _LISTED else ():
+        n = shortfalls.counted(below)
+        if n > rank:
+            high, n_high = below, n
+            continue
+        low, n_low = below, n
+        found = shortfalls.between(low, above)
+        if found is not None and n_low + len(found.texts) > rank:
+            return found.margin_of_rank(shortfalls.reference, rank - n_low)
+        break
+    if n_high - n_low > _LISTED and high == _EVERY:
+        n_high = shortfalls.counted(high)
+        if n_high <= rank:
             return np.inf
-        if margin is None or not low < margin < high:
-            margin = _between(low, n_low, high, n_high, rank)
-            if not low < margin < high:
-                return low  # so many pairs at one shortfall
+    while n_high - n_low > _LISTED:
+        margin = _between(low, n_low, high, n_high, rank)
+        if not low < margin < high:
+            return low  # so many pairs at one shortfall
         n = shortfalls.counted(margin)
         if n > rank:
             high, n_high = margin, n
         else:
             low, n_low = margin, n
-    windows = list(shortfalls.between(low, high))
-    found = Window(*(np.concatenate([getattr(w, name) for w in windows]) for name in Window._fields))
-    distances, left = found.shortfalls(shortfalls.reference), rank - n_low
-    if left >= len(distances):
-        return np.inf
-    margin = float(np.partition(distances, left)[left])
-    while found.counted(shortfalls.reference, margin) > left:  # r - margin was rounded below another pair
-        margin = float(np.nextafter(margin, -np.inf))
-    return margin
+    left = shortfalls.between(low, high)
+    assert left is not None, "they have been counted"
+    return left.margin_of_rank(shortfalls.reference, rank - n_low)
 
 
 _LISTED = 2**24  # pairs at a time: 200 MiB, and as much again while the rank is found among them
 
 
-def _tries(shortfalls: Shortfalls, share: float) -> Iterator[float]:
-    """Margins above and below the one of a share, by a sample, each wider from it than the one before."""
+def _brackets(shortfalls: Shortfalls, share: float) -> Iterator[tuple[float, float]]:
+    """Margins below and above the one of a share, by a sample, each pair wider than the one before."""
     sample = shortfalls.sample(_SAMPLED_TO_COUNT)
-    at = np.quantile(sample, min(share, 1.0), method="lower")
+    at = np.quantile(sample, share, method="lower")
     if not np.isfinite(at):
         return
     # Pairs of one image or text have much in common: the error of the share is that of means over images and texts.
@@ -172,9 +185,10 @@ def _tries(shortfalls: Shortfalls, share: float) -> Iterator[float]:
     error = sum(float(counts.mean(axis=axis).std() / np.sqrt(counts.shape[1 - axis])) for axis in (0, 1))
     error = max(error, 1 / sample.size)
     for width in (3, 9, 27):
-        for side in (share + width * error, share - width * error):
-            if 0 < side < 1:
-                yield float(np.quantile(sample, side, method="lower"))
+        ends = (max(share - width * error, 0.0), min(share + width * error, 1.0))
+        below, above = (float(np.quantile(sample, end, method="lower")) for end in ends)
+        if below < above:
+            yield below, min(above, _EVERY)
 
 
 def _between(low: float, n_low: int, high: float, n_high: int, rank: int) -> float:
