@@ -40,7 +40,6 @@ from hnscore.mining.margin_for import margin_for
 from hnscore.mining.mine import mine
 from hnscore.mining.pairs import Pairs, iter_pairs, pairs
 from hnscore.mining.pool import Pool
-from hnscore.reports.report import report
 from hnscore.scores.estimate import Estimate, estimate
 from hnscore.scores.margin import MarginWarning
 from hnscore.scores.references import reference_similarity
@@ -52,6 +51,7 @@ from hnscore.selections.select import select
 
 if _TYPE_CHECKING:
     from hnscore import plot, shards
+    from hnscore.reports.report import report
 
 __all__ = [
     "Dataset",
@@ -90,6 +90,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    if name in ("plot", "shards"):  # which most calls do without: loaded when first asked for
+    # What most programs do without is loaded when it is first asked for.
+    if name in ("plot", "shards"):
         return _importlib.import_module(f"hnscore.{name}")
+    if name == "report":
+        return _importlib.import_module("hnscore.reports.report").report
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -175,3 +175,11 @@ def test_import_is_light() -> None:
     heavy = "import hnscore, sys; print([m for m in ('torch', 'tqdm', 'ml_dtypes', 'pandas') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", heavy], check=True, capture_output=True, text=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_names_that_are_loaded_late_are_listed() -> None:
+    assert set(hnscore.__all__) <= set(dir(hnscore))
+    program = "import sys, hnscore; print(*(name for name in sys.modules if name.startswith('hnscore.')))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    for name in ("hnscore.plot", "hnscore.shards", "hnscore.reports", "hnscore.figures"):
+        assert name not in loaded.split()
