@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import command
 
 import hnscore
 from hnscore.scores import calibration
@@ -128,3 +129,14 @@ def test_errors(sizes: tuple[Any, Any, Any], options: dict[str, Any], error: str
 )  # fmt: skip
 def test_lengths_of_time(seconds: float, words: str) -> None:
     assert in_words(seconds) == words.replace("2.5e+02", "250")
+
+
+@pytest.mark.usefixtures("measured")
+def test_command() -> None:
+    """In a process of its own, which reads what was kept."""
+    expected = str(hnscore.estimate(1_000_000, 10_000, 512, share=0.001))
+    done = command("estimate", 1_000_000, 10_000, 512, "--share", 0.001)
+    assert (done.returncode, done.stdout) == (0, f"{expected}\n"), done.stderr
+    done = command("estimate", 10, 10, 8, "--precision", "fp8")
+    assert done.returncode == 2
+    assert "precision must be one of" in done.stderr
