@@ -72,10 +72,10 @@ def estimate(
     Notes
     -----
     The first call on a machine measures it for about five seconds and keeps the result in ``~/.cache/hnscore`` (or
-    ``$XDG_CACHE_HOME/hnscore``); from then on a call takes microseconds. Let it
-    measure when little else runs, and remove the file where it did not. A cascade is faster the fewer directions the
-    embeddings spread in: what is assumed takes as long as Flickr8k embeddings of a trained encoder. Yours may take half
-    or twice as long; ``hnscore score`` says how long the rest will take after two seconds of it.
+    ``$XDG_CACHE_HOME/hnscore``); from then on a call takes microseconds. Let it measure when little else runs, and
+    remove the file where it did not. A cascade is faster the fewer directions the embeddings spread in: what is assumed
+    takes as long as Flickr8k embeddings of a trained encoder. Yours may take half or twice as long, as may a call of
+    less than a tenth of a second; ``hnscore score`` says how long the rest will take after two seconds of it.
 
     Examples
     --------
