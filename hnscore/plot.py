@@ -16,7 +16,7 @@ from hnscore.arguments.checks import read_row_numbers
 from hnscore.arguments.numbers import check_real
 from hnscore.arguments.rules import check_not_empty
 from hnscore.arguments.values import read_point_values
-from hnscore.engine.host import HostRows, host_rows
+from hnscore.engine.host import HostRows, evenly_spread, host_rows
 from hnscore.engine.memory.copies import computed_on_cpu
 from hnscore.engine.pool import check_rows
 from hnscore.figures import maps, margins
@@ -158,7 +158,7 @@ def selection_map(emb: ArrayLike, picks: ArrayLike, *, values: ArrayLike | None 
     if values is not None:
         values = read_point_values("values", values, rows.shape[0])
     axes = maps.principal_axes(rows)
-    shown = maps.some_rows(rows.shape[0], _DOTS)
+    shown = evenly_spread(rows.shape[0], _DOTS)
     place, at = axes.place(rows, shown), axes.place(rows, chosen)
     ax = _axes(ax)
     colour: Any = _PAIRS if values is None else values[shown]

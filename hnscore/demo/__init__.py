@@ -15,6 +15,8 @@ import hnscore
 from hnscore.arguments.numbers import check_integer
 from hnscore.demo import mining_picture, selection_picture
 from hnscore.demo import picture as _picture
+from hnscore.engine.host import host_rows
+from hnscore.figures.maps import principal_axes
 
 MARGIN = 0.2
 N_CALLS = 9  # one call takes about a millisecond
@@ -208,7 +210,9 @@ def draw_selection(output: str | os.PathLike[str], n_threads: int | None = None)
     data = load()
     emb = data.img_emb
     scores = hnscore.score(emb, data.txt_emb, MARGIN, reference=data.reference, n_threads=n_threads)
-    place, shown = _principal_components(emb)
+    rows = host_rows("emb", emb)
+    axes = principal_axes(rows, N_AXES)
+    place = axes.place(rows, np.arange(len(emb)))
     regions = (place > 0) @ (1 << np.arange(N_AXES))
 
     def chosen(name: str) -> npt.NDArray[np.int64]:
@@ -235,8 +239,8 @@ def draw_selection(output: str | os.PathLike[str], n_threads: int | None = None)
     explanation = (
         f"{N_PICKS} of the demo's {len(emb)} images, by each method with every keyword at its default. Picked at "
         f"random they would have {at_random[0]:.0%} of the best sum and a cosine of {at_random[1]:.2f}. Grey: the pool "
-        f"along the two directions in which it spreads most, which hold {shown:.0%} of its variance: some that look "
-        "close are not. Thumbnails that would overlap are moved, with a line to their place. Dashed: sides of regions."
+        f"along the two directions in which it spreads most, which hold {axes.share:.0%} of its variance: some that "
+        "look close are not. Thumbnails that would overlap are moved, with a line to their place. Dashed: sides of regions."
     )
     sheet = selection_picture.draw(
         [
@@ -312,17 +316,6 @@ def _mean_cosine(emb: npt.NDArray[np.float16]) -> float:
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     n = len(x)
     return float((np.square(x.sum(axis=0)).sum() - n) / (n * (n - 1)))
-
-
-def _principal_components(emb: npt.NDArray[np.float16]) -> tuple[npt.NDArray[np.float64], float]:
-    """The rows along the first axes of their spread, (n, N_AXES), and the share of the spread along the first two."""
-    x = emb.astype(np.float64)
-    x -= x.mean(axis=0)
-    _, spread, axes = np.linalg.svd(x, full_matrices=False)
-    axes = axes[:N_AXES]
-    largest = np.abs(axes).argmax(axis=1)
-    axes *= np.sign(axes[np.arange(N_AXES), largest])[:, None]  # either sign is right: make the largest entry positive
-    return x @ axes.T, float((spread[:2] ** 2).sum() / (spread**2).sum())
 
 
 def _cosine(a: npt.NDArray[np.float16], b: npt.NDArray[np.float16]) -> npt.NDArray[np.float64]:

@@ -46,6 +46,11 @@ def numbers_among(known: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64
     return np.where(known[ids] == labels, ids, -1)
 
 
+def evenly_spread(n: int, most: int) -> NDArray[np.int64]:
+    """At most so many of n rows."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64)) if n else np.empty(0, np.int64)
+
+
 def host_rows(name: str, x: object) -> HostRows:
     array, code = read_embeddings(name, x)
     return HostRows(name, array, code, array.shape)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore.arguments.arrays import as_float64
-from hnscore.engine.host import HostRows
+from hnscore.engine.host import HostRows, evenly_spread
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -48,14 +48,9 @@ def unit(emb: HostRows, rows: Rows) -> Floats:
     return scaled
 
 
-def some_rows(n: int, most: int) -> Rows:
-    """At most so many, evenly spread."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64)) if n else np.empty(0, np.int64)
-
-
 def principal_axes(emb: HostRows, n_axes: int = 2) -> Axes:
     """Of at most 20,000 rows, evenly spread."""
-    x = unit(emb, some_rows(emb.shape[0], _LEARNT))
+    x = unit(emb, evenly_spread(emb.shape[0], _LEARNT))
     mean = x.mean(axis=0)
     x -= mean
     spread, axes = np.linalg.eigh(x.T @ x)
@@ -70,7 +65,7 @@ def principal_axes(emb: HostRows, n_axes: int = 2) -> Axes:
 def coverage_curve(emb: HostRows, picks: Rows, seed: int = 0) -> Coverage:
     """Over at most 10,000 rows, evenly spread; random picks in five draws."""
     n = emb.shape[0]
-    looked_at = unit(emb, some_rows(n, _COVERED)).astype(np.float32)
+    looked_at = unit(emb, evenly_spread(n, _COVERED)).astype(np.float32)
     rng = np.random.default_rng(seed)
 
     def curve(rows: Rows) -> Floats:
@@ -86,7 +81,7 @@ def coverage_curve(emb: HostRows, picks: Rows, seed: int = 0) -> Coverage:
 
 def stands_for(emb: HostRows, picks: Rows) -> tuple[Rows, Rows, Floats]:
     """Rows, at most 20,000 evenly spread; of each the nearest pick, by its place in `picks`, and the similarity."""
-    rows = some_rows(emb.shape[0], _LEARNT)
+    rows = evenly_spread(emb.shape[0], _LEARNT)
     s = unit(emb, rows).astype(np.float32) @ unit(emb, picks).astype(np.float32).T
     nearest = s.argmax(axis=1)
     return rows, nearest, s[np.arange(len(rows)), nearest].astype(np.float64)

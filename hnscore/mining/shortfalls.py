@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.engine.host import HostRows
+from hnscore.engine.host import HostRows, evenly_spread
 from hnscore.engine.lists import Part, parts
 from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import Request, Rules
@@ -97,7 +97,7 @@ class Shortfalls(NamedTuple):
 
     def sample(self, most: int = SAMPLED) -> Floats:
         """Of at most so many images, evenly spread, with as many texts; infinite where a rule leaves the pair out."""
-        some = self.some(_some_of(self.img.shape[0], most), _some_of(self.txt.shape[0], most))
+        some = self.some(evenly_spread(self.img.shape[0], most), evenly_spread(self.txt.shape[0], most))
         shortfalls = np.full((some.img.shape[0], some.txt.shape[0]), np.inf)
         for part in some.parts(_EVERY):
             shortfalls[part.rows, part.columns] = some.reference[part.columns] - part.similarities
@@ -105,7 +105,7 @@ class Shortfalls(NamedTuple):
 
     def sampled_texts(self) -> NDArray[np.int64]:
         """The rows of the texts of `sample`."""
-        return _some_of(self.txt.shape[0], SAMPLED)
+        return evenly_spread(self.txt.shape[0], SAMPLED)
 
     def parts(self, margin: float, rules: Rules[Any] | None = None) -> Iterator[Part]:
         """The pairs that count, with float64 similarities; `rules` instead of the call's."""
@@ -125,10 +125,6 @@ class Shortfalls(NamedTuple):
 
 
 _EVERY = 1e300  # a margin at which every pair counts
-
-
-def _some_of(n: int, most: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
 
 
 def _taken(rows: HostRows, wanted: NDArray[np.int64]) -> HostRows:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore.arguments.arrays import as_float64
-from hnscore.engine.host import HostRows, host_rows
-from hnscore.figures.maps import Coverage, coverage_curve, principal_axes, some_rows, stands_for
+from hnscore.engine.host import HostRows, evenly_spread, host_rows
+from hnscore.figures.maps import Coverage, coverage_curve, principal_axes, stands_for
 from hnscore.figures.margins import Closest, MarginCurve, Similarities, margin_curve, similarities
 from hnscore.mining.duplicates import duplicates
 from hnscore.mining.pairs import DEFAULTS
@@ -189,4 +189,6 @@ def _map(rows: HostRows, picks: Rows) -> Map:
     axes = principal_axes(rows)
     n = rows.shape[0]
     drawn = np.random.default_rng(0).choice(n, len(picks), replace=False)
-    return Map(axes.place(rows, some_rows(n, _ON_MAP)), axes.place(rows, picks), axes.place(rows, drawn), axes.share)
+    return Map(
+        axes.place(rows, evenly_spread(n, _ON_MAP)), axes.place(rows, picks), axes.place(rows, drawn), axes.share
+    )
