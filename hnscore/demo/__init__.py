@@ -240,7 +240,8 @@ def draw_selection(output: str | os.PathLike[str], n_threads: int | None = None)
         f"{N_PICKS} of the demo's {len(emb)} images, by each method with every keyword at its default. Picked at "
         f"random they would have {at_random[0]:.0%} of the best sum and a cosine of {at_random[1]:.2f}. Grey: the pool "
         f"along the two directions in which it spreads most, which hold {axes.share:.0%} of its variance: some that "
-        "look close are not. Thumbnails that would overlap are moved, with a line to their place. Dashed: sides of regions."
+        "look close are not. Thumbnails that would overlap are moved, with a line to their place. Dashed: sides of "
+        "regions."
     )
     sheet = selection_picture.draw(
         [
