@@ -626,6 +626,54 @@ def test_picks_by_passes(
         assert bool(passes) == (more < 10**9 and temperature > 1e-8)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("labeled", [[], [5, 3, 77]])
+def test_picks_where_no_list_of_points_fits(weighted: bool, labeled: list[int]) -> None:
+    """A wide kernel, many candidates in the race and memory for few: they are ruled out by what they have lost at the
+    points whose floors rose most."""
+    emb = np.random.default_rng(0).standard_normal((4000, 12)).astype(np.float32) + 0.5
+    scores = scores_of(4000) if weighted else None
+    expected = cover_in_float64(emb, 25, scores, 0.4, labeled)
+    for more in (2 * 10**7, 3 * 10**7):
+        got = hnscore.select(
+            scores, 25, embeddings=emb, method="coverage", temperature=0.4, labeled=labeled, subsample=None,
+            memory_limit=least_memory(emb) + more,
+        )  # fmt: skip
+        assert got.tolist() == expected, more
+
+
+@pytest.mark.parametrize("memory_limit", [2 * 10**8, 2 * 10**9])
+def test_picks_for_more_points_than_16_bits_number(memory_limit: int) -> None:
+    n, free = 70_000, np.arange(100, 70_000, 500)
+    emb = clustered(n, 6)
+    labeled = np.delete(np.arange(n), free)[::700]
+    x = emb.astype(np.float64)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    k = np.exp((np.minimum(x[free] @ x.T, 1) - 1) / 0.4)
+    floor = np.zeros(n)
+    _core.raise_floor(emb, _core.DTYPES["float32"], np.sort(labeled), emb, _core.DTYPES["float32"], 0.4, 2, floor)
+    core = _core.Cover(
+        emb,
+        _core.DTYPES["float32"],
+        free,
+        emb,
+        _core.DTYPES["float32"],
+        0.4,
+        2,
+        floor=floor.copy(),
+        memory=memory_limit,
+    )
+    picks, gains = np.full(8, -1, np.int64), np.zeros(8)
+    assert core.pick(picks, gains) == 8
+    for pick, gain in zip(picks.tolist(), gains.tolist(), strict=True):
+        of_all = np.maximum(k - floor, 0).sum(axis=1)
+        best = int(of_all.argmax())
+        assert free[best] == pick
+        assert gain == pytest.approx(of_all[best], rel=1e-9)
+        floor = np.maximum(floor, k[best])
+        k[best] = 0
+
+
 def cover_in_float64(
     emb: Array, budget: int, scores: Array | None, temperature: float, labeled: list[int]
 ) -> list[int]:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <queue>
 #include <unordered_map>
 #include <vector>
@@ -22,7 +23,8 @@ struct Candidate {
 using Queue = std::priority_queue<Candidate>;
 constexpr Candidate kNobody{-1, std::numeric_limits<int64_t>::max()};
 
-// Float64 kernels of the few rows that come near to being picked, with all points.
+// Float64 kernels of the few rows that come near to being picked, with the points that they would cover better; 0 with
+// the others.
 class ExactKernels {
   public:
     ExactKernels(const Coverage& coverage, const double* weights, double* floor, int64_t memory, int n_threads)
@@ -30,28 +32,17 @@ class ExactKernels {
           weights_(weights),
           floor_(floor),
           n_(coverage.points.rows),
-          most_(static_cast<size_t>(std::max<int64_t>(2 * kMany, memory / (8 * n_)))),
+          most_(static_cast<size_t>(std::max<int64_t>(kLeast, memory / (8 * n_)))),
           n_threads_(n_threads) {}
 
-    // Rows at a time: reading the points costs as much for a few as for one, and less a row for more.
-    static constexpr int64_t kFew = 6, kMany = 48;
-
     bool has(int64_t index) const { return kept_.contains(index); }
-    // Kernels of at most kMany rows that it has not; those of `leader` stay.
-    void add(const std::vector<int64_t>& indices, int64_t leader, const Poll& poll) {
-        if (kept_.size() + indices.size() > most_) drop(leader);
-        std::vector<double*> to;
-        std::vector<int64_t> rows;
-        for (const int64_t index : indices) {
-            Kept& kept = kept_[index];
-            kept.kernels = Buffer<double>(n_);
-            to.push_back(kept.kernels.data());
-            rows.push_back(c_.candidates[index]);
-        }
-        Coverage some = c_;
-        some.candidates = rows.data();
-        some.count = static_cast<int64_t>(rows.size());
-        exact_kernels(some, to.data(), n_threads_, poll);
+    // Of a row that it has not, those of `leader` stay.
+    void add(int64_t index, const std::vector<int64_t>& points, int64_t leader, const Poll& poll) {
+        if (kept_.size() >= most_) drop(leader);
+        Kept& kept = kept_[index];
+        kept.kernels = Buffer<double>(n_);
+        std::fill(kept.kernels.data(), kept.kernels.data() + n_, 0.0);
+        exact_kernels(c_, c_.candidates[index], points, kept.kernels.data(), n_threads_, poll);
     }
     double gain(int64_t index) {
         Kept& kept = kept_.find(index)->second;
@@ -64,6 +55,7 @@ class ExactKernels {
     void forget(int64_t index) { kept_.erase(index); }
 
   private:
+    static constexpr int64_t kLeast = 96;
     struct Kept {
         Buffer<double> kernels;
         double gain = 0;
@@ -115,7 +107,10 @@ struct Cover::State {
           exact(c, weights, floor, memory / 16, n_threads),
           bounds(c, weights, latest, memory - memory / 16, n_threads, poll) {
         bounds.set_floor(floor);
-        for (int64_t i = 0; i < c.count; ++i) left.push_back(i);
+        left.resize(static_cast<size_t>(c.count));
+        std::iota(left.begin(), left.end(), 0);
+        all_points.resize(static_cast<size_t>(c.points.rows));
+        std::iota(all_points.begin(), all_points.end(), 0);
     }
 
     Candidate latest_of(int64_t index) const { return {latest[static_cast<size_t>(index)], index}; }
@@ -129,7 +124,7 @@ struct Cover::State {
             double& bound = latest[static_cast<size_t>(i)];
             bound = std::min(bound, of_rows[c.candidates[i]]);
         }
-        looked_at = 0;
+        bounds.all_known();
     }
     void take(int64_t index) {
         exact.raise_floor(index);
@@ -159,25 +154,26 @@ struct Cover::State {
     double* const floor;
     std::vector<double> latest;  // of each candidate: its last bound, or its last gain
     std::vector<int64_t> left;   // candidates
+    std::vector<int64_t> all_points;
     ExactKernels exact;
     GainBounds bounds;
     Counts counts;
-    int64_t looked_at = 0;  // since `lower`
     uint64_t seed = 0;
 };
 
-// Whether more candidates would have to be looked at, whose kernels are not known, than are worth it.
+// Whether more candidates would have to be looked at, with none of them leaving a list, than are worth it.
 bool Cover::State::is_too_much(double least, int64_t patience) const {
     if (patience == 0) return false;
-    int64_t left_over = patience - looked_at;
-    for (int64_t i = 0; i < c.count && left_over >= 0; ++i)
-        left_over -= latest[static_cast<size_t>(i)] >= least && !bounds.knows(i);
-    return left_over < 0;
+    int64_t race = 0;
+    for (int64_t i = 0; i < c.count; ++i) race += latest[static_cast<size_t>(i)] >= least && !bounds.knows(i);
+    return !bounds.has_room(race) &&
+           bounds.work() + bounds.share() * static_cast<double>(race) > static_cast<double>(patience);
 }
 
 // The best of the queue, or none where it is too much. The queue keeps the others, with lower bounds.
 int64_t Cover::State::best_of(Queue& stale, int64_t patience, const Poll& poll) {
-    constexpr size_t kFirstBatch = 16, kLargestBatch = 2048;
+    constexpr size_t kFirstBatch = 16;
+    const auto largest_batch = static_cast<size_t>(bounds.most());
     Candidate best = kNobody;
     Queue fresh;                   // bounds at the present floor
     std::vector<Candidate> known;  // gains
@@ -195,20 +191,19 @@ int64_t Cover::State::best_of(Queue& stale, int64_t patience, const Poll& poll) 
         return !queue.empty() && queue.top().gain >= least && best < queue.top();
     };
     bool too_much = false;
-    int64_t rows = ExactKernels::kFew;
+    size_t looked_at = 0, ask_at = 48;
     for (size_t batch = kFirstBatch; !too_much;) {
         const bool look = leads(stale);
         if (leads(fresh) && (!look || stale.top() < fresh.top())) {
-            std::vector<int64_t> some;
-            do {
-                some.push_back(fresh.top().index);
-                fresh.pop();
-            } while (leads(fresh) && static_cast<int64_t>(some.size()) < rows);
-            rows = std::min(2 * rows, ExactKernels::kMany);
-            exact.add(some, best.index, poll);
-            for (const int64_t index : some) settle(index);
+            const int64_t index = fresh.top().index;
+            fresh.pop();
+            exact.add(index, bounds.knows(index) ? bounds.points(index) : all_points, best.index, poll);
+            settle(index);
         } else if (look) {
-            if (batch == 4 * kFirstBatch) too_much = is_too_much(least, patience);
+            if (looked_at >= ask_at) {
+                too_much = is_too_much(least, patience);
+                ask_at = 2 * looked_at;
+            }
             std::vector<GainBounds::Bound> some;
             for (; !too_much && some.size() < batch && leads(stale); stale.pop()) {
                 if (exact.has(stale.top().index))
@@ -216,14 +211,14 @@ int64_t Cover::State::best_of(Queue& stale, int64_t patience, const Poll& poll) 
                 else
                     some.push_back({stale.top().index, stale.top().gain});
             }
-            batch = std::min(2 * batch, kLargestBatch);
-            for (const GainBounds::Bound& b : some) looked_at += !bounds.knows(b.candidate);
-            bounds.update(some, poll);
+            batch = std::min(2 * batch, largest_batch);
+            bounds.update(some, least, poll);
+            looked_at += some.size();
             counts.bounds += static_cast<int64_t>(some.size());
             for (const GainBounds::Bound& b : some) {
                 fresh.push({b.gain, b.candidate});
                 set(fresh.top());
-                least = std::max(least, bounds.at_least(b.gain));
+                least = std::max(least, b.least);
             }
         } else {
             break;

@@ -19,38 +19,45 @@ void to_kernels(const Coverage& c, double* s, int64_t n) {
     for (int64_t j = 0; j < n; ++j) s[j] = std::max(s[j], 0.0);
 }
 
-// body(point, first, kernels, n): the kernels of a point with candidates first .. first + n - 1, for all points and
-// candidates; the blocks of points are shared among the threads.
+// body(group, first, count): for groups of points or of what stands for them, `n` in all; blocks of these are shared
+// among the threads.
 template <class Body>
-void for_kernels(const Coverage& c, int64_t from, int64_t to, int n_threads, const Poll& poll, const Body& body) {
-    PackedRows packed(*c.target, c.points.dim, to - from);
-    for (int64_t i = from; i < to; ++i) packed.append(c.rows, c.candidates[i]);
-    const int64_t n = c.points.rows, blocks = (n + kPoints - 1) / kPoints;
-    const double operations = 2.0 * static_cast<double>(n * c.points.dim) * static_cast<double>(packed.size + 4);
+void share_points(const Coverage& c, int64_t n, int64_t candidates, int n_threads, const Poll& poll, const Body& body) {
+    const int64_t blocks = (n + kPoints - 1) / kPoints;
+    const double operations = 2.0 * static_cast<double>(n * c.points.dim) * static_cast<double>(candidates + 4);
     Team team(useful_threads(n_threads, blocks, operations), blocks, poll);
     std::atomic<int64_t> next{0};
     team.run([&](int worker) {
         RowGroup group(*c.target, c.points);
-        int64_t rows[RowGroup::kRows];
-        double norms[RowGroup::kRows];
         for (int64_t block; (block = next.fetch_add(1)) < blocks;) {
             const int64_t end = std::min(n, (block + 1) * kPoints);
-            for (int64_t first = block * kPoints; first < end; first += RowGroup::kRows) {
-                const int64_t count = std::min(RowGroup::kRows, end - first);
-                std::iota(rows, rows + count, first);
-                group.read(rows, count);
-                for (int64_t i = 0; i < count; ++i) norms[i] = group.norm(i);
-                for (int64_t j = 0; j < packed.size; j += RowGroup::kColumns) {
-                    const int64_t width = std::min(RowGroup::kColumns, packed.size - j);
-                    group.multiply(packed, j, j + width);
-                    for (int64_t i = 0; i < count; ++i) {
-                        c.target->cosines(group.products(i), width, norms[i], packed.norms.data() + j);
-                        to_kernels(c, group.products(i), width);
-                        body(first + i, j, group.products(i), width);
-                    }
-                }
-            }
+            for (int64_t first = block * kPoints; first < end; first += RowGroup::kRows)
+                body(group, first, std::min(RowGroup::kRows, end - first));
             if (!team.advance(worker, 1)) return;
+        }
+    });
+}
+
+// body(point, first, kernels, n): the kernels of a point with candidates first .. first + n - 1, for all points and
+// candidates.
+template <class Body>
+void for_kernels(const Coverage& c, int64_t from, int64_t to, int n_threads, const Poll& poll, const Body& body) {
+    PackedRows packed(*c.target, c.points.dim, to - from);
+    for (int64_t i = from; i < to; ++i) packed.append(c.rows, c.candidates[i]);
+    share_points(c, c.points.rows, to - from, n_threads, poll, [&](RowGroup& group, int64_t first, int64_t count) {
+        int64_t rows[RowGroup::kRows];
+        double norms[RowGroup::kRows];
+        std::iota(rows, rows + count, first);
+        group.read(rows, count);
+        for (int64_t i = 0; i < count; ++i) norms[i] = group.norm(i);
+        for (int64_t j = 0; j < packed.size; j += RowGroup::kColumns) {
+            const int64_t width = std::min(RowGroup::kColumns, packed.size - j);
+            group.multiply(packed, j, j + width);
+            for (int64_t i = 0; i < count; ++i) {
+                c.target->cosines(group.products(i), width, norms[i], packed.norms.data() + j);
+                to_kernels(c, group.products(i), width);
+                body(first + i, j, group.products(i), width);
+            }
         }
     });
 }
@@ -77,9 +84,19 @@ void coverage_gains(const Coverage& c, const double* weights, const double* floo
     }
 }
 
-void exact_kernels(const Coverage& c, double* const* kernels, int n_threads, const Poll& poll) {
-    for_kernels(c, 0, c.count, n_threads, poll, [&](int64_t x, int64_t first, const double* k, int64_t width) {
-        for (int64_t j = 0; j < width; ++j) kernels[first + j][x] = k[j];
+void exact_kernels(const Coverage& c, int64_t row, const std::vector<int64_t>& points, double* kernels, int n_threads,
+                   const Poll& poll) {
+    PackedRows packed(*c.target, c.points.dim, 1);
+    packed.append(c.rows, row);
+    const auto n = static_cast<int64_t>(points.size());
+    share_points(c, n, 1, n_threads, poll, [&](RowGroup& group, int64_t first, int64_t count) {
+        group.read(points.data() + first, count);
+        group.multiply(packed, 0, 1);
+        for (int64_t i = 0; i < count; ++i) {
+            c.target->cosines(group.products(i), 1, group.norm(i), packed.norms.data());
+            to_kernels(c, group.products(i), 1);
+            kernels[points[static_cast<size_t>(first + i)]] = group.products(i)[0];
+        }
     });
 }
 

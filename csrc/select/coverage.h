@@ -5,6 +5,8 @@
 // in float64, summed over the points by blocks that depend on nothing but their number.
 #pragma once
 
+#include <vector>
+
 #include "core/team.h"
 #include "cpu/target/target.h"
 
@@ -26,7 +28,8 @@ void coverage_gains(const Coverage& coverage, const double* weights, const doubl
 // floor(x) = max(floor(x), k(x, c)) for all candidates c.
 void raise_floor(const Coverage& coverage, double* floor, int n_threads, const Poll& poll);
 
-// kernels[i][x] = k(x, candidate i), of few candidates.
-void exact_kernels(const Coverage& coverage, double* const* kernels, int n_threads, const Poll& poll);
+// kernels[x] = k(x, row), for the points that are given.
+void exact_kernels(const Coverage& coverage, int64_t row, const std::vector<int64_t>& points, double* kernels,
+                   int n_threads, const Poll& poll);
 
 }  // namespace hnscore

@@ -3,15 +3,21 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstring>
+#include <limits>
 #include <memory>
+#include <numeric>
+
+#include "select/kernel_code.h"
 
 namespace hnscore {
 namespace {
 
 constexpr int64_t kWidest = 512;  // points of a block, of which float32 sums are made
 // A float32 sum of up to 512 / 4 terms a lane, of the lanes, and the terms' own roundings, in units of 2^-24.
-constexpr double kSumUp = 1 + 160 * kUnit;
+constexpr double kSumDown = 1 - 160 * kUnit;
+// Candidates at a time: so many codes are written before they are kept or left.
+constexpr int64_t kCodes = 1 << 22, kLargestBatch = 2048, kSmallestBatch = 16;
+constexpr int64_t kWorthSorting = 256;  // candidates: what packing the points anew costs is far less
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -28,11 +34,31 @@ float rounded_down(double x) { return static_cast<float>(x * (1 - 2 * kUnit)); }
 
 }  // namespace
 
+// Of a candidate, as long as it may be the best.
+struct GainBounds::Race {
+    void begin(Bound& of, uint16_t* place_of_codes, int64_t pitch) {
+        bound = &of;
+        fallen = 0;
+        codes = place_of_codes;
+        if (codes != nullptr) return;
+        if (own.data() == nullptr) {
+            own = Buffer<uint16_t>(pitch);
+            std::fill(own.data(), own.data() + pitch, uint16_t{0});
+        }
+        codes = own.data();
+    }
+    Bound* bound = nullptr;
+    uint16_t* codes = nullptr;  // of all points
+    Buffer<uint16_t> own;
+    double fallen = 0;
+};
+
 struct GainBounds::Room {
     explicit Room(const GainBounds& b)
         : tiles(b.target_, b.c_.rows),
           products(b.target_.fp32.rows * b.width_),
           kernels(b.width_),
+          races(static_cast<size_t>(FloatTiles::most(b.target_))),
           points(b.kept_blocks_ < b.blocks_ ? std::make_unique<Points>(b) : nullptr) {}
 
     struct Points {  // of a block that is not kept
@@ -44,12 +70,17 @@ struct GainBounds::Room {
     FloatTiles tiles;
     Buffer<float> products;
     Buffer<uint16_t> kernels;
+    std::vector<Race> races;
     std::unique_ptr<Points> points;
+    int64_t complete = 0;  // of its candidates, and their entries
+    double entries = 0, looked_at = 0;
 };
 
+// The exponent of a kernel is too large by at most 2 slack / T and 2^-20 of itself, which matters up to 104.
 GainBounds::GainBounds(const Coverage& coverage, const double* weights, const std::vector<double>& latest,
                        int64_t memory, int n_threads, const Poll& poll)
     : c_(coverage),
+      given_weights_(weights),
       latest_(latest),
       target_(*coverage.target),
       n_threads_(n_threads),
@@ -59,30 +90,29 @@ GainBounds::GainBounds(const Coverage& coverage, const double* weights, const st
       pitch_(blocks_ * width_),
       slack_(rounded_up(float_slack(coverage.points.dim))),
       rate_(rounded_down(1 / std::max(coverage.temperature, 0x1p-120))),
+      error_(2.1 * static_cast<double>(slack_) / coverage.temperature + 105 * 0x1p-20),
+      most_(std::clamp(memory / 16 / coverage.points.rows, kSmallestBatch, kLargestBatch)),
+      kept_blocks_(std::clamp<int64_t>(memory / 2 / (panel_.depth * width_ * 4), 0, blocks_)),
+      lists_(target_, c_.count, c_.points.rows, pitch_, weights, error_,
+             std::max<int64_t>(0, memory - kept_blocks_ * panel_.depth * width_ * 4)),
+      panels_(kept_blocks_ * panel_.depth * width_),
+      order_(pitch_),
       scales_(pitch_),
+      weights_(weights == nullptr ? 0 : pitch_),
+      base_(pitch_),
       floor_(pitch_),
-      slots_(coverage.count) {
-    // The exponent of a kernel is too large by at most 2 slack / T and 2^-20 of itself, which matters up to 104; it is
-    // rounded to 12 bits.
-    spread_ = std::exp(2.1 * static_cast<double>(slack_) / c_.temperature + 105 * 0x1p-20 + 0x1p-11) * kSumUp;
-    const int64_t block_bytes = panel_.depth * width_ * 4;
-    kept_blocks_ = std::min(blocks_, std::max<int64_t>(0, memory / 2) / block_bytes);
-    panels_ = Buffer<float>(kept_blocks_ * panel_.depth * width_);
-    const int64_t left = std::max<int64_t>(0, memory - kept_blocks_ * block_bytes);
-    const int64_t slots = std::min({c_.count, left / (pitch_ * 2), int64_t{INT32_MAX}});
-    kernels_ = Buffer<uint16_t>(slots * pitch_);
-    for (int64_t slot = slots; slot-- > 0;) free_.push_back(static_cast<int32_t>(slot));
-    std::fill(slots_.data(), slots_.data() + c_.count, kNone);
-    if (weights != nullptr) {
-        weights_ = Buffer<float>(pitch_);
-        for (int64_t i = 0; i < pitch_; ++i) weights_[i] = i < c_.points.rows ? rounded_up(weights[i]) : 0;
-        for (int64_t i = 0; i < c_.points.rows; ++i) total_ += weights[i];
-    } else {
-        total_ = static_cast<double>(c_.points.rows);
-    }
-    std::fill(scales_.data(), scales_.data() + pitch_, 0.0f);
+      floor_of_point_(static_cast<size_t>(c_.points.rows), 0.0),
+      total_(weights == nullptr ? static_cast<double>(c_.points.rows)
+                                : std::accumulate(weights, weights + c_.points.rows, 0.0)),
+      expected_(static_cast<double>(c_.points.rows)) {
+    std::iota(order_.data(), order_.data() + pitch_, 0);
+    std::fill(weights_.data(), weights_.data() + weights_.bytes() / 4, 0.0f);
+    pack_all(poll);
+}
+
+void GainBounds::pack_all(const Poll& poll) {
     std::atomic<int64_t> next{0};
-    Team team(useful_threads(n_threads, blocks_, 20.0 * static_cast<double>(c_.points.rows * panel_.depth)), blocks_,
+    Team team(useful_threads(n_threads_, blocks_, 20.0 * static_cast<double>(c_.points.rows * panel_.depth)), blocks_,
               poll);
     team.run([&](int worker) {
         RowReader reader(float_format(target_, c_.points.dim), c_.points);
@@ -102,7 +132,7 @@ void GainBounds::pack(int64_t block, float* panels, float* scales, RowReader& re
     for (int64_t from = first; from < first + width_; from += panel_.cols, panels += panel_.size) {
         const int64_t present = std::max<int64_t>(0, std::min(end - from, panel_.cols));
         for (int64_t i = 0; i < present; ++i) {
-            const RowFacts facts = reader.read(from + i, values.data() + i * panel_.depth);
+            const RowFacts facts = reader.read(order_[from + i], values.data() + i * panel_.depth);
             if (scales != nullptr) scales[from + i - first] = static_cast<float>(1 / facts.m);
         }
         kFloat32.pack_panel(values.data(), panel_.depth, static_cast<int>(present), static_cast<int>(panel_.cols),
@@ -111,123 +141,178 @@ void GainBounds::pack(int64_t block, float* panels, float* scales, RowReader& re
 }
 
 void GainBounds::set_floor(const double* floor) {
-    covered_ = 0;
-    for (int64_t i = 0; i < pitch_; ++i) {
-        const bool point = i < c_.points.rows;
-        floor_[i] = point ? rounded_down(floor[i]) : 2;  // what pads covers nothing
-        if (point) covered_ += floor[i] * (weights_.data() == nullptr ? 1 : static_cast<double>(weights_[i]));
+    std::copy_n(floor, c_.points.rows, floor_of_point_.data());
+    lists_.set_floor(floor);
+    sorted_ = placed_ = swept_ = false;
+}
+
+void GainBounds::all_known() {
+    base_of_point_ = floor_of_point_;
+    base_bounds_ = latest_;
+    work_ = share_ = 0;
+    sorted_ = placed_ = false;
+}
+
+// Those points first whose floors have risen most, where that is known and worth it; and the floors in this order.
+void GainBounds::place(bool sort, const Poll& poll) {
+    if (sorted_ || (placed_ && !sort)) return;
+    const int64_t n = c_.points.rows;
+    const auto risen = [&](int32_t i) {
+        const auto p = static_cast<size_t>(i);
+        return (floor_of_point_[p] - base_of_point_[p]) * (given_weights_ == nullptr ? 1 : given_weights_[i]);
+    };
+    if (sort && !base_of_point_.empty()) {
+        std::sort(order_.data(), order_.data() + n, [&](int32_t a, int32_t b) {
+            const double x = risen(a), y = risen(b);
+            return x > y || (x == y && a < b);
+        });
+        pack_all(poll);
+        sorted_ = true;
+        in_order_ = false;
+    }
+    placed_ = true;
+    std::fill(base_.data() + n, base_.data() + pitch_, 1.0f);  // what pads the last block loses nothing
+    std::fill(floor_.data() + n, floor_.data() + pitch_, 1.0f);
+    for (int64_t i = 0; i < n; ++i) {
+        const auto p = static_cast<size_t>(order_[i]);
+        base_[i] = base_of_point_.empty() ? 0 : rounded_up(base_of_point_[p]);
+        floor_[i] = std::max(base_[i], rounded_down(floor_of_point_[p]));
+        if (given_weights_ != nullptr) weights_[i] = rounded_down(given_weights_[p]);
     }
 }
 
-// A bound is larger than spread G + (spread - 1) times what is covered only by the least kernels.
-double GainBounds::at_least(double bound) const {
-    return (bound - (spread_ - 1 + 4 * kUnit) * covered_ - with_the_least(0)) / (spread_ + 4 * kUnit);
+template <class Work>
+void GainBounds::share_out(int64_t n, int64_t most, double operations, const Poll& poll, const Work& work) const {
+    if (n == 0) return;
+    const int threads = useful_threads(n_threads_, n, operations * static_cast<double>(n));
+    const int64_t step = std::max<int64_t>(1, std::min(most, ceil_div(n, threads)));
+    std::atomic<int64_t> next{0};
+    Team team(threads, ceil_div(n, step), poll);
+    team.run([&](int worker) {
+        for (int64_t i; (i = next.fetch_add(step)) < n;) {
+            work(worker, i, std::min(n, i + step));
+            if (!team.advance(worker, 1)) return;
+        }
+    });
 }
 
-// A sum of parts, with what float32 has no numbers for.
-double GainBounds::with_the_least(double sum) const {
-    return sum * (1 + 0x1p-40) + (total_ + static_cast<double>(blocks_)) * 0x1p-31;
-}
-
-double GainBounds::gain(const uint16_t* kernels, int64_t block) const {
-    const float* weights = weights_.data() == nullptr ? nullptr : weights_.data() + block * width_;
-    return static_cast<double>(target_.gain(kernels, floor_.data() + block * width_, weights, width_)) * kSumUp;
-}
-
-double GainBounds::sum_of_kept(int64_t candidate) const {
-    const uint16_t* kernels = kernels_.data() + slots_[candidate] * pitch_;
-    double sum = 0;
-    for (int64_t b = 0; b < blocks_; ++b) sum += gain(kernels + b * width_, b);
-    return with_the_least(sum);
-}
-
-void GainBounds::update(std::vector<Bound>& bounds, const Poll& poll) {
+void GainBounds::update(std::vector<Bound>& bounds, double least, const Poll& poll) {
     std::vector<Bound*> known, others;
     for (Bound& bound : bounds) (knows(bound.candidate) ? known : others).push_back(&bound);
-    // `work(first, last, room)` of items, in steps.
-    const auto share_out = [&](int64_t n, int64_t most, double operations, const auto& work) {
-        const int threads = useful_threads(n_threads_, n, operations * static_cast<double>(n * pitch_));
-        const int64_t step = std::max<int64_t>(1, std::min(most, ceil_div(n, threads)));
-        std::atomic<int64_t> next{0};
-        Team team(threads, ceil_div(n, step), poll);
-        team.run([&](int worker) {
-            for (int64_t i; (i = next.fetch_add(step)) < n;) {
-                work(worker, i, std::min(n, i + step));
-                if (!team.advance(worker, 1)) return;
-            }
-        });
-    };
-    if (!known.empty())
-        share_out(static_cast<int64_t>(known.size()), 16, 4, [&](int, int64_t first, int64_t last) {
-            for (int64_t i = first; i < last; ++i) {
-                Bound& b = *known[static_cast<size_t>(i)];
-                b.gain = std::min(b.gain, sum_of_kept(b.candidate));
-            }
-        });
+    share_out(static_cast<int64_t>(known.size()), 16, 4 * expected_, poll, [&](int, int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; ++i) {
+            Bound& b = *known[static_cast<size_t>(i)];
+            const PointLists::Gain found = lists_.gain(b.candidate);
+            b.gain = std::min(b.gain, found.most);
+            b.least = found.least;
+        }
+    });
     if (others.empty()) return;
     const auto n = static_cast<int64_t>(others.size());
-    make_room(n);
-    for (int64_t i = 0; i < n && !free_.empty(); ++i) {
-        slots_[others[static_cast<size_t>(i)]->candidate] = free_.back();
-        free_.pop_back();
-    }
+    make_room(n, least, poll);
+    const bool listed = has_room(n);
+    place(!listed && n >= kWorthSorting, poll);
+    const int64_t fit = std::max<int64_t>(1, kCodes / c_.points.rows), rows = target_.fp32.rows;
+    const int64_t most = std::min(FloatTiles::most(target_), ceil_div(fit, rows) * rows);
     std::vector<std::unique_ptr<Room>> rooms(static_cast<size_t>(n_threads_));
-    share_out(n, FloatTiles::most(target_), static_cast<double>(panel_.depth),
-              [&](int worker, int64_t first, int64_t last) {
-                  auto& room = rooms[static_cast<size_t>(worker)];
-                  if (!room) room = std::make_unique<Room>(*this);
-                  compute(others.data() + first, last - first, *room);
-              });
-    for (const Bound* b : others)
-        if (knows(b->candidate)) kept_.push_back(b->candidate);
+    share_out(n, most, static_cast<double>(panel_.depth * pitch_), poll, [&](int worker, int64_t first, int64_t last) {
+        auto& room = rooms[static_cast<size_t>(worker)];
+        if (!room) room = std::make_unique<Room>(*this);
+        compute(others.data() + first, last - first, least, listed, *room);
+    });
+    int64_t complete = 0;
+    double all = 0, looked_at = 0;
+    for (const auto& room : rooms)
+        if (room) {
+            complete += room->complete;
+            all += room->entries;
+            looked_at += room->looked_at;
+        }
+    if (complete > 0) expected_ = all / static_cast<double>(complete);
+    if (listed) return;
+    work_ += looked_at;
+    share_ = looked_at / static_cast<double>(n);
 }
 
-// Of at most FloatTiles::most candidates.
-void GainBounds::compute(Bound* const* some, int64_t count, Room& room) const {
+// Of at most FloatTiles::most candidates. Those that are ruled out leave their places in the tiles to others.
+void GainBounds::compute(Bound* const* some, int64_t count, double least, bool listed, Room& room) {
     const int64_t rows = target_.fp32.rows;
-    for (int64_t i = 0; i < count; ++i) room.tiles.read(i, c_.candidates[some[i]->candidate]);
-    std::vector<double> sums(static_cast<size_t>(count), 0.0);
-    for (int64_t block = 0; block < blocks_; ++block) {
+    const bool falls = !listed && !base_of_point_.empty();
+    const auto down = static_cast<float>(1 / std::exp(error_ + 0x1p-11) - 4 * kUnit);
+    std::vector<Race*> races;  // by their place
+    const auto place = [&](int64_t i) {
+        room.tiles.read(i, c_.candidates[races[static_cast<size_t>(i)]->bound->candidate]);
+    };
+    for (int64_t i = 0; i < count; ++i) {
+        Race& race = room.races[static_cast<size_t>(i)];
+        race.begin(*some[i], lists_.codes_of(some[i]->candidate), pitch_);
+        races.push_back(&race);
+        place(i);
+    }
+    for (int64_t block = 0; block < blocks_ && !races.empty(); ++block) {
         const float* panels = panels_.data() + block * panel_.depth * width_;
         if (block >= kept_blocks_) {
             pack(block, room.points->panels.data(), nullptr, room.points->reader);
             panels = room.points->panels.data();
         }
-        for (int64_t first = 0; first < count; first += rows) {
-            room.tiles.multiply(first / rows, panels, width_ / panel_.cols, room.products.data(), width_);
-            for (int64_t i = first; i < std::min(count, first + rows); ++i) {
-                const int32_t slot = slots_[some[i]->candidate];
-                uint16_t* kernels =
-                    slot == kNone ? room.kernels.data() : kernels_.data() + slot * pitch_ + block * width_;
-                target_.upper_kernels(room.products.data() + (i - first) * width_, width_,
-                                      scales_.data() + block * width_, room.tiles.scale(i), slack_, rate_, kernels);
-                sums[static_cast<size_t>(i)] += gain(kernels, block);
-            }
+        const int64_t at = block * width_, present = std::min(width_, c_.points.rows - at);
+        for (size_t i = 0; i < races.size(); ++i) {
+            const auto in_tile = static_cast<int64_t>(i) % rows;
+            if (in_tile == 0)
+                room.tiles.multiply(static_cast<int64_t>(i) / rows, panels, width_ / panel_.cols, room.products.data(),
+                                    width_);
+            Race& race = *races[i];
+            uint16_t* const kernels = in_order_ ? race.codes + at : room.kernels.data();
+            target_.upper_kernels(room.products.data() + in_tile * width_, width_, scales_.data() + at,
+                                  room.tiles.scale(static_cast<int64_t>(i)), slack_, rate_, kernels);
+            if (!in_order_)
+                for (int64_t j = 0; j < present; ++j) race.codes[order_[at + j]] = kernels[j];
+            if (!falls) continue;
+            const float* weights = given_weights_ == nullptr ? nullptr : weights_.data() + at;
+            race.fallen += kSumDown * static_cast<double>(target_.fall(kernels, down, base_.data() + at,
+                                                                       floor_.data() + at, weights, width_));
+            // Kernels below the codes' range were taken for the least of these.
+            const double reached = base_bounds_[static_cast<size_t>(race.bound->candidate)] - race.fallen;
+            race.bound->gain = std::min(race.bound->gain, reached * (1 + 0x1p-40) + total_ * 0x1p-30);
+        }
+        room.looked_at +=
+            static_cast<double>(present * static_cast<int64_t>(races.size())) / static_cast<double>(c_.points.rows);
+        const auto is_out = [&](const Race* race) { return race->bound->gain < least; };
+        for (size_t i = 0; falls && i < races.size(); ++i) {
+            if (!is_out(races[i])) continue;
+            while (races.size() > i && is_out(races.back())) races.pop_back();
+            if (races.size() <= i) break;
+            races[i] = races.back();
+            races.pop_back();
+            place(static_cast<int64_t>(i));
         }
     }
-    for (int64_t i = 0; i < count; ++i)
-        some[i]->gain = std::min(some[i]->gain, with_the_least(sums[static_cast<size_t>(i)]));
+    for (const Race* race : races) {
+        Bound& bound = *race->bound;
+        int64_t above;
+        const PointLists::Gain found = lists_.gain_of_codes(race->codes, above);
+        bound.gain = std::min(bound.gain, found.most);
+        bound.least = found.least;
+        room.complete += 1;
+        room.entries += static_cast<double>(above);
+        if (listed || bound.gain >= least) lists_.keep(bound.candidate, race->codes);
+    }
 }
 
-// For the kernels of so many: those of the candidates with the smallest bounds go, the least likely to be asked for
-// again, and an eighth of all at once.
-void GainBounds::make_room(int64_t wanted) {
-    if (static_cast<int64_t>(free_.size()) >= wanted || kept_.empty()) return;
-    std::erase_if(kept_, [&](int64_t candidate) { return !knows(candidate); });
-    std::sort(kept_.begin(), kept_.end(), [&](int64_t a, int64_t b) {
-        const double x = latest_[static_cast<size_t>(a)], y = latest_[static_cast<size_t>(b)];
-        return x < y || (x == y && a > b);
+// For the lists of so many: what the floor has reached goes from all lists, then the lists of those that are far from
+// being picked.
+void GainBounds::make_room(int64_t candidates, double least, const Poll& poll) {
+    if (swept_ || has_room(candidates)) return;
+    swept_ = true;
+    std::vector<int64_t> kept;
+    for (int64_t i = 0; i < c_.count; ++i)
+        if (knows(i)) kept.push_back(i);
+    share_out(static_cast<int64_t>(kept.size()), 256, 4 * expected_, poll, [&](int, int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; ++i) lists_.gain(kept[static_cast<size_t>(i)]);
     });
-    const size_t aim = std::max(static_cast<size_t>(wanted), (kept_.size() + free_.size()) / 8);
-    size_t gone = 0;
-    for (; gone < kept_.size() && free_.size() < aim; ++gone) forget(kept_[gone]);
-    kept_.erase(kept_.begin(), kept_.begin() + static_cast<int64_t>(gone));
-}
-
-void GainBounds::forget(int64_t candidate) {
-    if (!knows(candidate)) return;
-    free_.push_back(slots_[candidate]);
-    slots_[candidate] = kNone;
+    if (has_room(candidates)) return;
+    for (const int64_t i : kept)
+        if (latest_[static_cast<size_t>(i)] < least / 2) forget(i);
 }
 
 }  // namespace hnscore

@@ -1,5 +1,9 @@
 // What candidates can add at most to what covers the points (select/coverage.h), in float32: which of them a step of
-// the greedy must look at in float64. Kernels are computed once, as long as there is memory to keep them.
+// the greedy must look at in float64.
+//
+// A candidate is compared with all points once, and leaves the list of those that it would cover better
+// (select/point_lists.h). Where there is no memory for its list yet, it is compared with the points whose floors have
+// risen most since all bounds were known, until what it has lost there rules it out.
 #pragma once
 
 #include <vector>
@@ -7,54 +11,74 @@
 #include "core/buffer.h"
 #include "select/coverage.h"
 #include "select/float_tiles.h"
+#include "select/point_lists.h"
 
 namespace hnscore {
 
 class GainBounds {
   public:
-    // `memory`: bytes for packed points and for kernels that are kept; less works too, more slowly. `latest`: the last
-    // bound of each candidate; kernels of those with the smallest are the first to go.
+    // `memory`: bytes for packed points and for lists; less works too, more slowly. `latest`: the last bound of each
+    // candidate.
     GainBounds(const Coverage& coverage, const double* weights, const std::vector<double>& latest, int64_t memory,
                int n_threads, const Poll& poll);
 
     struct Bound {
         int64_t candidate;
-        double gain;  // in: a bound. Out: one that is no larger, at the present floor
+        double gain;       // in: a bound. Out: one that is no larger, at the present floor
+        double least = 0;  // what the gain is at least
     };
-    void update(std::vector<Bound>& bounds, const Poll& poll);
+    // Those whose gain turns out to be below `least` are not looked at any further.
+    void update(std::vector<Bound>& bounds, double least, const Poll& poll);
+    // As many as may be updated at a time.
+    int64_t most() const { return most_; }
 
-    bool knows(int64_t candidate) const { return slots_[candidate] != kNone; }
-    // What the gain is at least where the bound at the present floor is this.
-    double at_least(double bound) const;
+    // All of `latest` are bounds at the present floor.
+    void all_known();
     // What the floor is at all points now.
     void set_floor(const double* floor);
-    // Its kernels are not needed any more.
-    void forget(int64_t candidate);
+    // Its list is not needed any more.
+    void forget(int64_t candidate) { lists_.forget(candidate); }
+
+    bool knows(int64_t candidate) const { return lists_.has(candidate); }
+    // The points that it would cover better, of a candidate that is known.
+    std::vector<int64_t> points(int64_t candidate) const { return lists_.points(candidate); }
+    // Whether there is room for the lists of so many more.
+    bool has_room(int64_t candidates) const { return lists_.has_room(candidates, expected_); }
+    // What was computed since `all_known` and has left no list, and what one more costs, as far as is known: as shares
+    // of a candidate's products.
+    double work() const { return work_; }
+    double share() const { return share_; }
 
   private:
+    struct Race;
     struct Room;  // of a thread
-    static constexpr int32_t kNone = -1;
     void pack(int64_t block, float* panels, float* scales, RowReader& reader) const;
-    void compute(Bound* const* some, int64_t count, Room& room) const;
-    double gain(const uint16_t* kernels, int64_t block) const;
-    double sum_of_kept(int64_t candidate) const;
-    double with_the_least(double sum) const;
-    void make_room(int64_t wanted);
+    void pack_all(const Poll& poll);
+    void place(bool sort, const Poll& poll);
+    void compute(Bound* const* some, int64_t count, double least, bool listed, Room& room);
+    void make_room(int64_t candidates, double least, const Poll& poll);
+    template <class Work>
+    void share_out(int64_t n, int64_t most, double operations, const Poll& poll, const Work& work) const;
 
     const Coverage c_;
+    const double* const given_weights_;
     const std::vector<double>& latest_;
     const Target& target_;
     const int n_threads_;
     const FloatPanels panel_;
-    const int64_t width_, blocks_, pitch_;  // of the points: blocks of `width_`, padded to `pitch_` in all
+    const int64_t width_, blocks_, pitch_;  // of the points: blocks of `width_`, padded to `pitch_`
     const float slack_, rate_;
-    double spread_ = 1, total_ = 0, covered_ = 0;
-    int64_t kept_blocks_ = 0;
-    Buffer<float> panels_, scales_, weights_, floor_;
-    Buffer<uint16_t> kernels_;  // [slot][point]
-    Buffer<int32_t> slots_;     // of each candidate, or kNone
-    std::vector<int32_t> free_;
-    std::vector<int64_t> kept_;  // the candidates with slots
+    const double error_;  // of a kernel, relative, before it is rounded up
+    const int64_t most_, kept_blocks_;
+    PointLists lists_;
+    Buffer<float> panels_;
+    Buffer<int32_t> order_;                          // the point at each place
+    bool in_order_ = true;                           // which is as they are given
+    Buffer<float> scales_, weights_, base_, floor_;  // by place
+    std::vector<double> base_of_point_, floor_of_point_, base_bounds_;
+    bool sorted_ = false, placed_ = false, swept_ = false;  // at the present floor
+    const double total_;                                    // of the weights
+    double expected_, work_ = 0, share_ = 0;
 };
 
 }  // namespace hnscore

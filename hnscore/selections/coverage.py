@@ -25,12 +25,13 @@ _KEPT = 0.85  # of the memory, for kernels beside the packed points
 # Of a pass in bf16 beside one in float32; its bounds are off by so much at most.
 _WORK_OF_BF16, _LOOSEST = 0.55, 0.06
 _WORTH_IT = 0.8  # of the work of a dense pass, that of a cascade
+_PATIENCE = 0.5  # of the work of a pass, that of the core after one, before the next
 _LEAST, _LEAST_FLOAT32 = 1e-300, 2.0**-126
 _FIRST = 0.2  # of the progress: the first pass
 _TIMED_ROWS = 1024  # for an estimate
-# Bytes of the core beside what is kept: for a point, float64 kernels of 96 rows, floors and weights; for a value of
-# the rows that are looked at together.
-_OF_POINT, _OF_VALUE = 8 * 96 + 40, 4 * 4096
+# Bytes of the core beside what is kept: for a point, float64 kernels of 96 rows, codes of as many, floors and weights;
+# for a value of the rows that are looked at together.
+_OF_POINT, _OF_VALUE = (8 + 2) * 96 + 64, 4 * 4096
 
 _LOG = logging.getLogger("hnscore")
 
@@ -115,7 +116,7 @@ class Covering:
             reached = _FIRST + (1 - _FIRST) * made / len(picks)
             now = slice(made, made + 1) if once else slice(made, None)
             made += self._core.pick(
-                picks[now], gains[now], patience=0 if once else int(work * len(self._free)), draw=draw,
+                picks[now], gains[now], patience=0 if once else int(_PATIENCE * work * len(self._free)), draw=draw,
                 seed=int(self._random.integers(2**63)) if draw else 0, progress=pool.part(reached),
             )  # fmt: skip
             passed_at = -1
@@ -177,7 +178,7 @@ class Covering:
         seconds = (time.perf_counter() - began) * len(self._pool.emb) / max(rows.shape[0], 1)
         _LOG.info(
             "a pass over %d rows and %d points takes about %.2g s; the picks take about as long as %s",
-            len(self._pool.emb), len(self._floor), seconds, "two, as all kernels are kept" if self._fits else "six",
+            len(self._pool.emb), len(self._floor), seconds, "two, as all kernels are kept" if self._fits else "five",
         )  # fmt: skip
 
     def _say_what_was_done(self, picks: int) -> None:

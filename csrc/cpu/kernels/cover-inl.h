@@ -5,14 +5,10 @@
 
 #include "cpu/kernels/common-inl.h"
 #include "recipes/functions.h"
+#include "select/kernel_code.h"
 
 namespace hnscore {
 namespace HNSCORE_NS {
-
-// Kernels in 16 bits: those of a float32 from its 3rd exponent bit on, rounded up, of values from 2^-31 to 1. Smaller
-// ones become 2^-31.
-constexpr int kKernelShift = 12;
-constexpr uint32_t kKernelBase = (127u - 31u) << (23 - kKernelShift);
 
 typedef uint32_t Words __attribute__((vector_size(sizeof(Simd::F32))));
 typedef uint16_t HalfWords __attribute__((vector_size(sizeof(Simd::F32) / 2)));
@@ -41,15 +37,12 @@ inline void upper_kernels(const float* acc, int64_t n, const float* scales, floa
     }
 }
 
-// sum_j weights_j max(kernels_j - floor_j, 0), the weights 1 where there are none; n is a multiple of kLanes.
-inline float gain(const uint16_t* kernels, const float* floor, const float* weights, int64_t n) {
+// Sums of vectors over j, `add(j, sum)` each, on lanes that are added at the end; n is a multiple of kLanes.
+template <class Add>
+HNSCORE_INLINE float sum_of_vectors(int64_t n, const Add& add) {
     constexpr int kSums = 4;
     Simd::F32 sums[kSums];
     for (Simd::F32& sum : sums) sum = Simd::zero();
-    const auto add = [&](int64_t j, Simd::F32& sum) {
-        const Simd::F32 term = Simd::max(Simd::sub(load_kernels(kernels + j), Simd::load(floor + j)), Simd::zero());
-        sum = weights == nullptr ? Simd::add(sum, term) : Simd::fma(Simd::load(weights + j), term, sum);
-    };
     int64_t j = 0;
     for (; j + kSums * kLanes <= n; j += kSums * kLanes)
 #pragma GCC unroll 4
@@ -60,6 +53,36 @@ inline float gain(const uint16_t* kernels, const float* floor, const float* weig
     float total = 0;
     for (const float lane : lanes) total += lane;
     return total;
+}
+
+HNSCORE_INLINE void add_weighted(const float* weights, int64_t j, Simd::F32 term, Simd::F32& sum) {
+    sum = weights == nullptr ? Simd::add(sum, term) : Simd::fma(Simd::load(weights + j), term, sum);
+}
+
+// sum_j weights_j max(kernels_j - floor_j, 0), the weights 1 where there are none, and how many kernels are above.
+inline float gain(const uint16_t* kernels, const float* floor, const float* weights, int64_t n, float* above) {
+    const Simd::F32 one = Simd::set1(1.0f), huge = Simd::set1(0x1p60f);  // no difference of two of these is so small
+    Simd::F32 counts = Simd::zero();
+    const float total = sum_of_vectors(n, [&](int64_t j, Simd::F32& sum) {
+        const Simd::F32 term = Simd::max(Simd::sub(load_kernels(kernels + j), Simd::load(floor + j)), Simd::zero());
+        counts = Simd::add(counts, Simd::min(Simd::mul(term, huge), one));
+        add_weighted(weights, j, term, sum);
+    });
+    alignas(64) float lanes[kLanes];
+    Simd::store(lanes, counts);
+    *above = 0;
+    for (const float lane : lanes) *above += lane;
+    return total;
+}
+
+// sum_j weights_j (min(max(down kernels_j, from_j), to_j) - from_j), where from_j <= to_j.
+inline float fall(const uint16_t* kernels, float down, const float* from, const float* to, const float* weights,
+                  int64_t n) {
+    const Simd::F32 factor = Simd::set1(down);
+    return sum_of_vectors(n, [&](int64_t j, Simd::F32& sum) {
+        const Simd::F32 low = Simd::load(from + j), kernel = Simd::mul(load_kernels(kernels + j), factor);
+        add_weighted(weights, j, Simd::sub(Simd::min(Simd::max(kernel, low), Simd::load(to + j)), low), sum);
+    });
 }
 
 }  // namespace HNSCORE_NS

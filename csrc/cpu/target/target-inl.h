@@ -31,6 +31,7 @@ const Target kTarget = {
     .kernels_of_cosines = kernels_of_cosines,
     .upper_kernels = upper_kernels,
     .gain = gain,
+    .fall = fall,
     .fp32 = kernels<F32Product>(kFloat32),
     .product = product<F32Product>,
     .exact = kernels<F32Product>(kFloat32),
