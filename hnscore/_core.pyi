@@ -288,6 +288,7 @@ class Cover:
         weights: NDArray[np.float64] | None = None,
         floor: NDArray[np.float64],
         memory: int,
+        kernel: str = "exponential",
     ) -> None: ...
     def lower(self, bounds: NDArray[np.float64]) -> None:
         """At least the gain now, of every row of the array."""

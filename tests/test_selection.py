@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 import hnscore
 from hnscore import _core
 from hnscore import reference as ref
-from hnscore.selections import coverage, farthest, greedy, kernels
+from hnscore.selections import coverage, farthest, greedy
 from hnscore.selections import select as select_module
 
 Array = NDArray[Any]
@@ -285,7 +285,7 @@ def test_the_log_says_how_long_and_what_came_out(caplog: pytest.LogCaptureFixtur
     emb = clustered(900, 40)
     with caplog.at_level("INFO", "hnscore"):
         picks = hnscore.select(None, 20, embeddings=emb, memory_limit=least_memory(emb))
-    assert re.search(r"a pass over 900 rows and 900 points takes about \S+ s; .* as long as six", caplog.text)
+    assert re.search(r"a pass over 900 rows and 900 points takes about \S+ s; .* as long as five", caplog.text)
     covered = np.exp((ref.cosines(emb)[picks] - 1) / 0.4).max(axis=0)
     said = re.search(r"covered by (\S+) in the mean, \+- (\S+) ", caplog.text)
     assert said is not None
@@ -628,16 +628,17 @@ def test_picks_by_passes(
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("labeled", [[], [5, 3, 77]])
-def test_picks_where_no_list_of_points_fits(weighted: bool, labeled: list[int]) -> None:
+@pytest.mark.parametrize("kernel", ["exponential", "cosine"])
+def test_picks_where_no_list_of_points_fits(kernel: str, weighted: bool, labeled: list[int]) -> None:
     """A wide kernel, many candidates in the race and memory for few: they are ruled out by what they have lost at the
     points whose floors rose most."""
     emb = np.random.default_rng(0).standard_normal((4000, 12)).astype(np.float32) + 0.5
     scores = scores_of(4000) if weighted else None
-    expected = cover_in_float64(emb, 25, scores, 0.4, labeled)
+    expected = cover_in_float64(emb, 25, scores, 0.4 if kernel == "exponential" else None, labeled)
     for more in (2 * 10**7, 3 * 10**7):
         got = hnscore.select(
             scores, 25, embeddings=emb, method="coverage", temperature=0.4, labeled=labeled, subsample=None,
-            memory_limit=least_memory(emb) + more,
+            kernel=kernel, memory_limit=least_memory(emb) + more,
         )  # fmt: skip
         assert got.tolist() == expected, more
 
@@ -675,11 +676,12 @@ def test_picks_for_more_points_than_16_bits_number(memory_limit: int) -> None:
 
 
 def cover_in_float64(
-    emb: Array, budget: int, scores: Array | None, temperature: float, labeled: list[int]
+    emb: Array, budget: int, scores: Array | None, temperature: float | None, labeled: list[int]
 ) -> list[int]:
     x = emb.astype(np.float64)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
-    k = np.exp((np.minimum(x @ x.T, 1) - 1) / temperature)
+    s = np.minimum(x @ x.T, 1)
+    k = np.maximum(s, 0) if temperature is None else np.exp((s - 1) / temperature)
     u = np.ones(len(x)) if scores is None else scores
     covered = k[labeled].max(axis=0, initial=0)
     taken: list[int] = list(labeled)
@@ -983,12 +985,8 @@ def test_gains_of_ranked_methods_are_scores() -> None:
 
 @pytest.mark.parametrize("labeled", [[], [3, 50, 7]])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("kernel", ["cosine", "ball"])
-def test_other_kernels_are_those_of_the_reference(
-    kernel: str, weighted: bool, labeled: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kernels, "_LOOKED_AT", 8)
-    monkeypatch.setattr(kernels, "_PATIENCE", 2)
+@pytest.mark.parametrize(("kernel", "memory"), [("cosine", 0), ("cosine", 20_000), ("cosine", 10**9), ("ball", 10**9)])
+def test_other_kernels_are_those_of_the_reference(kernel: str, memory: int, weighted: bool, labeled: list[int]) -> None:
     emb, scores = clustered(150, 12), scores_of(150)
     emb[100:110] = emb[:10]  # ties
     s = ref.similarity_matrix(emb, emb)
@@ -996,7 +994,7 @@ def test_other_kernels_are_those_of_the_reference(
     more = {"min_similarity": level} if kernel == "ball" else {}
     picks, gains = hnscore.select(
         scores if weighted else None, 40, embeddings=emb, method="coverage", kernel=kernel, labeled=labeled,
-        return_gains=True, **more,  # type: ignore[arg-type]
+        return_gains=True, memory_limit=memory + least_memory(emb), **more,  # type: ignore[arg-type]
     )  # fmt: skip
     k = (s >= level).astype(float) if kernel == "ball" else np.maximum(s, 0)
     chosen, u = list(labeled), scores / scores.max() if weighted else np.ones(150)

@@ -87,11 +87,11 @@ void raise_floor(const py::array& array, int code, const Rows& candidates, const
 // A Cover with the arrays that it reads and writes.
 struct Covering {
     Covering(py::array array, int code, Rows candidates_, py::array points, int points_code, double temperature,
-             int n_threads, const Side<double>& weights, Values floor_, int64_t memory)
+             int n_threads, const Side<double>& weights, Values floor_, int64_t memory, const std::string& kernel)
         : held{array, candidates_, points, weights ? py::object(*weights) : py::none(), floor_},
           rows(hnscore::view_of(array, code).rows),
           candidates(candidates_.size()) {
-        const hnscore::Coverage c = coverage_of(array, code, candidates_, points, points_code, temperature);
+        const hnscore::Coverage c = coverage_of(array, code, candidates_, points, points_code, temperature, kernel);
         if (floor_.ndim() != 1 || floor_.size() != c.points.rows || c.points.rows == 0)
             throw std::invalid_argument("points must be at least one, floor must have a value for each");
         const double* w = hnscore::side(weights, c.points.rows, "weights");
@@ -149,10 +149,11 @@ void register_select(py::module_& m) {
           py::arg("points_code"), py::arg("temperature"), py::arg("n_threads"), py::arg("floor").noconvert(),
           py::kw_only(), py::arg("kernel") = "exponential", py::arg("progress") = py::none());
     py::class_<Covering>(m, "Cover")
-        .def(py::init<py::array, int, Rows, py::array, int, double, int, const Side<double>&, Values, int64_t>(),
+        .def(py::init<py::array, int, Rows, py::array, int, double, int, const Side<double>&, Values, int64_t,
+                      const std::string&>(),
              py::arg("array"), py::arg("code"), py::arg("candidates"), py::arg("points"), py::arg("points_code"),
              py::arg("temperature"), py::arg("n_threads"), py::kw_only(), py::arg("weights") = py::none(),
-             py::arg("floor").noconvert(), py::arg("memory"))
+             py::arg("floor").noconvert(), py::arg("memory"), py::arg("kernel") = "exponential")
         .def("lower", &Covering::lower, py::arg("bounds"))
         .def("pick", &Covering::pick, py::arg("picks").noconvert(), py::arg("gains").noconvert(), py::kw_only(),
              py::arg("patience") = 0, py::arg("draw") = 0, py::arg("seed") = 0, py::arg("progress") = py::none())

@@ -28,6 +28,12 @@ int64_t width_of(const Coverage& c, int64_t depth) {
     return std::max(cols, std::min(fit, ceil_div(c.points.rows, cols) * cols));
 }
 
+// The exponent of a kernel is too large by at most 2 slack / T and 2^-20 of itself, which matters up to 104.
+KernelError error_of(const Coverage& c, double slack) {
+    if (c.cosine) return {.absolute = 2.1 * slack};
+    return {.relative = std::expm1(2.1 * slack / c.temperature + 105 * 0x1p-20)};
+}
+
 // Of numbers that are not negative.
 float rounded_up(double x) { return static_cast<float>(x * (1 + 2 * kUnit)); }
 float rounded_down(double x) { return static_cast<float>(x * (1 - 2 * kUnit)); }
@@ -76,7 +82,6 @@ struct GainBounds::Room {
     double entries = 0, looked_at = 0;
 };
 
-// The exponent of a kernel is too large by at most 2 slack / T and 2^-20 of itself, which matters up to 104.
 GainBounds::GainBounds(const Coverage& coverage, const double* weights, const std::vector<double>& latest,
                        int64_t memory, int n_threads, const Poll& poll)
     : c_(coverage),
@@ -89,8 +94,8 @@ GainBounds::GainBounds(const Coverage& coverage, const double* weights, const st
       blocks_(ceil_div(coverage.points.rows, width_)),
       pitch_(blocks_ * width_),
       slack_(rounded_up(float_slack(coverage.points.dim))),
-      rate_(rounded_down(1 / std::max(coverage.temperature, 0x1p-120))),
-      error_(2.1 * static_cast<double>(slack_) / coverage.temperature + 105 * 0x1p-20),
+      rate_(coverage.cosine ? -1 : rounded_down(1 / std::max(coverage.temperature, 0x1p-120))),
+      error_(error_of(coverage, slack_)),
       most_(std::clamp(memory / 16 / coverage.points.rows, kSmallestBatch, kLargestBatch)),
       kept_blocks_(std::clamp<int64_t>(memory / 2 / (panel_.depth * width_ * 4), 0, blocks_)),
       lists_(target_, c_.count, c_.points.rows, pitch_, weights, error_,
@@ -238,7 +243,8 @@ void GainBounds::update(std::vector<Bound>& bounds, double least, const Poll& po
 void GainBounds::compute(Bound* const* some, int64_t count, double least, bool listed, Room& room) {
     const int64_t rows = target_.fp32.rows;
     const bool falls = !listed && !base_of_point_.empty();
-    const auto down = static_cast<float>(1 / std::exp(error_ + 0x1p-11) - 4 * kUnit);
+    const auto factor = static_cast<float>(1 / ((1 + error_.relative) * (1 + 0x1p-11)) - 4 * kUnit),
+               less = rounded_up(error_.absolute);
     std::vector<Race*> races;  // by their place
     const auto place = [&](int64_t i) {
         room.tiles.read(i, c_.candidates[races[static_cast<size_t>(i)]->bound->candidate]);
@@ -269,7 +275,7 @@ void GainBounds::compute(Bound* const* some, int64_t count, double least, bool l
                 for (int64_t j = 0; j < present; ++j) race.codes[order_[at + j]] = kernels[j];
             if (!falls) continue;
             const float* weights = given_weights_ == nullptr ? nullptr : weights_.data() + at;
-            race.fallen += kSumDown * static_cast<double>(target_.fall(kernels, down, base_.data() + at,
+            race.fallen += kSumDown * static_cast<double>(target_.fall(kernels, factor, less, base_.data() + at,
                                                                        floor_.data() + at, weights, width_));
             // Kernels below the codes' range were taken for the least of these.
             const double reached = base_bounds_[static_cast<size_t>(race.bound->candidate)] - race.fallen;

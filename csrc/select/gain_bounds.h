@@ -68,7 +68,7 @@ class GainBounds {
     const FloatPanels panel_;
     const int64_t width_, blocks_, pitch_;  // of the points: blocks of `width_`, padded to `pitch_`
     const float slack_, rate_;
-    const double error_;  // of a kernel, relative, before it is rounded up
+    const KernelError error_;
     const int64_t most_, kept_blocks_;
     PointLists lists_;
     Buffer<float> panels_;

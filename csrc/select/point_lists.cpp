@@ -24,11 +24,11 @@ int point_bits(int64_t points) {
 // By how much a kernel is rounded up at most, relative, with so many bits less than a code's.
 double rounding(int dropped_bits) { return std::ldexp(1.0, dropped_bits - (23 - kKernelShift)); }
 
-// sum_i weights_i max(factor kernels_i - floors_i, 0)
-double sum_of(const float* kernels, const float* floors, const float* weights, int64_t n, float factor) {
+// sum_i weights_i max(factor kernels_i - less - floors_i, 0)
+double sum_of(const float* kernels, const float* floors, const float* weights, int64_t n, float factor, float less) {
     constexpr int64_t kLanes = 8;
     float lanes[kLanes] = {};
-    const auto term = [&](int64_t i) { return weights[i] * std::max(kernels[i] * factor - floors[i], 0.0f); };
+    const auto term = [&](int64_t i) { return weights[i] * std::max(kernels[i] * factor - less - floors[i], 0.0f); };
     int64_t i = 0;
     for (; i + kLanes <= n; i += kLanes)
         for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += term(i + lane);
@@ -41,14 +41,15 @@ double sum_of(const float* kernels, const float* floors, const float* weights, i
 }  // namespace
 
 PointLists::PointLists(const Target& target, int64_t candidates, int64_t points, int64_t pitch, const double* weights,
-                       double error, int64_t memory)
+                       KernelError error, int64_t memory)
     : target_(target),
       points_(points),
       pitch_(pitch),
       point_bits_(point_bits(points)),
       dropped_bits_(point_bits_ - kLeastPointBits),
       error_(error),
-      down_(static_cast<float>(1 / (std::exp(error) * (1 + rounding(dropped_bits_)) * kFloorUp))),
+      factor_(static_cast<float>(1 / ((1 + error.relative) * (1 + rounding(dropped_bits_)) * kFloorUp))),
+      less_(static_cast<float>(error.absolute * kFloorUp)),
       memory_(memory),
       total_(static_cast<double>(points)),
       floor_(pitch_),
@@ -74,7 +75,7 @@ void PointLists::set_floor(const double* floor) {
 }
 
 // Kernels below the codes' range were taken for the least of these: gains may be less by 2^-31 a point. A bound is
-// larger than (1 + off) times the gain and off times what is covered only by that.
+// larger than (1 + off) times the gain and off times what is covered only by that, and by the absolute error a point.
 PointLists::Gain PointLists::gain_of_codes(const uint16_t* codes, int64_t& above) const {
     double most = 0;
     above = 0;
@@ -86,8 +87,8 @@ PointLists::Gain PointLists::gain_of_codes(const uint16_t* codes, int64_t& above
         above += static_cast<int64_t>(counted);
     }
     most = most * kSumUp + (total_ + 1) * 0x1p-60;
-    const double off = std::exp(error_) * (1 + rounding(0)) * kSumUp - 1 + 4 * kUnit;
-    return {most, (most - off * covered_) / (1 + off) - total_ * 0x1p-30};
+    const double off = (1 + error_.relative) * (1 + rounding(0)) * kSumUp - 1 + 4 * kUnit;
+    return {most, (most - off * covered_ - 2 * error_.absolute * total_) / (1 + off) - total_ * 0x1p-30};
 }
 
 int64_t PointLists::list(const uint16_t* codes, Entry* out) const {
@@ -120,8 +121,8 @@ PointLists::Gain PointLists::gain_of_entries(Entry* entries, int32_t& count) con
             entries[kept] = e;
             kept += kernels[i] > floors[i];
         }
-        most += sum_of(kernels, floors, weights, n, 1);
-        least += sum_of(kernels, floors, weights, n, down_);
+        most += sum_of(kernels, floors, weights, n, 1, 0);
+        least += sum_of(kernels, floors, weights, n, factor_, less_);
     }
     count = static_cast<int32_t>(kept);
     return {most * kSumUp + (total_ + 1) * 0x1p-60, least * (2 - kSumUp) - total_ * 0x1p-30};

@@ -11,15 +11,20 @@
 
 namespace hnscore {
 
+// A kernel, before it is rounded up to a code, is at most (1 + relative) times what it is, and `absolute` more.
+struct KernelError {
+    double relative = 0, absolute = 0;
+};
+
 class PointLists {
   public:
     static constexpr int64_t kMostPoints = int64_t{1} << 27;
 
-    // `memory`: bytes for the lists of so many candidates. `error`: of a kernel before it is rounded up, relative.
+    // `memory`: bytes for the lists of so many candidates.
     // Codes (select/kernel_code.h) have `pitch` places, a multiple of Kernels::lanes; those beyond the points add
     // nothing.
     PointLists(const Target& target, int64_t candidates, int64_t points, int64_t pitch, const double* weights,
-               double error, int64_t memory);
+               KernelError error, int64_t memory);
 
     void set_floor(const double* floor);
 
@@ -66,8 +71,8 @@ class PointLists {
     const Target& target_;
     const int64_t points_, pitch_;
     const int point_bits_, dropped_bits_;  // of a code's 16, those that an entry has no room for
-    const double error_;
-    const float down_;  // a kernel is at least this, times what an entry says
+    const KernelError error_;
+    const float factor_, less_;  // a kernel is at least this times what an entry says, less that
     const int64_t memory_;
     double total_, covered_ = 0;  // of the weights; and of the floors
     Buffer<float> weights_, floor_;

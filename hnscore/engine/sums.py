@@ -76,6 +76,30 @@ def kernel_gains(
     return gains
 
 
+def hinge_sums(
+    rows: HostRows,
+    points: HostRows,
+    request: Request,
+    n_threads: int,
+    *,
+    tau: Floats,
+    weights: Floats | None = None,
+    plan: _core.Plan | None = None,
+    progress: Progress = None,
+) -> Floats:
+    """sum_j weights_j max(s_ij - tau_j, 0) of each row i over the points j, s the cosine."""
+
+    def options(start: int, stop: int) -> dict[str, Any]:
+        part = slice(start, stop)
+        return {"tau": tau[part], "terms": _core.Terms(col_weights=None if weights is None else weights[part])}
+
+    sums = np.zeros(rows.shape[0])
+    request = request._replace(recipe="hinge", similarity="cosine")
+    for block in reduced_blocks(rows, points, request, n_threads, options, progress, plan=plan):
+        sums += block
+    return sums
+
+
 def reduced_blocks(
     rows: HostRows,
     points: HostRows,

@@ -1,7 +1,7 @@
 """Facility location: rows that cover the points of the pool, by lazy greedy.
 
-k(x, c) = exp((s(x, c) - 1) / temperature), s the cosine. Here gains of all rows are bounded by the engine, in passes
-over all pairs; the picks are made in the core (csrc/select/cover.h), decided in float64.
+k(x, c) = exp((s(x, c) - 1) / temperature), s the cosine; or max(s(x, c), 0). Here gains of all rows are bounded by the
+engine, in passes over all pairs; the picks are made in the core (csrc/select/cover.h), decided in float64.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hnscore import _core
 from hnscore.arguments.checks import check_memory_limit
 from hnscore.engine.pool import choose
 from hnscore.engine.protocol import Progress, Request
-from hnscore.engine.sums import kernel_gains
+from hnscore.engine.sums import hinge_sums, kernel_gains
 from hnscore.selections.greedy import Chosen, Floats, Pool, Rows, unit_scaled
 
 _KEPT = 0.85  # of the memory, for kernels beside the packed points
@@ -40,7 +40,7 @@ class Pass(NamedTuple):
     """Of the engine over all pairs."""
 
     precision: str
-    error: float  # of a kernel, relative: that of the cosine over the temperature
+    error: float  # of a kernel: that of the cosine; over the temperature, relative
     work: float  # as a share of a pass in float32
     plan: _core.Plan | None = None
 
@@ -48,7 +48,7 @@ class Pass(NamedTuple):
 class How(NamedTuple):
     """The kernel, and how much is looked at."""
 
-    temperature: float
+    temperature: float | None  # None: the cosine is the kernel
     memory_limit: int
     subsample: int | None  # points, at most
     share: float | None = None  # of the rows that are left, drawn for each pick; None: all
@@ -92,12 +92,20 @@ class Covering:
         self._pool, self._weights, self._how, self._random = pool, weights, how, random
         self._points = pool.rows._replace(array=points, shape=points.shape)
         self._floor = np.zeros(n)
-        shared = (points, pool.code, how.temperature, pool.n_threads)
-        _core.raise_floor(pool.emb, pool.code, pool.labeled, *shared, self._floor)
+        shared = (points, pool.code, how.temperature or 1.0, pool.n_threads)
+        kernel = "cosine" if how.temperature is None else "exponential"
+        _core.raise_floor(pool.emb, pool.code, pool.labeled, *shared, self._floor, kernel=kernel)
         self._free, self._dim = pool.free(), dim
         memory = how.memory_limit - least
         self._core = _core.Cover(
-            pool.emb, pool.code, self._free, *shared, weights=weights, floor=self._floor, memory=memory
+            pool.emb,
+            pool.code,
+            self._free,
+            *shared,
+            weights=weights,
+            floor=self._floor,
+            memory=memory,
+            kernel=kernel,
         )
         self._fits = 2 * n * len(self._free) <= _KEPT * memory  # all kernels
 
@@ -128,7 +136,7 @@ class Covering:
     def _first(self) -> Pass:
         """Nothing is covered: bf16 is good enough where its error is small beside the temperature."""
         how = self._float32()
-        if self._floor.any():
+        if self._floor.any() or self._how.temperature is None:
             return self._next()
         # Products of bf16 are added in one chain.
         rest = _core.bf16_rest(self._pool.emb, self._pool.code, self._pool.n_threads)
@@ -137,10 +145,12 @@ class Covering:
 
     def _next(self) -> Pass:
         """Few pairs count beside what is covered already: the cascade finds them."""
-        how = self._float32()
-        tau = 1 + self._how.temperature * np.log(np.maximum(self._floor, _LEAST))
+        how, temperature, tau = self._float32(), self._how.temperature, self._floor
+        if temperature is not None:
+            tau = 1 + temperature * np.log(np.maximum(self._floor, _LEAST))
+        recipe = "hinge" if temperature is None else "kernel"
         plan = choose(
-            self._pool.rows, self._points, Request(recipe="kernel"), self._pool.n_threads, tau=tau, kth_value=None,
+            self._pool.rows, self._points, Request(recipe=recipe), self._pool.n_threads, tau=tau, kth_value=None,
             expected_rows=len(self._pool.emb),
         )  # fmt: skip
         if not plan.cascade or plan.work > _WORTH_IT:
@@ -148,13 +158,20 @@ class Covering:
         return how._replace(precision="exact", plan=plan, work=plan.work)
 
     def _float32(self) -> Pass:
-        return Pass("fp32", (_core.product_units(self._dim) + 2) * 2.0**-24 / self._how.temperature, 1.0)
+        return Pass("fp32", (_core.product_units(self._dim) + 2) * 2.0**-24 / (self._how.temperature or 1.0), 1.0)
 
     def _pass(self, how: Pass, progress: Progress) -> float:
         """Bounds of all rows, at the present floor. The work of it: another is due when looking at rows is as much."""
         pool, weights = self._pool, self._weights
         of_points = np.ones(len(self._floor)) if weights is None else weights
         total, covered = float(of_points.sum()), float(of_points @ self._floor)
+        if self._how.temperature is None:
+            sums = hinge_sums(
+                pool.rows, self._points, Request(precision=how.precision), pool.n_threads, tau=self._floor,
+                weights=weights, plan=how.plan, progress=progress,
+            )  # fmt: skip
+            self._core.lower(sums * (1 + 2.0**-18) + 2 * how.error * total)
+            return how.work
         request = Request(recipe="kernel", temperature=self._how.temperature, precision=how.precision)
         floor = self._floor if covered else None
         sums = kernel_gains(
@@ -172,7 +189,7 @@ class Covering:
         if not _LOG.isEnabledFor(logging.INFO):
             return
         rows = self._pool.rows.part(0, _TIMED_ROWS)
-        request = Request(recipe="kernel", temperature=self._how.temperature, precision="fp32")
+        request = Request(recipe="kernel", temperature=self._how.temperature or 1.0, precision="fp32")
         began = time.perf_counter()
         kernel_gains(rows, self._points, request, self._pool.n_threads, weights=self._weights)
         seconds = (time.perf_counter() - began) * len(self._pool.emb) / max(rows.shape[0], 1)

@@ -38,9 +38,9 @@ from hnscore.engine.memory.copies import computed_on_cpu
 from hnscore.engine.progress import rows_bar
 from hnscore.selections import ranked
 from hnscore.selections.allocate import STRONGEST, allocate
+from hnscore.selections.balls import ball_coverage, check_kernel
 from hnscore.selections.coverage import How, coverage
 from hnscore.selections.greedy import Floats, Pool, Rows, herding, repulsive
-from hnscore.selections.kernels import check_kernel, other_coverage
 from hnscore.selections.regions import kmeans_regions
 
 if TYPE_CHECKING:
@@ -323,11 +323,12 @@ def select(  # noqa: PLR0913
         else:
             if auto and values is not None:
                 values = ranked.better_half(values, taken)
-            if kernel == "exponential":
-                share = -math.log(epsilon) / max(budget, 1) if method == "stochastic" else None
-                chosen = coverage(pool, budget, values, How(temperature, memory_limit, points, share), random)
+            if level is not None:
+                chosen = ball_coverage(pool, budget, values, level, points, random)
             else:
-                chosen = other_coverage(pool, budget, values, level, points, random)
+                scale = temperature if kernel == "exponential" else None
+                share = -math.log(epsilon) / max(budget, 1) if method == "stochastic" else None
+                chosen = coverage(pool, budget, values, How(scale, memory_limit, points, share), random)
         return _given(kind, *chosen, return_gains)
 
     assert values is not None

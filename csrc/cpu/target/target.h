@@ -173,8 +173,8 @@ struct Target {
     void (*upper_kernels)(const float* acc, int64_t n, const float* scales, float row_scale, float slack, float rate,
                           uint16_t* out);
     float (*gain)(const uint16_t* kernels, const float* floor, const float* weights, int64_t n, float* above);
-    float (*fall)(const uint16_t* kernels, float down, const float* from, const float* to, const float* weights,
-                  int64_t n);
+    float (*fall)(const uint16_t* kernels, float factor, float less, const float* from, const float* to,
+                  const float* weights, int64_t n);
     // Tiles of float32 values; the products of one tile of rows with `panels` panels, stored: out[row * pitch +
     // column].
     Kernels fp32;
