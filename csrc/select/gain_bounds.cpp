@@ -3,30 +3,20 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <limits>
 #include <memory>
 #include <numeric>
-
-#include "select/kernel_code.h"
 
 namespace hnscore {
 namespace {
 
-constexpr int64_t kWidest = 512;  // points of a block, of which float32 sums are made
-// A float32 sum of up to 512 / 4 terms a lane, of the lanes, and the terms' own roundings, in units of 2^-24.
+// A float32 sum over a block of points, of up to 512 / 4 terms a lane, of the lanes, and the terms' own roundings, in
+// units of 2^-24.
 constexpr double kSumDown = 1 - 160 * kUnit;
 // Candidates at a time: so many codes are written before they are kept or left.
 constexpr int64_t kCodes = 1 << 22, kLargestBatch = 2048, kSmallestBatch = 16;
 constexpr int64_t kWorthSorting = 256;  // candidates: what packing the points anew costs is far less
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// As many points as half of the second-level cache has room for.
-int64_t width_of(const Coverage& c, int64_t depth) {
-    const int64_t cols = c.target->fp32.cols,
-                  fit = std::min(kWidest, c.target->block_bytes / (depth * 4)) / cols * cols;
-    return std::max(cols, std::min(fit, ceil_div(c.points.rows, cols) * cols));
-}
 
 // The exponent of a kernel is too large by at most 2 slack / T and 2^-20 of itself, which matters up to 104.
 KernelError error_of(const Coverage& c, double slack) {
@@ -62,22 +52,16 @@ struct GainBounds::Race {
 struct GainBounds::Room {
     explicit Room(const GainBounds& b)
         : tiles(b.target_, b.c_.rows),
-          products(b.target_.fp32.rows * b.width_),
-          kernels(b.width_),
+          products(b.target_.fp32.rows * b.points_.width()),
+          kernels(b.points_.width()),
           races(static_cast<size_t>(FloatTiles::most(b.target_))),
-          points(b.kept_blocks_ < b.blocks_ ? std::make_unique<Points>(b) : nullptr) {}
+          points(b.points_.room()) {}
 
-    struct Points {  // of a block that is not kept
-        explicit Points(const GainBounds& b)
-            : reader(float_format(b.target_, b.c_.points.dim), b.c_.points), panels(b.panel_.depth * b.width_) {}
-        RowReader reader;
-        Buffer<float> panels;
-    };
     FloatTiles tiles;
     Buffer<float> products;
     Buffer<uint16_t> kernels;
     std::vector<Race> races;
-    std::unique_ptr<Points> points;
+    std::unique_ptr<PackedPoints::Room> points;
     int64_t complete = 0;  // of its candidates, and their entries
     double entries = 0, looked_at = 0;
 };
@@ -89,60 +73,22 @@ GainBounds::GainBounds(const Coverage& coverage, const double* weights, const st
       latest_(latest),
       target_(*coverage.target),
       n_threads_(n_threads),
-      panel_(target_, coverage.points.dim),
-      width_(width_of(coverage, panel_.depth)),
-      blocks_(ceil_div(coverage.points.rows, width_)),
-      pitch_(blocks_ * width_),
       slack_(rounded_up(float_slack(coverage.points.dim))),
       rate_(coverage.cosine ? -1 : rounded_down(1 / std::max(coverage.temperature, 0x1p-120))),
       error_(error_of(coverage, slack_)),
       most_(std::clamp(memory / 16 / coverage.points.rows, kSmallestBatch, kLargestBatch)),
-      kept_blocks_(std::clamp<int64_t>(memory / 2 / (panel_.depth * width_ * 4), 0, blocks_)),
-      lists_(target_, c_.count, c_.points.rows, pitch_, weights, error_,
-             std::max<int64_t>(0, memory - kept_blocks_ * panel_.depth * width_ * 4)),
-      panels_(kept_blocks_ * panel_.depth * width_),
-      order_(pitch_),
-      scales_(pitch_),
-      weights_(weights == nullptr ? 0 : pitch_),
-      base_(pitch_),
-      floor_(pitch_),
+      points_(target_, c_.points, memory / 2, n_threads),
+      lists_(target_, c_.count, c_.points.rows, points_.pitch(), weights, error_,
+             std::max<int64_t>(0, memory - points_.bytes())),
+      weights_(weights == nullptr ? 0 : points_.pitch()),
+      base_(points_.pitch()),
+      floor_(points_.pitch()),
       floor_of_point_(static_cast<size_t>(c_.points.rows), 0.0),
       total_(weights == nullptr ? static_cast<double>(c_.points.rows)
                                 : std::accumulate(weights, weights + c_.points.rows, 0.0)),
       expected_(static_cast<double>(c_.points.rows)) {
-    std::iota(order_.data(), order_.data() + pitch_, 0);
     std::fill(weights_.data(), weights_.data() + weights_.bytes() / 4, 0.0f);
-    pack_all(poll);
-}
-
-void GainBounds::pack_all(const Poll& poll) {
-    std::atomic<int64_t> next{0};
-    Team team(useful_threads(n_threads_, blocks_, 20.0 * static_cast<double>(c_.points.rows * panel_.depth)), blocks_,
-              poll);
-    team.run([&](int worker) {
-        RowReader reader(float_format(target_, c_.points.dim), c_.points);
-        Buffer<float> unkept(kept_blocks_ < blocks_ ? panel_.depth * width_ : 0);
-        for (int64_t block; (block = next.fetch_add(1)) < blocks_;) {
-            float* panels = block < kept_blocks_ ? panels_.data() + block * panel_.depth * width_ : unkept.data();
-            pack(block, panels, scales_.data() + block * width_, reader);
-            if (!team.advance(worker, 1)) return;
-        }
-    });
-}
-
-void GainBounds::pack(int64_t block, float* panels, float* scales, RowReader& reader) const {
-    const int64_t first = block * width_, end = std::min(c_.points.rows, first + width_);
-    Buffer<float> values(panel_.cols * panel_.depth);
-    std::fill(values.data(), values.data() + panel_.cols * panel_.depth, 0.0f);
-    for (int64_t from = first; from < first + width_; from += panel_.cols, panels += panel_.size) {
-        const int64_t present = std::max<int64_t>(0, std::min(end - from, panel_.cols));
-        for (int64_t i = 0; i < present; ++i) {
-            const RowFacts facts = reader.read(order_[from + i], values.data() + i * panel_.depth);
-            if (scales != nullptr) scales[from + i - first] = static_cast<float>(1 / facts.m);
-        }
-        kFloat32.pack_panel(values.data(), panel_.depth, static_cast<int>(present), static_cast<int>(panel_.cols),
-                            panel_.depth, reinterpret_cast<char*>(panels), nullptr);
-    }
+    points_.pack(poll);
 }
 
 void GainBounds::set_floor(const double* floor) {
@@ -167,19 +113,19 @@ void GainBounds::place(bool sort, const Poll& poll) {
         return (floor_of_point_[p] - base_of_point_[p]) * (given_weights_ == nullptr ? 1 : given_weights_[i]);
     };
     if (sort && !base_of_point_.empty()) {
-        std::sort(order_.data(), order_.data() + n, [&](int32_t a, int32_t b) {
+        std::sort(points_.order(), points_.order() + n, [&](int32_t a, int32_t b) {
             const double x = risen(a), y = risen(b);
             return x > y || (x == y && a < b);
         });
-        pack_all(poll);
+        points_.pack(poll);
         sorted_ = true;
         in_order_ = false;
     }
     placed_ = true;
-    std::fill(base_.data() + n, base_.data() + pitch_, 1.0f);  // what pads the last block loses nothing
-    std::fill(floor_.data() + n, floor_.data() + pitch_, 1.0f);
+    std::fill(base_.data() + n, base_.data() + points_.pitch(), 1.0f);  // what pads the last block loses nothing
+    std::fill(floor_.data() + n, floor_.data() + points_.pitch(), 1.0f);
     for (int64_t i = 0; i < n; ++i) {
-        const auto p = static_cast<size_t>(order_[i]);
+        const auto p = static_cast<size_t>(points_.order()[i]);
         base_[i] = base_of_point_.empty() ? 0 : rounded_up(base_of_point_[p]);
         floor_[i] = std::max(base_[i], rounded_down(floor_of_point_[p]));
         if (given_weights_ != nullptr) weights_[i] = rounded_down(given_weights_[p]);
@@ -220,11 +166,12 @@ void GainBounds::update(std::vector<Bound>& bounds, double least, const Poll& po
     const int64_t fit = std::max<int64_t>(1, kCodes / c_.points.rows), rows = target_.fp32.rows;
     const int64_t most = std::min(FloatTiles::most(target_), ceil_div(fit, rows) * rows);
     std::vector<std::unique_ptr<Room>> rooms(static_cast<size_t>(n_threads_));
-    share_out(n, most, static_cast<double>(panel_.depth * pitch_), poll, [&](int worker, int64_t first, int64_t last) {
-        auto& room = rooms[static_cast<size_t>(worker)];
-        if (!room) room = std::make_unique<Room>(*this);
-        compute(others.data() + first, last - first, least, listed, *room);
-    });
+    share_out(n, most, static_cast<double>(points_.depth() * points_.pitch()), poll,
+              [&](int worker, int64_t first, int64_t last) {
+                  auto& room = rooms[static_cast<size_t>(worker)];
+                  if (!room) room = std::make_unique<Room>(*this);
+                  compute(others.data() + first, last - first, least, listed, *room);
+              });
     int64_t complete = 0;
     double all = 0, looked_at = 0;
     for (const auto& room : rooms)
@@ -251,32 +198,30 @@ void GainBounds::compute(Bound* const* some, int64_t count, double least, bool l
     };
     for (int64_t i = 0; i < count; ++i) {
         Race& race = room.races[static_cast<size_t>(i)];
-        race.begin(*some[i], lists_.codes_of(some[i]->candidate), pitch_);
+        race.begin(*some[i], lists_.codes_of(some[i]->candidate), points_.pitch());
         races.push_back(&race);
         place(i);
     }
-    for (int64_t block = 0; block < blocks_ && !races.empty(); ++block) {
-        const float* panels = panels_.data() + block * panel_.depth * width_;
-        if (block >= kept_blocks_) {
-            pack(block, room.points->panels.data(), nullptr, room.points->reader);
-            panels = room.points->panels.data();
-        }
-        const int64_t at = block * width_, present = std::min(width_, c_.points.rows - at);
+    const int64_t width = points_.width();
+    for (int64_t block = 0; block < points_.blocks() && !races.empty(); ++block) {
+        const float* const panels = points_.panels(block, room.points.get());
+        const int32_t* const order = points_.order(block);
+        const int64_t at = block * width, present = std::min(width, c_.points.rows - at);
         for (size_t i = 0; i < races.size(); ++i) {
             const auto in_tile = static_cast<int64_t>(i) % rows;
             if (in_tile == 0)
-                room.tiles.multiply(static_cast<int64_t>(i) / rows, panels, width_ / panel_.cols, room.products.data(),
-                                    width_);
+                room.tiles.multiply(static_cast<int64_t>(i) / rows, panels, points_.panels_of_block(),
+                                    room.products.data(), width);
             Race& race = *races[i];
             uint16_t* const kernels = in_order_ ? race.codes + at : room.kernels.data();
-            target_.upper_kernels(room.products.data() + in_tile * width_, width_, scales_.data() + at,
+            target_.upper_kernels(room.products.data() + in_tile * width, width, points_.scales(block),
                                   room.tiles.scale(static_cast<int64_t>(i)), slack_, rate_, kernels);
             if (!in_order_)
-                for (int64_t j = 0; j < present; ++j) race.codes[order_[at + j]] = kernels[j];
+                for (int64_t j = 0; j < present; ++j) race.codes[order[j]] = kernels[j];
             if (!falls) continue;
             const float* weights = given_weights_ == nullptr ? nullptr : weights_.data() + at;
             race.fallen += kSumDown * static_cast<double>(target_.fall(kernels, factor, less, base_.data() + at,
-                                                                       floor_.data() + at, weights, width_));
+                                                                       floor_.data() + at, weights, width));
             // Kernels below the codes' range were taken for the least of these.
             const double reached = base_bounds_[static_cast<size_t>(race.bound->candidate)] - race.fallen;
             race.bound->gain = std::min(race.bound->gain, reached * (1 + 0x1p-40) + total_ * 0x1p-30);

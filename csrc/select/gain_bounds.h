@@ -10,7 +10,7 @@
 
 #include "core/buffer.h"
 #include "select/coverage.h"
-#include "select/float_tiles.h"
+#include "select/packed_points.h"
 #include "select/point_lists.h"
 
 namespace hnscore {
@@ -52,8 +52,6 @@ class GainBounds {
   private:
     struct Race;
     struct Room;  // of a thread
-    void pack(int64_t block, float* panels, float* scales, RowReader& reader) const;
-    void pack_all(const Poll& poll);
     void place(bool sort, const Poll& poll);
     void compute(Bound* const* some, int64_t count, double least, bool listed, Room& room);
     void make_room(int64_t candidates, double least, const Poll& poll);
@@ -65,16 +63,13 @@ class GainBounds {
     const std::vector<double>& latest_;
     const Target& target_;
     const int n_threads_;
-    const FloatPanels panel_;
-    const int64_t width_, blocks_, pitch_;  // of the points: blocks of `width_`, padded to `pitch_`
     const float slack_, rate_;
     const KernelError error_;
-    const int64_t most_, kept_blocks_;
+    const int64_t most_;
+    PackedPoints points_;
     PointLists lists_;
-    Buffer<float> panels_;
-    Buffer<int32_t> order_;                          // the point at each place
-    bool in_order_ = true;                           // which is as they are given
-    Buffer<float> scales_, weights_, base_, floor_;  // by place
+    bool in_order_ = true;                  // the points are packed as they are given
+    Buffer<float> weights_, base_, floor_;  // by their place there
     std::vector<double> base_of_point_, floor_of_point_, base_bounds_;
     bool sorted_ = false, placed_ = false, swept_ = false;  // at the present floor
     const double total_;                                    // of the weights
