@@ -87,7 +87,7 @@ inline void dots(const double* rows, int64_t n_rows, const double* columns, int6
 
 // exp(x) for x <= 0 within 2 units in the last place; 0 below -708, where the normal numbers end.
 HNSCORE_INLINE Doubles exp_below(Doubles x) {
-    typedef long long Bits __attribute__((vector_size(sizeof(Doubles))));
+    typedef unsigned long long Bits __attribute__((vector_size(sizeof(Doubles))));
     constexpr double kMagic = 0x1.8p52;  // added and taken off again: rounds to an integer, which its low bits hold
     const auto vanishes = x < -708.0;
     x = vanishes ? Doubles{} : x;
