@@ -308,6 +308,10 @@ class Cover:
         each pick."""
 
     @property
+    def keeps_all(self) -> bool:
+        """The memory is enough for all kernels: then no `lower` is of use."""
+
+    @property
     def counts(self) -> tuple[int, int]:
         """Gains computed so far: their bounds in float32, and in float64."""
 

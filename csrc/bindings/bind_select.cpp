@@ -157,5 +157,6 @@ void register_select(py::module_& m) {
         .def("lower", &Covering::lower, py::arg("bounds"))
         .def("pick", &Covering::pick, py::arg("picks").noconvert(), py::arg("gains").noconvert(), py::kw_only(),
              py::arg("patience") = 0, py::arg("draw") = 0, py::arg("seed") = 0, py::arg("progress") = py::none())
+        .def_property_readonly("keeps_all", [](const Covering& c) { return c.cover->keeps_all(); })
         .def_property_readonly("counts", &Covering::counts);
 }

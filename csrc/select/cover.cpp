@@ -235,6 +235,7 @@ Cover::Cover(const Coverage& coverage, const double* weights, double* floor, int
              const Poll& poll)
     : state_(std::make_unique<State>(coverage, weights, floor, memory, n_threads, poll)) {}
 Cover::~Cover() = default;
+bool Cover::keeps_all() const { return state_->bounds.keeps_all(); }
 void Cover::lower(const double* bounds) { state_->lower(bounds); }
 Cover::Counts Cover::counts() const { return state_->counts; }
 

@@ -20,6 +20,8 @@ class Cover {
           const Poll& poll);
     ~Cover();
 
+    // Whether the memory is enough for all kernels: then no `lower` is of use.
+    bool keeps_all() const;
     // Bounds on the gain of every row of the view, at the present floor.
     void lower(const double* bounds);
 

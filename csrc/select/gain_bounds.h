@@ -42,7 +42,8 @@ class GainBounds {
     bool knows(int64_t candidate) const { return lists_.has(candidate); }
     // The points that it would cover better, of a candidate that is known.
     std::vector<int64_t> points(int64_t candidate) const { return lists_.points(candidate); }
-    // Whether there is room for the lists of so many more.
+    // Whether there is room for all kernels, so that nothing is computed twice; for the lists of so many more.
+    bool keeps_all() const { return lists_.has_all_codes(); }
     bool has_room(int64_t candidates) const { return lists_.has_room(candidates, expected_); }
     // What was computed since `all_known` and has left no list, and what one more costs, as far as is known: as shares
     // of a candidate's products.

@@ -48,11 +48,12 @@ class PointLists {
     // Where there is memory for the codes of all candidates with all points, they are written here, and become lists
     // once these are short; null: there is not.
     uint16_t* codes_of(int64_t candidate) const {
-        return codes_.data() == nullptr ? nullptr : codes_.data() + candidate * pitch_;
+        return has_all_codes() ? codes_.data() + candidate * pitch_ : nullptr;
     }
+    bool has_all_codes() const { return codes_.data() != nullptr; }
     bool has_room(int64_t lists, double entries) const {
         const double bytes = static_cast<double>(lists) * (4 * entries + kHead);
-        return codes_.data() != nullptr || bytes <= static_cast<double>(memory_ - used_.load());
+        return has_all_codes() || bytes <= static_cast<double>(memory_ - used_.load());
     }
 
   private:

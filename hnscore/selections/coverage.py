@@ -21,7 +21,6 @@ from hnscore.engine.protocol import Progress, Request
 from hnscore.engine.sums import hinge_sums, kernel_gains
 from hnscore.selections.greedy import Chosen, Floats, Pool, Rows, unit_scaled
 
-_KEPT = 0.85  # of the memory, for kernels beside the packed points
 # Of a pass in bf16 beside one in float32; its bounds are off by so much at most.
 _WORK_OF_BF16, _LOOSEST = 0.55, 0.06
 _WORTH_IT = 0.8  # of the work of a dense pass, that of a cascade
@@ -96,25 +95,17 @@ class Covering:
         kernel = "cosine" if how.temperature is None else "exponential"
         _core.raise_floor(pool.emb, pool.code, pool.labeled, *shared, self._floor, kernel=kernel)
         self._free, self._dim = pool.free(), dim
-        memory = how.memory_limit - least
         self._core = _core.Cover(
-            pool.emb,
-            pool.code,
-            self._free,
-            *shared,
-            weights=weights,
-            floor=self._floor,
-            memory=memory,
-            kernel=kernel,
-        )
-        self._fits = 2 * n * len(self._free) <= _KEPT * memory  # all kernels
+            pool.emb, pool.code, self._free, *shared, weights=weights, floor=self._floor, kernel=kernel,
+            memory=how.memory_limit - least,
+        )  # fmt: skip
 
     def fill(self, picks: Rows, gains: Floats) -> None:
         """Pick after pick, and a pass over all pairs where the core would look at more rows than that is worth."""
         pool, share = self._pool, self._how.share
         self._say_how_long()
         draw = 0 if share is None else max(1, math.ceil(share * len(self._free)))
-        by_passes = not draw and not self._fits and self._float32().error <= 1  # else float32 knows no kernel
+        by_passes = not draw and not self._core.keeps_all and self._float32().error <= 1  # else float32 knows no kernel
         made, passed_at, work = 0, -1, 0.0
         if by_passes:
             work = self._pass(self._first(), pool.part(0.0, _FIRST))
@@ -195,7 +186,7 @@ class Covering:
         seconds = (time.perf_counter() - began) * len(self._pool.emb) / max(rows.shape[0], 1)
         _LOG.info(
             "a pass over %d rows and %d points takes about %.2g s; the picks take about as long as %s",
-            len(self._pool.emb), len(self._floor), seconds, "two, as all kernels are kept" if self._fits else "five",
+            len(self._pool.emb), len(self._floor), seconds, "two, as all kernels are kept" if self._core.keeps_all else "five",
         )  # fmt: skip
 
     def _say_what_was_done(self, picks: int) -> None:

@@ -207,7 +207,7 @@ def select(  # noqa: PLR0913
         For "stochastic", above 0 and below 1: a smaller one looks at more rows.
     memory_limit : int
         Bytes for what "coverage", "stochastic" and "auto" keep beside their inputs, 1.5 GiB. More is faster, up to two
-        bytes for each pair of a row and a point: from there on no pair is looked at twice.
+        and a half bytes for each pair of a row and a point: from there on no pair is looked at twice.
     return_gains : bool
         Also return the gain of each pick.
     n_threads : int, optional
@@ -246,7 +246,9 @@ def select(  # noqa: PLR0913
 
     "repulsive" and "herding" bring the gain of a row up to date only where its last one, an upper bound, leaves it in
     the race, and in blocks of picks. So does "coverage", first by bounds in float32, then by the gains of the few rows
-    that lead; where many rows are in the race, one pass over all pairs bounds all of them. docs/selection.md has times.
+    that lead. What covers a point never falls: a row that was compared with all points is from then on compared with
+    those alone that it would cover better. Where too many rows are in the race for that, one pass over all pairs bounds
+    all of them. docs/selection.md has times.
     Memory beyond inputs and outputs: 80 bytes a row; for "coverage" memory_limit and a copy of the points; for the
     others ``8 * dim`` bytes for each row chosen or labeled.
 
