@@ -89,6 +89,40 @@ GainBounds::GainBounds(const Coverage& coverage, const double* weights, const st
       expected_(static_cast<double>(c_.points.rows)) {
     std::fill(weights_.data(), weights_.data() + weights_.bytes() / 4, 0.0f);
     points_.pack(poll);
+    if (keeps_all() && are_the_points()) compute_half(poll);
+}
+
+// Whether the candidates are all rows, and these the points.
+bool GainBounds::are_the_points() const {
+    const View &a = c_.rows, &b = c_.points;
+    const bool same = a.data == b.data && a.row_stride == b.row_stride && a.rows == b.rows;
+    return same && c_.count == a.rows;  // candidates are rows without repetition, ascending
+}
+
+// The kernels of all candidates, where these are the points: a product serves both of its rows.
+void GainBounds::compute_half(const Poll& poll) {
+    const int64_t n = c_.count, width = points_.width(), rows = target_.fp32.rows;
+    std::vector<std::unique_ptr<Room>> rooms(static_cast<size_t>(n_threads_));
+    const double operations = 0.5 * static_cast<double>(points_.depth() * points_.pitch());
+    share_out(n, FloatTiles::most(target_), operations, poll, [&](int worker, int64_t first, int64_t last) {
+        auto& room = rooms[static_cast<size_t>(worker)];
+        if (!room) room = std::make_unique<Room>(*this);
+        for (int64_t i = first; i < last; ++i) room->tiles.read(i - first, i);
+        for (int64_t block = first / width; block < points_.blocks(); ++block) {
+            const int64_t at = block * width, from = std::max(first, at), end = at + width;
+            for (int64_t i = first; i < last; ++i) {
+                if ((i - first) % rows == 0)
+                    room->tiles.multiply((i - first) / rows, points_.panels(block, room->points.get()),
+                                         points_.panels_of_block(), room->products.data(), width);
+                target_.upper_kernels(room->products.data() + (i - first) % rows * width, width, points_.scales(block),
+                                      room->tiles.scale(i - first), slack_, rate_, room->kernels.data());
+                std::copy(room->kernels.data() + (from - at), room->kernels.data() + width, lists_.codes_of(i) + from);
+            }
+            for (int64_t j = std::max(last, at); j < std::min(n, end); ++j)
+                for (int64_t i = first; i < last; ++i) lists_.codes_of(j)[i] = lists_.codes_of(i)[j];
+        }
+    });
+    for (int64_t i = 0; i < n; ++i) lists_.keep(i, lists_.codes_of(i));
 }
 
 void GainBounds::set_floor(const double* floor) {

@@ -53,6 +53,8 @@ class GainBounds {
   private:
     struct Race;
     struct Room;  // of a thread
+    bool are_the_points() const;
+    void compute_half(const Poll& poll);
     void place(bool sort, const Poll& poll);
     void compute(Bound* const* some, int64_t count, double least, bool listed, Room& room);
     void make_room(int64_t candidates, double least, const Poll& poll);

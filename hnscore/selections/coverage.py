@@ -184,9 +184,10 @@ class Covering:
         began = time.perf_counter()
         kernel_gains(rows, self._points, request, self._pool.n_threads, weights=self._weights)
         seconds = (time.perf_counter() - began) * len(self._pool.emb) / max(rows.shape[0], 1)
+        passes = "two, as all kernels are kept" if self._core.keeps_all else "five"
         _LOG.info(
             "a pass over %d rows and %d points takes about %.2g s; the picks take about as long as %s",
-            len(self._pool.emb), len(self._floor), seconds, "two, as all kernels are kept" if self._core.keeps_all else "five",
+            len(self._pool.emb), len(self._floor), seconds, passes,
         )  # fmt: skip
 
     def _say_what_was_done(self, picks: int) -> None:
