@@ -23,6 +23,9 @@ settings.register_profile("ci", deadline=None, max_examples=100, derandomize=Tru
 settings.register_profile("thorough", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+# Ray starts processes and waits for them: on a busy machine for longer than its default of 30 s.
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--exhaustive", action="store_true", help="all cases of the tests that try some of many")
