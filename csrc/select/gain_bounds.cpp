@@ -16,8 +16,6 @@ constexpr double kSumDown = 1 - 160 * kUnit;
 constexpr int64_t kCodes = 1 << 22, kLargestBatch = 2048, kSmallestBatch = 16;
 constexpr int64_t kWorthSorting = 256;  // candidates: what packing the points anew costs is far less
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // The exponent of a kernel is too large by at most 2 slack / T and 2^-20 of itself, which matters up to 104.
 KernelError error_of(const Coverage& c, double slack) {
     if (c.cosine) return {.absolute = 2.1 * slack};

@@ -7,7 +7,7 @@
 
 namespace hnscore {
 
-constexpr int kKernelShift = 12, kKernelExponentBits = 5;
+constexpr int kKernelShift = 12;
 constexpr uint32_t kKernelBase = (127u - 31u) << (23 - kKernelShift);
 
 inline float kernel_of(uint16_t code) { return std::bit_cast<float>((code + kKernelBase) << kKernelShift); }

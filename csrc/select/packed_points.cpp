@@ -9,8 +9,6 @@ namespace {
 
 constexpr int64_t kWidest = 512;  // points of a block, of which float32 sums are made
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // As many points as half of the second-level cache has room for.
 int64_t width_of(const Target& target, int64_t points, int64_t depth) {
     const int64_t cols = target.fp32.cols, fit = std::min(kWidest, target.block_bytes / (depth * 4)) / cols * cols;

@@ -10,6 +10,8 @@
 
 namespace hnscore {
 
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 class PackedPoints {
   public:
     // Blocks are kept as far as the memory goes, in bytes.
