@@ -230,16 +230,19 @@ def within_float32(w: Float, weight: str) -> Float:
     return w if weight == "similarity" else np.where(np.isinf(w.astype(np.float32)), np.inf, w)
 
 
-def threshold(r: Float, margin: float, relative_margin: float) -> Float:
+def threshold(r: Float, margin: float, relative_margin: float = 0.0) -> Float:
     """`tau`."""
     return r - margin - relative_margin * np.abs(r) if relative_margin else r - margin
+
+
+# Its keywords beside the margin, with values that tests try: the first one changes many decisions.
+MARGINS: dict[str, tuple[float, ...]] = {"relative_margin": (0.3, 0.05, 1.0)}
 
 
 def counting(  # noqa: PLR0913
     s: Float,
     margin: float,
     *,
-    relative_margin: float = 0.0,
     reference: Any = "pool_max",
     max_similarity: ArrayLike | None = None,
     img_groups: ArrayLike | None = None,
@@ -248,9 +251,10 @@ def counting(  # noqa: PLR0913
     skip_top_images: int | None = None,
     owner: ArrayLike | None = None,
     closed: bool = False,
+    **margins: float,
 ) -> tuple[Float, Mask]:
     """`gap` and `counts`, both (n_img, n_txt). `owner`: each text's own image, as a row of `s`. `closed`: a gap of 0
-    counts too."""
+    counts too. `margins`: of `threshold`."""
     r = REFERENCES[reference](s) if isinstance(reference, str) else np.asarray(reference).astype(np.float64)
     allowed = np.ones(s.shape, np.bool_)
     if max_similarity is not None:
@@ -267,7 +271,7 @@ def counting(  # noqa: PLR0913
         among = np.zeros(s.shape, np.bool_)
         np.put_along_axis(among, order[skip_top_images or 0 : top_k_images], True, axis=0)
         allowed &= among
-    gap = s - threshold(r, margin, relative_margin)
+    gap = s - threshold(r, margin, **margins)
     return gap, (gap >= 0 if closed else gap > 0) & allowed
 
 
@@ -323,7 +327,7 @@ def allowed_negatives(  # noqa: PLR0913
     if reference is not None:
         r = np.asarray(reference).astype(np.float64)
         if margin is not None:
-            ceiling = np.minimum(ceiling, threshold(r, margin, 0.0))
+            ceiling = np.minimum(ceiling, threshold(r, margin))
         if relative_margin:
             ceiling = np.minimum(ceiling, threshold(r, 0.0, relative_margin))
     if max_similarity is not None:

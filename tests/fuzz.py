@@ -180,8 +180,9 @@ def _which(
     (n, m), dim, similarity = s.shape, txt.shape[1], call["similarity"]
     margin = float(d.of(0.0, 0.2, float(np.abs(s).max()), float(d.rng.random())))
     rules: dict[str, Any] = {}
-    if d.chance(0.2):
-        rules["relative_margin"] = float(d.of(0.05, 1.0, float(d.rng.random())))
+    for name, values in ref.MARGINS.items():
+        if d.chance(0.2):
+            rules[name] = float(d.of(*values, float(d.rng.random())))
     pool_wide = True
     if paired:
         rules["reference"] = call["reference"] = "paired"
@@ -277,7 +278,7 @@ def margin_for(seed: int) -> None:
         return
     call: dict[str, Any] = d.work() | {"similarity": similarity}
     _, rules, _ = _which(d, img, txt, s, call, paired)
-    for name in ("relative_margin", "top_k_images", "skip_top_images"):
+    for name in (*ref.MARGINS, "top_k_images", "skip_top_images"):
         rules.pop(name, None)
     keywords = _keywords(rules, call)
     share = float(d.of(0.0, 0.01, 1.0, float(d.rng.random())))

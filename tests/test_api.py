@@ -12,6 +12,7 @@ import pytest
 
 import hnscore
 from hnscore import _core
+from hnscore import reference as ref
 from hnscore.engine import pool
 
 RNG = np.random.default_rng(0)
@@ -22,7 +23,7 @@ LABELS = {"img_groups": np.arange(300) % 90, "txt_groups": np.arange(70)}
 RULES: list[dict[str, Any]] = [
     {},
     {"weight": "count"},
-    {"weight": "count", "relative_margin": 0.3},
+    *({"weight": "count", name: values[0]} for name, values in ref.MARGINS.items()),
     {"weight": "similarity", "aggregate": "mean", "max_similarity": 0.5, "similarity": "dot"},
     {"weight": "squared_hinge", "aggregate": "topk", "k": 5, "precision": "bf16"},
     {"weight": "exp", "temperature": 0.05, "aggregate": "max", "precision": "fp32"},

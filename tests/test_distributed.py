@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hnscore import reference as ref
+
 torch = pytest.importorskip("torch")
 dist = torch.distributed
 mp = torch.multiprocessing
@@ -21,6 +23,7 @@ IMG = RNG.standard_normal((N, DIM)).astype(np.float16)
 TXT = IMG.astype(np.float32) + 1.5 * RNG.standard_normal((N, DIM)).astype(np.float32)
 OWN, GROUPS, OTHER = RNG.permutation(N), RNG.integers(0, 20, N), RNG.integers(0, 20, N)
 LIMITS = np.linspace(0.1, 0.9, N)
+MARGINS = {name: values[0] for name, values in ref.MARGINS.items()}
 
 
 def part(rank: int, world: int, n: int = N) -> slice:
@@ -39,7 +42,7 @@ def results(rank: int, world: int) -> list[Any]:
         hd.score(img, txt, 0.2, **one),
         hd.score(img, txt, 0.2, reference="paired", weight="count", **one),
         hd.score(img, txt, 0.2, owner=OWN[s], **one),
-        hd.score(img, txt, 0.2, reference=LIMITS[s], relative_margin=0.1, **one),
+        hd.score(img, txt, 0.2, reference=LIMITS[s], **MARGINS, **one),
         hd.score(img, txt, 0.2, reference=img.astype(np.float64), **one),
         hd.score(img, txt, 0.2, reference="paired", img_groups=GROUPS[s], txt_groups=OTHER[s], **one),
         hd.score(img, txt, 0.2, owner=OWN[s], aggregate="mean", weight="exp", temperature=0.1, **one),
@@ -77,7 +80,7 @@ def of_one_call() -> list[Any]:
         hnscore.score(IMG, TXT, 0.2),
         hnscore.score(IMG, TXT, 0.2, reference="paired", weight="count"),
         hnscore.score(IMG, TXT, 0.2, owner=OWN),
-        hnscore.score(IMG, TXT, 0.2, reference=LIMITS, relative_margin=0.1),
+        hnscore.score(IMG, TXT, 0.2, reference=LIMITS, **MARGINS),
         hnscore.score(IMG, TXT, 0.2, reference=IMG.astype(np.float64)),
         hnscore.score(IMG, TXT, 0.2, reference="paired", img_groups=GROUPS, txt_groups=OTHER),
         hnscore.score(IMG, TXT, 0.2, owner=OWN, aggregate="mean", weight="exp", temperature=0.1),

@@ -106,7 +106,7 @@ def test_sizes_around_the_tiles(gpu: Gpu, weight: str, method: str) -> None:
 
 FILTERS: list[dict[str, Any]] = [
     {"reference": "pool_max"},
-    {"relative_margin": 0.4},
+    *({name: values[0]} for name, values in ref.MARGINS.items()),
     {"reference": "pool_max", "top_k_images": 5},
     {"reference": "pool_max", "top_k_images": 5, "max_similarity": 0.3},
     {"reference": "paired"},

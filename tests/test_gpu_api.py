@@ -96,7 +96,7 @@ RULES: list[dict[str, Any]] = [
     {"weight": "count"},
     {"reference": "paired"},
     {"reference": R},
-    {"reference": R, "relative_margin": 0.25},
+    *({"reference": R, name: values[0]} for name, values in ref.MARGINS.items()),
     {"reference": OWN},
     {"reference": R, "weight": "squared_hinge", "aggregate": "mean"},
     {"reference": OWN, "weight": "similarity", "aggregate": "max"},

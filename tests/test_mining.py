@@ -262,7 +262,7 @@ CASES: dict[str, Case] = {
     "distance": (hnscore.pairs, {"as_csr": "distance", "similarity": "dot"}, ValueError, "as_csr='distance' is 1 - s"),
     "as_csr": (hnscore.pairs, {"as_csr": "both"}, ValueError, "as_csr must be one of"),
     "NaN": (hnscore.pairs, {"img_emb": bad(np.nan)}, ValueError, "img_emb .*row 7"),
-    "parts": (hnscore.iter_pairs, {"by": "text"}, TypeError, "iter_pairs must get keywords among .* got 'by'"),
+    "parts": (hnscore.iter_pairs, {"by": "text"}, TypeError, "unexpected keyword argument 'by'"),
     "no texts": (hnscore.mine, {"txt_emb": TXT[:0], "owner": None}, ValueError, "txt_emb must have at least one row"),
     "no images": (hnscore.mine, {"img_emb": IMG[:0], "owner": None}, ValueError, "img_emb must have at least one row"),
     "k": (hnscore.mine, {"k": 0}, ValueError, "k must be at least 1"),

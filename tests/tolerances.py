@@ -139,20 +139,20 @@ def assert_sandwich(
     margin: float,
     *,
     reference: NDArray[Any],
-    relative_margin: float = 0.0,
     weight: str = "hinge",
     aggregate: str = "sum",
     k: int | None = None,
     temperature: float | None = None,
     max_similarity: ArrayLike = np.inf,
     label: object = "",
+    **margins: float,
 ) -> float:
     """`scores` can come from similarities that are within `d` of `s`; the share of pairs that may fall on either side.
 
     For weights that never fall as s grows. A large share means that the sandwich says little.
     """
     low, high = s - np.asarray(d), s + np.asarray(d)
-    tau = ref.threshold(reference, margin, relative_margin)
+    tau = ref.threshold(reference, margin, **margins)
     never = (high <= tau) | (low > max_similarity)
     surely = (low > tau) & (high <= max_similarity)
 

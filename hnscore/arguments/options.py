@@ -41,53 +41,6 @@ SELECTION_METHODS, PREFERENCES, KERNELS = get_args(SelectionMethod), get_args(Pr
 RandomState = int | np.random.Generator | np.random.RandomState | None
 
 
-class ScoreOptions(TypedDict, total=False):
-    relative_margin: float
-    reference: Literal["pool_max", "paired"] | ArrayLike
-    weight: Weight
-    aggregate: Aggregate
-    k: int | None
-    top_k_images: int | None
-    skip_top_images: int | None
-    max_similarity: float | ArrayLike | None
-    img_groups: ArrayLike | None
-    txt_groups: ArrayLike | None
-    owner: ArrayLike | None
-    paired_emb: ArrayLike | None
-    minibatch: int | None
-    similarity: Similarity
-    temperature: float | None
-    precision: Precision
-    method: Method
-    random_state: RandomState
-    n_threads: int | None
-    show_progress_bar: bool
-    verbose: bool
-
-
-class PairOptions(TypedDict, total=False):
-    relative_margin: float
-    reference: Literal["pool_max", "paired"] | ArrayLike
-    top_k_images: int | None
-    skip_top_images: int | None
-    max_similarity: float | ArrayLike | None
-    img_groups: ArrayLike | None
-    txt_groups: ArrayLike | None
-    owner: ArrayLike | None
-    paired_emb: ArrayLike | None
-    closed: bool
-    by: Literal["image", "text"]
-    order: Literal["index", "similarity"]
-    dtype: Literal["float32", "float64"]
-    max_pairs: int | None
-    similarity: Similarity
-    precision: Precision
-    method: Method
-    n_threads: int | None
-    show_progress_bar: bool
-    verbose: bool
-
-
 class MineOptions(TypedDict, total=False):
     reference: Literal["pool_max", "paired"] | ArrayLike | None
     owner: ArrayLike | None

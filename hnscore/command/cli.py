@@ -193,8 +193,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, Any]:
         metavar="RULE|NPY",
         help="pool_max (default), paired, or a file: similarities (n_txt,) or own images (n_txt, dim)",
     )
-    rule.add_argument("--margin", type=float, default=0.2, help="similarity difference (default: %(default)s)")
-    rule.add_argument("--relative-margin", type=float, default=0.0, help="share of a text's reference (default: 0)")
+    mining.add_margins(rule)
     rule.add_argument("--weight", metavar="W", default="hinge", help="count, hinge (default), squared_hinge, ...")
     rule.add_argument("--aggregate", metavar="A", default="sum", help="sum (default), mean, max, topk")
     rule.add_argument("--k", type=int, help="for --aggregate topk")

@@ -22,6 +22,7 @@ from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import Request
 from hnscore.mining.duplicates import DuplicatesCall
 from hnscore.mining.pairs import DEFAULTS, DTYPES, PairCall
+from hnscore.scores.rule import MARGINS, Rule
 
 _TEXTS = 2**14  # mined at a time: each time the pool passes by once
 
@@ -66,6 +67,15 @@ def add_sides(files: Any, writes: bool = True) -> None:
     add_reading(files, writes, "--texts and --paired")
 
 
+def add_margins(rule: Any) -> None:
+    """What the threshold takes of the reference."""
+    for name, what in MARGINS.items():
+        default = Rule._field_defaults[name]
+        rule.add_argument(
+            f"--{name.replace('_', '-')}", type=float, default=default, help=f"{what} (default: {default:g})"
+        )
+
+
 def _add_mine(commands: object) -> None:
     mine = command_of_keywords(commands, "mine", "the hardest negatives of each text", _MINE_HELP)
     files = mine.add_argument_group("files")
@@ -94,8 +104,7 @@ def _add_pairs(commands: object) -> None:
     add_sides(files)
     files.add_argument("--paired", dest="paired_emb", metavar="NPY", help="the images that --owner is about")
     rule = pairs.add_argument_group("rule")
-    rule.add_argument("--margin", type=float, default=0.2, help="similarity difference (default: %(default)s)")
-    rule.add_argument("--relative-margin", type=float, help="share of a text's reference (default: 0)")
+    add_margins(rule)
     rule.add_argument("--top-k-images", type=int, metavar="K", help="only each text's K best images count")
     rule.add_argument("--skip-top-images", type=int, metavar="K", help="each text's K best images do not count")
     rule.add_argument("--closed", action="store_true", help="a pair at its threshold counts too")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hnscore.arguments.checks import check_same_width
+from hnscore.arguments.keywords import accepts
 from hnscore.arguments.numbers import check_choice
 from hnscore.arguments.options import METHODS, SIMILARITIES
 from hnscore.arguments.rules import check_both_groups, check_paired_lengths
@@ -17,32 +18,24 @@ from hnscore.distributed.ranks import Passing, Ranks, as_tensor, given_like, sam
 from hnscore.engine import engine_of
 from hnscore.engine.pool import check_rows
 from hnscore.engine.protocol import NO_RULES, Request
-from hnscore.scores.rule import Rule, settings_of
+from hnscore.scores.rule import NUMBERS, SHOWN, Rule, keywords, settings_of
 from hnscore.scores.scorer import Scorer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from hnscore.scores.rule import WeightOptions
 
 AGGREGATES = ("sum", "mean", "max")
 _SAMPLED = 4096  # images that choose the method
 
 
-def score(  # noqa: PLR0913
-    img_emb: Any,
-    txt_emb: Any,
-    margin: float = 0.2,
-    *,
-    relative_margin: float = 0.0,
-    reference: Any = "pool_max",
-    weight: str = "hinge",
-    aggregate: str = "sum",
-    max_similarity: Any = None,
-    img_groups: Any = None,
-    txt_groups: Any = None,
-    owner: Any = None,
-    similarity: str = "cosine",
-    temperature: float | None = None,
-    precision: str = "exact",
-    method: str = "auto",
-    n_threads: int | None = None,
-    group: Any = None,
+_RULE = tuple(name for name in NUMBERS if name not in ("k", "minibatch", "method"))
+
+
+@accepts(keywords("k", "minibatch", "top_k_images", "skip_top_images", "paired_emb", "random_state", *SHOWN))
+def score(
+    img_emb: Any, txt_emb: Any, margin: float = 0.2, *, group: Any = None, **options: Unpack[WeightOptions]
 ) -> Any:
     """The scores of this rank's images against the texts of all ranks.
 
@@ -57,7 +50,7 @@ def score(  # noqa: PLR0913
         Each text's own image, as a row among the images of all ranks.
     max_similarity, img_groups, txt_groups
         For this rank's rows.
-    margin, relative_margin, weight, aggregate, similarity, temperature, precision, method
+    margin, weight, aggregate, method, ...
         As in `hnscore.score`, the same on all ranks; ``aggregate="topk"`` is for one process.
     n_threads : int, optional
         Of this rank.
@@ -94,7 +87,7 @@ def score(  # noqa: PLR0913
     tensor([1, 1, 2])
     >>> dist.destroy_process_group()
     """
-    given = dict(locals())
+    given: dict[str, Any] = {"img_emb": img_emb, "txt_emb": txt_emb, "margin": margin, **options}
     ranks = Ranks(group)
     (img, txt), found = ranks.agree(lambda: _local(given))
     same_on_all([each["settings"] for each in found])
@@ -147,9 +140,6 @@ def _local(given: dict[str, Any]) -> tuple[tuple[Tensor, Tensor], dict[str, Any]
         },
     }  # fmt: skip
     return (img, txt), known
-
-
-_RULE = ("margin", "relative_margin", "weight", "aggregate", "similarity", "temperature", "precision")
 
 
 class _Call:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore.arguments.arrays import convert_like
+from hnscore.arguments.keywords import accepts
 from hnscore.arguments.numbers import check_choice, check_flag, check_integer
 from hnscore.datasets.spool import spooling
 from hnscore.engine.compiled import breaks_graph
@@ -17,14 +17,14 @@ from hnscore.engine.lists import Lists, Part, Room, by_other_side, check_csr, cs
 from hnscore.engine.memory.copies import from_copies, given_back
 from hnscore.engine.memory.device import on_device
 from hnscore.engine.progress import rows_bar
-from hnscore.scores.rule import Rule
+from hnscore.scores.rule import SHOWN, Rule, RuleOptions, ShownOptions, keywords
 from hnscore.scores.score import resolve
 
 if TYPE_CHECKING:
     import torch
     from typing_extensions import Unpack
 
-    from hnscore.arguments.options import ArrayLike, PairOptions
+    from hnscore.arguments.options import ArrayLike
 
 DTYPES: dict[str, type[np.generic]] = {"float32": np.float32, "float64": np.float64}
 
@@ -35,6 +35,21 @@ class Pairs(NamedTuple):
     offsets: Any
     indices: Any
     similarities: Any
+
+
+RULE = keywords(*SHOWN, "weight", "aggregate", "k", "minibatch", "temperature", "random_state")
+DEFAULTS = RULE | {"closed": False, "dtype": "float32"} | dict.fromkeys(SHOWN, False)
+
+
+class PartOptions(RuleOptions, ShownOptions, total=False):
+    closed: bool
+    dtype: Literal["float32", "float64"]
+
+
+class PairOptions(PartOptions, total=False):
+    by: Literal["image", "text"]
+    order: Literal["index", "similarity"]
+    max_pairs: int | None
 
 
 @overload
@@ -66,32 +81,21 @@ def pairs(
 ) -> Any: ...
 @breaks_graph
 @spooling
+@accepts(RULE)
 def pairs(  # noqa: PLR0913
     img_emb: Any,
     txt_emb: Any,
     margin: float = 0.2,
     *,
-    relative_margin: float = 0.0,
-    reference: Any = "pool_max",
-    top_k_images: int | None = None,
-    skip_top_images: int | None = None,
-    max_similarity: Any = None,
-    img_groups: Any = None,
-    txt_groups: Any = None,
-    owner: Any = None,
-    paired_emb: Any = None,
     closed: bool = False,
     by: str = "image",
     order: str = "index",
     as_csr: Any = False,
     dtype: str = "float32",
     max_pairs: int | None = None,
-    similarity: str = "cosine",
-    precision: str = "exact",
-    method: str = "auto",
-    n_threads: int | None = None,
     show_progress_bar: bool = False,
     verbose: bool = False,
+    **options: Unpack[RuleOptions],
 ) -> Any:
     """All pairs of an image and a text that `score` counts: image i is a hard negative of text j, and how similar.
 
@@ -174,12 +178,16 @@ def pairs(  # noqa: PLR0913
     >>> found.offsets, found.indices, found.similarities.round(3)
     (array([0, 1, 2, 4]), array([0, 1, 0, 1]), array([0.894, 0.894, 0.707, 0.707], dtype=float32))
     """
-    arguments = dict(locals())
+    arguments = {
+        "img_emb": img_emb, "txt_emb": txt_emb, "margin": margin, "closed": closed, "dtype": dtype,
+        "show_progress_bar": show_progress_bar, "verbose": verbose, **options,
+    }  # fmt: skip
     check_choice("by", by, ("image", "text"))
     max_pairs = check_lists(order, dtype, max_pairs)
-    entries = check_csr(as_csr, similarity)
+    entries = check_csr(as_csr, options["similarity"])
     if on_device(*arguments.values()):
-        return (from_copies if entries else given_back)(pairs, arguments)
+        how = {"by": by, "order": order, "as_csr": as_csr, "max_pairs": max_pairs}
+        return (from_copies if entries else given_back)(pairs, arguments | how)
     call = PairCall(arguments)
     lists = call.lists(by, max_pairs)
     if entries:
@@ -190,8 +198,9 @@ def pairs(  # noqa: PLR0913
 
 
 @breaks_graph
+@accepts(DEFAULTS)
 def iter_pairs(
-    img_emb: Any, txt_emb: Any, margin: float = 0.2, **options: Any
+    img_emb: Any, txt_emb: Any, margin: float = 0.2, **options: Unpack[PartOptions]
 ) -> Iterator[tuple[range, NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
     """The same pairs for one part of the pool after the other, for results larger than memory.
 
@@ -215,13 +224,10 @@ def iter_pairs(
     ...     print(images, np.diff(offsets))
     range(0, 3) [1 1 2]
     """
-    unknown = sorted(set(options) - set(DEFAULTS))
-    if unknown:
-        raise TypeError(f"iter_pairs must get keywords among {', '.join(DEFAULTS)}, got {unknown[0]!r}; leave it out")
     arguments = {"img_emb": img_emb, "txt_emb": txt_emb, "margin": margin, **options}
     if on_device(*arguments.values()):
         return from_copies(iter_pairs, arguments)  # type: ignore[no-any-return]
-    return _each(PairCall(DEFAULTS | arguments))
+    return _each(PairCall(arguments))
 
 
 def _each(call: PairCall) -> Iterator[tuple[range, NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
@@ -280,11 +286,3 @@ class PairCall:
         """The number of pairs of the images from one on."""
         images = self.img.part(first, self.n_img)
         return int(self.texts.counts(self.engine, images, self.rules.of_rows(first, self.n_img)).sum())
-
-
-_NOT_OF_PARTS = {"by", "order", "as_csr", "max_pairs"}
-DEFAULTS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(pairs).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY and name not in _NOT_OF_PARTS
-}

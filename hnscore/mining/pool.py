@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from hnscore.arguments.arrays import check_same_library, convert_like, is_tensor
 from hnscore.arguments.checks import check_same_width
-from hnscore.arguments.numbers import check_choice, check_flag, check_integer, check_not_negative, check_real
+from hnscore.arguments.keywords import accepts
+from hnscore.arguments.numbers import check_choice, check_flag, check_integer
 from hnscore.arguments.options import METHODS, SIMILARITIES
 from hnscore.arguments.rules import check_not_empty, check_owner, check_paired_lengths
 from hnscore.engine.cpu import Cpu
@@ -22,12 +23,20 @@ from hnscore.engine.pool import HostRules, PoolSide, kth_best, rules_of_texts
 from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import NO_RULES, Request, Rules
 from hnscore.mining import mine as mining
-from hnscore.mining.pairs import DTYPES, Pairs, check_lists
+from hnscore.mining.pairs import DTYPES, RULE, Pairs, check_lists
+from hnscore.scores.rule import Rule
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from hnscore.arguments.options import ArrayLike, Method, MineOptions, Similarity
+    from hnscore.scores.rule import RuleOptions
+
+# Of the rule of `pairs`: the others are the pool's, or need more than one look at the texts.
+_NOT_HERE = (
+    "similarity", "method", "precision", "n_threads", "paired_emb", "top_k_images", "skip_top_images"
+)  # fmt: skip
+_RULE = {name: x for name, x in RULE.items() if name not in _NOT_HERE}
 
 
 class Pool:
@@ -161,31 +170,28 @@ class Pool:
         return Pairs(*(convert_like(txt_emb, x) for x in lists))
 
     @computed_on_cpu
-    def pairs(  # noqa: PLR0913
+    @accepts(_RULE)
+    def pairs(
         self,
         txt_emb: ArrayLike,
         margin: float = 0.2,
         *,
-        relative_margin: float = 0.0,
-        reference: Any = "pool_max",
-        owner: ArrayLike | None = None,
-        max_similarity: float | ArrayLike | None = None,
-        img_groups: ArrayLike | None = None,
-        txt_groups: ArrayLike | None = None,
         closed: bool = False,
         by: str = "image",
         order: str = "index",
         dtype: str = "float32",
         max_pairs: int | None = None,
         show_progress_bar: bool = False,
+        **options: Unpack[RuleOptions],
     ) -> Pairs:
-        """All pairs that count: `hnscore.pairs` with these images. Its further keywords are the pool's, or need more
-        than one look at the texts (`paired_emb`, `top_k_images`, `skip_top_images`)."""
+        """All pairs that count: `hnscore.pairs` with these images, but what is the pool's (`similarity`, `method`,
+        `n_threads`) or needs more than one look at the texts (`paired_emb`, `top_k_images`, `skip_top_images`)."""
         engine, txt = self._texts(txt_emb)
         check_not_empty("txt_emb", txt)
         check_choice("by", by, ("image", "text"))
         max_pairs = check_lists(order, dtype, max_pairs)
-        margins = check_real("margin", margin), check_not_negative("relative_margin", relative_margin)
+        rule = Rule(margin, **options)
+        margins, reference, owner = rule.margins(), rule.reference, rule.owner
         check_owner(reference, owner, None)
         n, n_img, similarity = txt.shape[0], len(self), self._request.similarity
         rules: HostRules = Rules()
@@ -203,9 +209,9 @@ class Pool:
             own = engine.reference(reference, n, txt, None, similarity)
         if own is None:
             own, _ = kth_best(txt, self._pool, self._request, NO_RULES, engine.threads)
-        if max_similarity is not None:
-            rules = rules._replace(max_similarity=engine.limits("max_similarity", max_similarity, n, None))
-        rules = rules._replace(**mining.groups_of(engine, img_groups, txt_groups, n_img, n))
+        if rule.max_similarity is not None:
+            rules = rules._replace(max_similarity=engine.limits("max_similarity", rule.max_similarity, n, None))
+        rules = rules._replace(**mining.groups_of(engine, rule.img_groups, rule.txt_groups, n_img, n))
         tau = engine.thresholds(own, margins)
         if check_flag("closed", closed):
             tau = np.nextafter(tau, -np.inf)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,13 @@ from hnscore.arguments.rules import (
     check_weighting,
 )
 from hnscore.engine.protocol import Request
+
+if TYPE_CHECKING:
+    from hnscore.arguments.options import Aggregate, ArrayLike, Method, Precision, Similarity, Weight
+
+
+# What the threshold takes of the reference, and what each is, in the words of the command line.
+MARGINS = {"margin": "similarity difference", "relative_margin": "share of a text's reference"}
 
 
 class Rule(NamedTuple):
@@ -84,8 +91,68 @@ class Rule(NamedTuple):
             check_both_groups(self.img_groups, self.txt_groups)
         return top, skip
 
+    def margins(self) -> tuple[float, ...]:
+        """Those of MARGINS, checked, in the order of csrc/recipes/threshold.h."""
+        return check_real("margin", self.margin), check_not_negative("relative_margin", self.relative_margin)
+
 
 _IN_ORDER = itemgetter(*Rule._fields)
+_DEFAULTS = Rule._field_defaults
+ARRAYS = ("reference", "max_similarity", "img_groups", "txt_groups", "owner", "paired_emb")
+SHOWN = ("show_progress_bar", "verbose")
+_OF_ONE_CALL = (*ARRAYS, *SHOWN, "top_k_images", "skip_top_images", "random_state", "n_threads")
+# What is checked without a look at any array.
+NUMBERS = tuple(name for name in _DEFAULTS if name not in _OF_ONE_CALL)
+_NUMBERS = itemgetter(*map(Rule._fields.index, NUMBERS))
+
+
+def keywords(*left_out: str, **others: object) -> dict[str, object]:
+    """Those of `score` with their defaults, without some, and with other defaults."""
+    return {name: x for name, x in _DEFAULTS.items() if name not in ("margin", *left_out)} | others
+
+
+# ---- The same keywords, for the type checkers of users ---------------------------------------------------------------
+
+
+class RuleOptions(TypedDict, total=False):
+    """Which pairs count."""
+
+    relative_margin: float
+    reference: Literal["pool_max", "paired"] | ArrayLike
+    top_k_images: int | None
+    skip_top_images: int | None
+    max_similarity: float | ArrayLike | None
+    img_groups: ArrayLike | None
+    txt_groups: ArrayLike | None
+    owner: ArrayLike | None
+    paired_emb: ArrayLike | None
+    similarity: Similarity
+    precision: Precision
+    method: Method
+    n_threads: int | None
+
+
+class ShownOptions(TypedDict, total=False):
+    show_progress_bar: bool
+    verbose: bool
+
+
+class WeightOptions(RuleOptions, total=False):
+    """And what they weigh."""
+
+    weight: Weight
+    aggregate: Aggregate
+    k: int | None
+    minibatch: int | None
+    temperature: float | None
+    random_state: RandomState
+
+
+class ScoreOptions(WeightOptions, ShownOptions):
+    pass
+
+
+# ---- Checked ---------------------------------------------------------------------------------------------------------
 
 
 class Settings(NamedTuple):
@@ -110,33 +177,22 @@ class Settings(NamedTuple):
 
 def settings_of(n_txt: int, rule: Rule, precisions: tuple[str, ...] = _core.PRECISIONS) -> Settings:
     """Checked once where a training loop repeats them."""
-    numbers = (
-        n_txt, precisions, rule.margin, rule.relative_margin, rule.weight, rule.aggregate, rule.k, rule.temperature,
-        rule.similarity, rule.precision, rule.method, rule.minibatch,
-    )  # fmt: skip
+    numbers = _NUMBERS(rule)
     # Only what cannot change: a tensor of one number may be another one at the next call.
-    return _checked(*numbers) if _PLAIN.issuperset(map(type, numbers)) else _checked.__wrapped__(*numbers)
+    checked = _checked if _PLAIN.issuperset(map(type, numbers)) else _checked.__wrapped__
+    return checked(n_txt, precisions, *numbers)
 
 
 _PLAIN = frozenset((int, float, str, tuple, type(None)))
 
 
 @lru_cache(256, typed=True)
-def _checked(  # noqa: PLR0913, PLR0917
-    n_txt: int,
-    precisions: tuple[str, ...],
-    margin: Any,
-    relative_margin: Any,
-    weight: Any,
-    aggregate: Any,
-    k: Any,
-    temperature: Any,
-    similarity: Any,
-    precision: Any,
-    method: Any,
-    minibatch: Any,
-) -> Settings:
-    margins = check_real("margin", margin), check_not_negative("relative_margin", relative_margin)
+def _checked(n_txt: int, precisions: tuple[str, ...], *numbers: Any) -> Settings:
+    rule = Rule(**dict(zip(NUMBERS, numbers, strict=True)))
+    margins = rule.margins()
+    weight, aggregate, similarity, precision, method = (
+        rule.weight, rule.aggregate, rule.similarity, rule.precision, rule.method
+    )  # fmt: skip
     check_choice("similarity", similarity, SIMILARITIES)
     if precision == "fp16" and precision not in precisions:
         names = ", ".join(map(repr, precisions))
@@ -150,16 +206,17 @@ def _checked(  # noqa: PLR0913, PLR0917
             f"method='cascade' is exact, got precision={precision!r}; leave precision out, or use method='dense'"
         )
     n_used = n_txt
-    if minibatch is not None:
-        n_used = check_integer("minibatch", minibatch, 1, n_txt, "texts drawn of txt_emb")
-    k, temperature = check_weighting(weight, aggregate, k, temperature, n_used)
+    is_minibatch = rule.minibatch is not None
+    if rule.minibatch is not None:
+        n_used = check_integer("minibatch", rule.minibatch, 1, n_txt, "texts drawn of txt_emb")
+    k, temperature = check_weighting(weight, aggregate, rule.k, rule.temperature, n_used)
     recipe, cap = weight, None
     divisor: float | None = None
     dtype: type[np.generic] = np.float32
     if aggregate == "mean":
         divisor = n_used
     elif aggregate == "sum":
-        if minibatch is not None:
+        if is_minibatch:
             divisor = n_used / n_txt
         elif weight == "count":
             dtype = np.int64
@@ -169,4 +226,4 @@ def _checked(  # noqa: PLR0913, PLR0917
         recipe = "top_similarity" if weight == "similarity" else "top_gap"
     way = method if precision == "exact" else "dense"
     request = Request(recipe, weight, temperature, k, similarity, precision, way, divisor, cap, dtype)
-    return Settings(n_txt, n_used, minibatch is not None, margins, aggregate, request)
+    return Settings(n_txt, n_used, is_minibatch, margins, aggregate, request)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import torch
     from typing_extensions import Unpack
 
-    from hnscore.arguments.options import ArrayLike, ScoreOptions
+    from hnscore.arguments.options import ArrayLike
+    from hnscore.scores.rule import ScoreOptions
 
 
 @overload

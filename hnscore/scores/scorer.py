@@ -8,19 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore.arguments.arrays import check_same_library, is_tensor
+from hnscore.arguments.keywords import accepts
 from hnscore.arguments.rules import check_both_groups, check_owner, check_same_dim, refuse_pool_wide
 from hnscore.engine import engine_of
 from hnscore.engine.host import in_use
 from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import Rules
-from hnscore.scores.rule import Rule
+from hnscore.scores.rule import Rule, keywords
 from hnscore.scores.score import paired_images
 from hnscore.scores.texts import TextSide
 
 if TYPE_CHECKING:
     import torch
+    from typing_extensions import Unpack
 
-    from hnscore.arguments.options import Aggregate, ArrayLike, Method, Precision, RandomState, Similarity, Weight
+    from hnscore.arguments.options import ArrayLike
+    from hnscore.scores.rule import ScoreOptions
 
 _CHUNKS = 16  # of the first one's size, for which the method is chosen
 
@@ -61,36 +64,13 @@ class Scorer:
     (array([0.194, 0.194], dtype=float32), array([0.014], dtype=float32))
     """
 
-    def __init__(  # noqa: PLR0913
-        self,
-        txt_emb: ArrayLike,
-        margin: float = 0.2,
-        *,
-        relative_margin: float = 0.0,
-        reference: ArrayLike | None = None,
-        weight: Weight = "hinge",
-        aggregate: Aggregate = "sum",
-        k: int | None = None,
-        top_k_images: int | None = None,
-        skip_top_images: int | None = None,
-        max_similarity: float | ArrayLike | None = None,
-        txt_groups: ArrayLike | None = None,
-        owner: ArrayLike | None = None,
-        paired_emb: ArrayLike | None = None,
-        minibatch: int | None = None,
-        similarity: Similarity = "cosine",
-        temperature: float | None = None,
-        precision: Precision = "exact",
-        method: Method = "auto",
-        random_state: RandomState = None,
-        n_threads: int | None = None,
-        show_progress_bar: bool = False,
-        verbose: bool = False,
-    ) -> None:
-        rule = Rule.of(locals() | {"img_groups": None})
-        refuse_pool_wide(reference, top_k_images, skip_top_images, owner, paired_emb)
+    @accepts(keywords("img_groups", reference=None))
+    def __init__(self, txt_emb: ArrayLike, margin: float = 0.2, **options: Unpack[ScoreOptions]) -> None:
+        rule = Rule(margin, **options)
+        reference, owner, paired_emb = rule.reference, rule.owner, rule.paired_emb
+        refuse_pool_wide(reference, rule.top_k_images, rule.skip_top_images, owner, paired_emb)
         check_owner(reference, owner, paired_emb)
-        engine = engine_of(n_threads, txt_emb=txt_emb)
+        engine = engine_of(rule.n_threads, txt_emb=txt_emb)
         self._texts = texts = TextSide(engine, engine.embeddings("txt_emb", txt_emb), rule, keep=True)
         if reference is None:
             paired = paired_images(engine, paired_emb, texts.txt)
@@ -102,8 +82,8 @@ class Scorer:
         engine.finish()
         self._of_tensors = is_tensor(txt_emb)
         self._judged = False
-        self._show_progress_bar = show_progress_bar
-        self._verbose = verbose
+        self._show_progress_bar = rule.show_progress_bar
+        self._verbose = rule.verbose
 
     @overload
     def score(self, img_chunk: torch.Tensor, *, img_groups: ArrayLike | None = None) -> torch.Tensor: ...

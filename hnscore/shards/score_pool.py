@@ -7,52 +7,41 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from secrets import randbits
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hnscore.arguments.keywords import accepts
 from hnscore.arguments.numbers import check_flag, check_integer
 from hnscore.datasets.dataset import Dataset
 from hnscore.scores.chunks import ChunkedScore
-from hnscore.scores.rule import Rule
+from hnscore.scores.rule import ARRAYS, SHOWN, Rule, keywords
 from hnscore.shards.bar import bar_over
 from hnscore.shards.engines import engine_named
 from hnscore.shards.run import REFERENCE, Run, Sink, Summary, check_dataset, digest, setting
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from hnscore.scores.rule import WeightOptions
+
 _SAVED_SECONDS = 5.0  # between two states of a pass: of 20,000 texts 0.2 MB are written
 
 
-def score(  # noqa: PLR0913
+@accepts(keywords(*SHOWN))
+def score(
     pool: Dataset,
     txt_emb: Any,
     margin: float = 0.2,
     *,
     output: Any,
-    relative_margin: float = 0.0,
-    reference: Any = "pool_max",
-    weight: str = "hinge",
-    aggregate: str = "sum",
-    k: int | None = None,
-    top_k_images: int | None = None,
-    skip_top_images: int | None = None,
-    max_similarity: Any = None,
-    img_groups: Any = None,
-    txt_groups: Any = None,
-    owner: Any = None,
-    paired_emb: Any = None,
-    minibatch: int | None = None,
-    similarity: str = "cosine",
-    temperature: float | None = None,
-    precision: str = "exact",
-    method: str = "auto",
-    random_state: int | None = None,
     engine: str = "threads",
     n_workers: int | None = None,
-    n_threads: int | None = None,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     show_progress_bar: bool | None = None,
+    **options: Unpack[WeightOptions],
 ) -> Summary:
     """Write ``hnscore.score(pool, txt_emb, margin, ...)`` to result shards, one for each shard of the pool.
 
@@ -126,20 +115,19 @@ def score(  # noqa: PLR0913
     ...     print(done.rows, done.computed, hnscore.shards.top(f"{folder}/scores", 2).ids)
     500 4 ['twelve-thirty' 'eleven-thirty']
     """
-    given = dict(locals())
     check_dataset("pool", pool)
-    if random_state is not None:
-        random_state = check_integer("random_state", random_state, 0, None, "a seed, which is kept")
-    run_in, on_ray = engine_named(engine, n_workers, n_threads), engine == "ray"
-    rule = Rule.of(given | {"show_progress_bar": False, "verbose": False})
-    if on_ray:
+    rule = Rule(margin, **options)
+    if rule.random_state is not None:
+        seed = check_integer("random_state", rule.random_state, 0, None, "a seed, which is kept")
+        rule = rule._replace(random_state=seed)
+    run_in = engine_named(engine, n_workers, rule.n_threads)
+    if engine == "ray":
         rule = rule._replace(n_threads=None)
-    arrays = ("txt_emb", "reference", "max_similarity", "img_groups", "txt_groups", "owner", "paired_emb")
-    unheard = ("show_progress_bar", "verbose", "n_threads")
-    settings = {name: x for name, x in rule._asdict().items() if name not in (*arrays, *unheard)}
-    settings |= {name: setting(given[name]) for name in arrays} | {"result": "score"}
+    settings = {name: x for name, x in rule._asdict().items() if name not in (*ARRAYS, *SHOWN, "n_threads")}
+    settings |= {name: setting(getattr(rule, name)) for name in ARRAYS}
+    settings |= {"txt_emb": setting(txt_emb), "result": "score"}
     with Run(pool, output, settings, "score", check_flag("overwrite", overwrite), storage_options) as run:
-        if minibatch is not None and random_state is None:
+        if rule.minibatch is not None and rule.random_state is None:
             rule = rule._replace(random_state=run.state.setdefault("seed", randbits(32)))
         call = ChunkedScore(pool.shape, txt_emb, rule._asdict(), pool.take, "pool")
         passes = 1 + call.looks_for_reference + call.looks_for_ranks
