@@ -17,7 +17,6 @@ from hnscore.arguments.numbers import (
     check_flag,
     check_integer,
     check_not_negative,
-    check_real,
 )  # fmt: skip
 from hnscore.arguments.options import METHODS, SIMILARITIES
 from hnscore.arguments.rules import check_both_groups, check_not_empty, check_paired_lengths, check_sides
@@ -31,6 +30,7 @@ from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import NO_RULES, Request, Rules
 from hnscore.mining.positives import Positives, pair_similarities, read_positives
 from hnscore.mining.sampling import Allowed, drawn
+from hnscore.scores.rule import Rule
 
 if TYPE_CHECKING:
     import torch
@@ -228,8 +228,8 @@ class MineCall:
 
     def _ceiling(self, given: dict[str, Any]) -> NDArray[np.float64]:
         margin, relative = given["margin"], check_not_negative("relative_margin", given["relative_margin"])
-        margins = [] if margin is None else [(check_real("margin", margin), 0.0)]
-        margins += [(0.0, relative)] if relative else []
+        margins = [] if margin is None else [Rule(margin).margins()]
+        margins += [Rule(0.0, relative_margin=relative).margins()] if relative else []
         most, reference = self._limits("max_similarity", given["max_similarity"], np.inf), given["reference"]
         if isinstance(reference, str) and reference == "pool_max":
             own = self._best_match()
