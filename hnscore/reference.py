@@ -230,14 +230,13 @@ def within_float32(w: Float, weight: str) -> Float:
     return w if weight == "similarity" else np.where(np.isinf(w.astype(np.float32)), np.inf, w)
 
 
-def threshold(r: Float, margin: float, relative_margin: float = 0.0, squared_margin: float = 0.0) -> Float:
+def threshold(r: Float, margin: float, relative_margin: float = 0.0) -> Float:
     """`tau`."""
-    tau = r - margin - relative_margin * np.abs(r) if relative_margin else r - margin
-    return tau - squared_margin * r * r if squared_margin else tau
+    return r - margin - relative_margin * np.abs(r) if relative_margin else r - margin
 
 
 # Its keywords beside the margin, with values that tests try: the first one changes many decisions.
-MARGINS: dict[str, tuple[float, ...]] = {"relative_margin": (0.3, 0.05, 1.0), "squared_margin": (0.3, 0.05)}
+MARGINS: dict[str, tuple[float, ...]] = {"relative_margin": (0.3, 0.05, 1.0)}
 
 
 def counting(  # noqa: PLR0913

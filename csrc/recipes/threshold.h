@@ -20,15 +20,14 @@ namespace hnscore {
 
 // What the threshold of a text takes off its reference: a similarity difference, and a share of the reference itself.
 struct Margins {
-    double margin, relative, squared;
+    double margin, relative;
 };
 constexpr int kMargins = sizeof(Margins) / sizeof(double);
 
 // A pair counts where its similarity is above this.
 HNSCORE_BOTH double threshold_of(double reference, const Margins& m) {
-    double tau = reference - m.margin;
-    if (m.relative != 0) tau -= m.relative * (reference < 0 ? -reference : reference);
-    return m.squared == 0 ? tau : tau - m.squared * reference * reference;
+    const double tau = reference - m.margin;
+    return m.relative == 0 ? tau : tau - m.relative * (reference < 0 ? -reference : reference);
 }
 
 // Simd supplies the vector operations; kFiltered changes the generated code, hence a template parameter.

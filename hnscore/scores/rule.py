@@ -26,11 +26,7 @@ if TYPE_CHECKING:
 
 
 # What the threshold takes of the reference, and what each is, in the words of the command line.
-MARGINS = {
-    "margin": "similarity difference",
-    "relative_margin": "share of a text's reference",
-    "squared_margin": "share of its square",
-}
+MARGINS = {"margin": "similarity difference", "relative_margin": "share of a text's reference"}
 
 
 class Rule(NamedTuple):
@@ -39,7 +35,6 @@ class Rule(NamedTuple):
     margin: float = 0.2
     # Which pairs count.
     relative_margin: float = 0.0
-    squared_margin: float = 0.0
     reference: Any = "pool_max"
     top_k_images: int | None = None
     skip_top_images: int | None = None
@@ -98,11 +93,7 @@ class Rule(NamedTuple):
 
     def margins(self) -> tuple[float, ...]:
         """Those of MARGINS, checked, in the order of csrc/recipes/threshold.h."""
-        return (
-            check_real("margin", self.margin),
-            check_not_negative("relative_margin", self.relative_margin),
-            check_not_negative("squared_margin", self.squared_margin),
-        )
+        return check_real("margin", self.margin), check_not_negative("relative_margin", self.relative_margin)
 
 
 _IN_ORDER = itemgetter(*Rule._fields)
@@ -127,7 +118,6 @@ class RuleOptions(TypedDict, total=False):
     """Which pairs count."""
 
     relative_margin: float
-    squared_margin: float
     reference: Literal["pool_max", "paired"] | ArrayLike
     top_k_images: int | None
     skip_top_images: int | None

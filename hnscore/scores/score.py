@@ -38,7 +38,6 @@ def score(  # noqa: PLR0913
     margin: float = 0.2,
     *,
     relative_margin: float = 0.0,
-    squared_margin: float = 0.0,
     reference: Any = "pool_max",
     weight: str = "hinge",
     aggregate: str = "sum",
@@ -108,8 +107,6 @@ def score(  # noqa: PLR0913
     relative_margin : float
         A margin that grows with the reference r of a text: its threshold is ``r - margin - relative_margin * abs(r)``.
         At least 0. With ``margin=0, relative_margin=0.05``, 95 % of a positive reference.
-    squared_margin : float
-        A share of the reference's square, which the threshold loses, too. At least 0.
     aggregate : {"sum", "mean", "max", "topk"}
         How the weights of one image become its score. The mean is over all n_txt texts; the maximum and the sum of
         the `k` largest look at qualifying pairs only: none gives 0, fewer than k gives all of them.
