@@ -21,6 +21,7 @@ from hnscore.bench.workloads import MARGIN
 from hnscore.engine.cpu import Cpu, Floats
 from hnscore.engine.cpu_texts import HostTexts
 from hnscore.engine.host import HostRows
+from hnscore.engine.pool import choose
 from hnscore.scores.rule import Rule, settings_of
 from hnscore.scores.scorer import _CHUNKS
 
@@ -177,7 +178,7 @@ def _methods(regime: Regime, margin: float, options: Options) -> Iterator[Method
 
     def plan(n_threads: int) -> Run:
         texts, img, tau = _texts(regime, margin, options, n_threads)
-        return lambda: texts.plan(img, 0, tau)
+        return lambda: _plan(texts, img, tau)
 
     for way in ("dense", "cascade", "auto"):
         yield method(way, call(way))
@@ -197,6 +198,10 @@ def _texts(regime: Regime, margin: float, options: Options, n_threads: int) -> t
     settings = settings_of(len(regime.txt), Rule(margin=margin, n_threads=n_threads, **options))
     texts = engine.packed(txt, settings.request, None, False)
     return texts, img, engine.thresholds(regime.similar, settings.margins)
+
+
+def _plan(texts: HostTexts, img: HostRows, tau: Floats) -> _core.Plan:
+    return choose(img, texts.txt, texts.request, texts.engine.threads, tau=tau, expected_rows=0)
 
 
 # ---- What is said of it ----------------------------------------------------------------------------------------------
@@ -226,7 +231,7 @@ def _row(
 
 def _work(texts: HostTexts, img: HostRows, tau: Floats) -> Row:
     """What auto chose, what its passes left, and the multiply-adds of it."""
-    plan = texts.plan(img, 0, tau)
+    plan = _plan(texts, img, tau)
     if not plan.cascade:
         return {"auto": f"dense, {plan.reason}", "first pass leaves": "—", "last pass leaves": "—", "arithmetic": "1"}
     txt, threads = texts.txt, texts.engine.threads

@@ -43,10 +43,7 @@ class Cpu:
 
     # ---- Arguments in ------------------------------------------------------------------------------------------------
 
-    def embeddings(self, name: str, x: object) -> HostRows:
-        return host_rows(name, x)
-
-    paired = chunk = embeddings
+    embeddings = paired = chunk = staticmethod(host_rows)
 
     def taken(self, rows: HostRows, drawn: NDArray[np.int64] | None, keep: bool) -> HostRows:
         if drawn is not None:
@@ -100,7 +97,7 @@ class Cpu:
         self, x: object, n_txt: int, txt: HostRows, drawn: NDArray[np.int64] | None, similarity: str
     ) -> Floats:
         array, code = read_reference(x, n_txt, txt.shape[1], similarity)
-        own = in_use(array, drawn)
+        own = array if drawn is None else array[drawn]
         if code is None:
             return own
         return self.similarity(HostRows("reference", own, code, own.shape, drawn), txt, similarity)
@@ -168,8 +165,7 @@ class Cpu:
     def finish(self) -> None:
         pass
 
-    def give(self, x: object, values: Array) -> Any:
-        return convert_like(x, values)
+    give = staticmethod(convert_like)
 
     # ---- From call to call -------------------------------------------------------------------------------------------
 

@@ -53,16 +53,14 @@ class HostTexts:
             self.txt, self.request.similarity, self.request.precision, self.engine.threads, plan=plan
         )  # fmt: skip
 
-    def plan(self, images: HostRows, n_img: int, tau: Floats, kth_value: Floats | None = None) -> _core.Plan:
-        return choose(
-            images, self.txt, self.request, self.engine.threads, tau=tau, kth_value=kth_value, expected_rows=n_img
-        )
-
     def prepare(self, images: HostRows, n_img: int, tau: Floats, rules: HostRules) -> None:
         with self._lock:
             if self._columns is not None:
                 return
-            self._plan = self.plan(images, n_img, tau, rules.kth_value)
+            self._plan = choose(
+                images, self.txt, self.request, self.engine.threads,
+                tau=tau, kth_value=rules.kth_value, expected_rows=n_img,
+            )  # fmt: skip
             self.method = "cascade" if self._plan.cascade else "dense"
             self.share = self._plan.share
             self._pack(self._plan)

@@ -48,7 +48,9 @@ def pack(
 
 def check_rows(rows: HostRows, similarity: str, n_threads: int, *, only_cosine: bool = False) -> None:
     """The error that `pack` would raise, without packing."""
-    rows.refuse(_core.check_rows(rows.array, rows.code, similarity, n_threads), only_cosine=only_cosine)
+    bad = _core.check_rows(rows.array, rows.code, similarity, n_threads)
+    if bad:
+        rows.refuse(bad, only_cosine=only_cosine)
 
 
 def choose(rows: HostRows, columns: HostRows, request: Request, n_threads: int, **more: Any) -> _core.Plan:

@@ -259,7 +259,7 @@ class PairCall:
         if self.n_img and not (quiet or ranked):
             self.texts.warn_if_wide(self.engine, self.img, self.rule.verbose)
         if self.n_img:
-            self.texts.log(self.engine, self.n_img, self.rule.verbose, self.rule.of_best_match)
+            self.texts.log(self.engine, self.n_img, self.rule.verbose, self.rule)
 
     def parts(self, first: int = 0) -> Iterator[Part]:
         """Of the images from one on."""

@@ -11,7 +11,7 @@ from hnscore import _core
 from hnscore.arguments.warn import warn_caller
 
 # The margin is looked at where a call has this many pairs, on a sample of at most so many images and texts.
-_SAMPLED_FROM = 2**16
+SAMPLED_FROM = 2**16
 _SAMPLED_IMAGES = 64
 _SAMPLED_TEXTS = 256
 
@@ -36,11 +36,6 @@ class Sample(NamedTuple):
         columns = _core.Columns(self.txt, self.txt_code, self.similarity, "fp32", 1)
         rules = _core.Rules(max_similarity=self.max_similarity)
         return _core.reduce(self.img, self.img_code, columns, recipe, 1, rules=rules, **options)
-
-
-def enough_pairs(n_img: int, n_txt: int) -> bool:
-    """To judge a margin by."""
-    return n_img * n_txt >= _SAMPLED_FROM
 
 
 def steps(n_img: int, n_txt: int) -> tuple[int, int]:

@@ -219,7 +219,7 @@ def _score(img_emb: Any, txt_emb: Any, rule: Rule) -> Any:
         return engine.give(img_emb, engine.no_scores(texts.settings.request.dtype))
     if rule.top_k_images is None:
         texts.warn_if_wide(engine, img, rule.verbose)
-    texts.log(engine, n_img, rule.verbose, rule.of_best_match)
+    texts.log(engine, n_img, rule.verbose, rule)
     scores = texts.scores(engine, img, rules, rows_bar(rule.show_progress_bar, "score", n_img))
     if engine.sees_values and rule.top_k_images is None and rule.skip_top_images is None:
         texts.warn_if_none(img, scores)

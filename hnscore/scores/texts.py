@@ -10,7 +10,7 @@ import numpy as np
 from hnscore.arguments.rules import check_not_empty
 from hnscore.engine.lists import Find
 from hnscore.engine.protocol import NO_RULES, Engine, Groups, Progress, Rows, Rules, Values
-from hnscore.scores.margin import Sample, enough_pairs, judge_margin, steps, warn_if_too_small
+from hnscore.scores.margin import SAMPLED_FROM, Sample, judge_margin, steps, warn_if_too_small
 from hnscore.scores.rule import Rule, settings_of
 
 _LOG = logging.getLogger("hnscore")
@@ -109,9 +109,13 @@ class TextSide(Generic[Rows, Values, Groups]):
 
     # ---- What is said ------------------------------------------------------------------------------------------------
 
+    def has_many_pairs(self, images: Rows) -> bool:
+        """To judge a margin by."""
+        return images.shape[0] * self.settings.n_used >= SAMPLED_FROM
+
     def warn_if_wide(self, engine: Engine[Rows, Values, Groups], images: Rows, verbose: object) -> bool:
         """Whether there were pairs enough to judge the margin; warns where over half of a sample qualify."""
-        if not enough_pairs(images.shape[0], self.settings.n_used):
+        if not self.has_many_pairs(images):
             return False
         if self.packed.may_be_wide() and engine.may_wait(verbose):
             share = judge_margin(self._sample(engine, images))
@@ -120,7 +124,7 @@ class TextSide(Generic[Rows, Values, Groups]):
 
     def warn_if_none(self, images: Rows, scores: Any) -> None:
         """Warns where no pair counts though there were enough to expect some."""
-        if enough_pairs(images.shape[0], self.settings.n_used) and not scores.any():
+        if self.has_many_pairs(images) and not scores.any():
             warn_if_too_small(self._sample(self.engine, images))
 
     def _sample(self, engine: Engine[Rows, Values, Groups], images: Rows) -> Sample:
@@ -133,10 +137,8 @@ class TextSide(Generic[Rows, Values, Groups]):
             self.settings.request.similarity,
         )  # fmt: skip
 
-    def log(
-        self, engine: Engine[Rows, Values, Groups], n_img: int, verbose: object, pool_is_reference: bool = False
-    ) -> None:
-        """Says what was decided."""
+    def log(self, engine: Engine[Rows, Values, Groups], n_img: int, verbose: object, rule: Rule | None = None) -> None:
+        """Says what was decided; of a call with that rule."""
         if not (verbose or _LOG.isEnabledFor(logging.INFO)):
             return
         n_txt, dim = self.txt.shape
@@ -149,7 +151,7 @@ class TextSide(Generic[Rows, Values, Groups]):
                 f"; about {self.packed.share:.0%} of the pairs count, where 0.1 to 1 % tell images apart: a smaller "
                 "margin would"
             )
-        if pool_is_reference:
+        if rule is not None and rule.of_best_match:
             line += (
                 "; reference='pool_max': each text's best match in this pool, not its own image, which owner or a "
                 "reference array would give"
