@@ -35,7 +35,7 @@ _DOTS = 5000
 
 @computed_on_cpu
 def similarity_histogram(
-    img_emb: ArrayLike, txt_emb: ArrayLike, margin: float = 0.2, *, ax: Axes | None = None, **rule: Any
+    img_emb: ArrayLike, txt_emb: ArrayLike, margin: float = 0.2, *, ax: Axes | None = None, **rule: object
 ) -> Axes:
     """Similarities of pairs, beside the references of the texts and their thresholds.
 

@@ -168,7 +168,7 @@ def score(
     txt_emb: ArrayLike,
     margin: float = 0.2,
     *,
-    reference: Any = "pool_max",
+    reference: object = "pool_max",
     similarity: str = "cosine",
     owner: ArrayLike | None = None,
     paired_emb: ArrayLike | None = None,
@@ -200,7 +200,7 @@ def score_matrix(
     s: Float,
     margin: float,
     *,
-    reference: Any = "pool_max",
+    reference: object = "pool_max",
     weight: str = "hinge",
     aggregate: str = "sum",
     k: int | None = None,
@@ -243,7 +243,7 @@ def counting(  # noqa: PLR0913
     s: Float,
     margin: float,
     *,
-    reference: Any = "pool_max",
+    reference: object = "pool_max",
     max_similarity: ArrayLike | None = None,
     img_groups: ArrayLike | None = None,
     txt_groups: ArrayLike | None = None,
@@ -283,7 +283,7 @@ def pairs(
     txt_emb: ArrayLike,
     margin: float = 0.2,
     *,
-    reference: Any = "pool_max",
+    reference: object = "pool_max",
     similarity: str = "cosine",
     owner: ArrayLike | None = None,
     paired_emb: ArrayLike | None = None,
@@ -406,7 +406,7 @@ def density(
     variance: Any = None,
     exclude_self: bool = True,
     similarity: str = "cosine",
-    **settings: Any,
+    **settings: object,
 ) -> NDArray[Any]:
     """`d`, shape (n,). `settings`: k, min_similarity or temperature."""
     other = emb if against is None else against
@@ -699,7 +699,7 @@ def sampled_match(  # noqa: PLR0917
     n_samples: int,
     scale: float,
     shift: float,
-    random_state: Any,
+    random_state: object,
 ) -> Float:
     """Mean of sigmoid(2 (shift - scale |z - z'|)) over all n_samples^2 pairs of draws; shape (n,).
 

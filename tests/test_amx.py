@@ -20,7 +20,7 @@ import hnscore
 from hnscore import _core
 
 ROOT = Path(__file__).parents[1]
-LOOPS = ROOT / "csrc" / "cpu" / "kernels" / "amx-inl.h"
+LOOPS = ROOT / "csrc" / "cpu" / "kernels" / "amx"
 EMULATED = "amx_emulated" in _core.config()["targets_emulated"]
 # Where the system was asked and refused, there is nothing to test but that.
 HARDWARE = "amx" in _core.config()["targets_supported"] and "amx" not in _core.config()["targets_missing"]
@@ -77,11 +77,12 @@ MUTANTS = {
 @pytest.mark.exhaustive(3)
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutants_are_noticed(tmp_path: Path, name: str) -> None:
-    source, (old, new) = LOOPS.read_text(), MUTANTS[name]
-    assert source.count(old) >= 1, "the mutant is of today's source"
-    mutant = tmp_path / LOOPS.relative_to(ROOT / "csrc")
-    mutant.parent.mkdir(parents=True)
-    mutant.write_text(source.replace(old, new))
+    old, new = MUTANTS[name]
+    mutants = shutil.copytree(LOOPS, tmp_path / LOOPS.relative_to(ROOT / "csrc"))
+    changed = [path for path in mutants.iterdir() if old in path.read_text()]
+    assert changed, "the mutant is of today's source"
+    for path in changed:
+        path.write_text(path.read_text().replace(old, new))
     program = built(tmp_path, tmp_path)
     try:
         done = subprocess.run([program], capture_output=True, text=True, timeout=60, check=False)

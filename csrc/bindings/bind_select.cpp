@@ -5,7 +5,7 @@
 #include "bindings/bind.h"
 #include "cpu/rows/rows.h"
 #include "cpu/target/dispatch.h"
-#include "select/cover.h"
+#include "cover/cover.h"
 #include "select/greedy.h"
 
 namespace py = pybind11;

@@ -1,44 +1,12 @@
 #include "select/greedy.h"
 
-#include <atomic>
 #include <functional>
-#include <limits>
-#include <memory>
 #include <numeric>
 
-#include "cpu/rows/rows.h"
-#include "select/packed_rows.h"
+#include "select/losses.h"
 
 namespace hnscore {
 namespace {
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-// What a row has lost to the picks 0 .. stamp - 1: its least distance, or its sum of kernels. Later picks only lower
-// the gain, so that the gain from a stale entry is an upper bound.
-struct Entry {
-    int64_t row;
-    double base, value;
-    int32_t stamp;
-};
-
-struct Candidate {
-    double key;
-    int64_t row;
-    int32_t slot;
-};
-
-// Larger gain first, ties to the lowest index.
-bool before(const Candidate& a, const Candidate& b) { return a.key > b.key || (a.key == b.key && a.row < b.row); }
-constexpr Candidate kNobody{-kInfinity, std::numeric_limits<int64_t>::max(), -1};
-
-// Rough times in nanoseconds of one thread: they choose the size of the front and never a pick.
-struct Costs {
-    explicit Costs(int64_t dim)
-        : product(5 + 0.04 * static_cast<double>(dim)), read(20 + 0.15 * static_cast<double>(dim)) {}
-    double product, read;
-    double scan = 20, look = 4;  // of a row, when all are ranked, and in the front
-};
 
 class Greedy {
   public:
@@ -47,11 +15,8 @@ class Greedy {
           picked_(picks),
           gains_(gains),
           n_(problem.rows.rows),
-          n_threads_(n_threads),
           poll_(poll),
-          costs_(problem.rows.dim),
-          groups_(static_cast<size_t>(n_threads)),
-          norms_(n_),
+          losses_(problem, n_threads, inner_poll()),
           values_(n_),
           keys_(n_),
           ranked_(n_),
@@ -64,14 +29,14 @@ class Greedy {
 
     GreedyCounts run() {
         const bool from_mean = p_.farthest && p_.covered.empty();
-        measure(from_mean);
+        losses_.measure(from_mean);
         std::fill(values_.data(), values_.data() + n_, p_.farthest ? kInfinity : 0.0);
         std::fill(stamps_.data(), stamps_.data() + n_, 0);
         std::fill(hidden_.data(), hidden_.data() + n_, 0.0);
         std::fill(blocks_seen_.data(), blocks_seen_.data() + n_, 0);
         alive_ = n_;
         for (const int64_t row : p_.covered) take(row);
-        if (from_mean && p_.budget > 0) pick(nearest_mean(), kInfinity);
+        if (from_mean && p_.budget > 0) pick(losses_.nearest_mean(), kInfinity);
         front_size_ = std::max<int64_t>(kLeastFront, n_ / 64);
         while (done_ < p_.budget) {
             if (front_.empty() || front_cost_ > kPatience * sync_cost_) synchronise();
@@ -85,7 +50,7 @@ class Greedy {
             front_.pop_back();
             look_for_interrupts();
         }
-        return counts_;
+        return losses_.counts;
     }
 
   private:
@@ -130,124 +95,6 @@ class Greedy {
         return [this](double) { poll_(share()); };
     }
 
-    // body(group, first, last) on blocks of `step` of `count` items; no result may depend on who does which.
-    template <class Body>
-    void in_parallel(int64_t count, int64_t step, double nanoseconds, const Body& body) {
-        const int64_t steps = (count + step - 1) / step;
-        Team team(useful_threads(n_threads_, steps, 50 * nanoseconds), steps, inner_poll());
-        std::atomic<int64_t> next{0};
-        team.run([&](int worker) {
-            std::unique_ptr<RowGroup>& group = groups_[static_cast<size_t>(worker)];
-            if (!group) group = std::make_unique<RowGroup>(*p_.target, p_.rows);
-            for (int64_t i; (i = next.fetch_add(1)) < steps;) {
-                body(*group, i * step, std::min(count, (i + 1) * step));
-                if (!team.advance(worker, 1)) return;
-            }
-        });
-    }
-
-    // Norms of all rows, and the sum of their directions by blocks that depend on nothing but n.
-    void measure(bool with_mean) {
-        const int64_t step = std::max<int64_t>(2048, (n_ + 511) / 512 / RowGroup::kRows * RowGroup::kRows);
-        const int64_t blocks = (n_ + step - 1) / step, pitch = padded_values(p_.rows.dim);
-        Buffer<double> sums(with_mean ? blocks * pitch : 0);
-        std::fill(sums.data(), sums.data() + (with_mean ? blocks * pitch : 0), 0.0);
-        in_parallel(n_, step, costs_.read * static_cast<double>(n_), [&](RowGroup& group, int64_t first, int64_t last) {
-            double* sum = sums.data() + first / step * pitch;
-            each_group(group, first, last, [&](int64_t i, int64_t row) {
-                norms_[row] = group.norm(i);
-                if (!with_mean) return;
-                const double* x = group.values(i);
-                const double norm = norms_[row];
-                for (int64_t k = 0; k < pitch; ++k) sum[k] += x[k] / norm;
-            });
-        });
-        if (!with_mean) return;
-        mean_.assign(static_cast<size_t>(pitch), 0.0);
-        for (int64_t b = 0; b < blocks; ++b)
-            for (int64_t k = 0; k < pitch; ++k) mean_[static_cast<size_t>(k)] += sums[b * pitch + k];
-        for (double& m : mean_) m /= static_cast<double>(n_);
-    }
-
-    template <class Body>
-    static void each_group(RowGroup& group, int64_t first, int64_t last, const Body& body) {
-        int64_t rows[RowGroup::kRows];
-        for (int64_t from = first; from < last; from += RowGroup::kRows) {
-            const int64_t count = std::min(RowGroup::kRows, last - from);
-            std::iota(rows, rows + count, from);
-            group.read(rows, count);
-            for (int64_t i = 0; i < count; ++i) body(i, from + i);
-        }
-    }
-
-    int64_t nearest_mean() {
-        constexpr int64_t kStep = 2048;
-        std::vector<Candidate> best(static_cast<size_t>((n_ + kStep - 1) / kStep), kNobody);
-        in_parallel(
-            n_, kStep, costs_.read * static_cast<double>(n_), [&](RowGroup& group, int64_t first, int64_t last) {
-                Candidate& b = best[static_cast<size_t>(first / kStep)];
-                each_group(group, first, last, [&](int64_t i, int64_t row) {
-                    const double s = p_.target->dot(group.values(i), mean_.data(), static_cast<int64_t>(mean_.size()));
-                    const Candidate c{s / norms_[row], row, 0};
-                    if (before(c, b)) b = c;
-                });
-            });
-        return std::min_element(best.begin(), best.end(), before)->row;
-    }
-
-    // Entries, in any order but best in that of their stamps, are compared with all of `others` that they have missed,
-    // each of which stands for `each` rows.
-    void evaluate(Entry* const* entries, int64_t count, const PackedRows& others, double each, double& cost) {
-        int64_t products = 0;
-        for (int64_t i = 0; i < count; ++i) products += others.size - entries[i]->stamp;
-        const double nanoseconds =
-            costs_.read * static_cast<double>(count) + costs_.product * static_cast<double>(products);
-        counts_.rows_read += count;
-        counts_.products += products;
-        cost += nanoseconds;
-        in_parallel(count, RowGroup::kRows, nanoseconds, [&](RowGroup& group, int64_t first, int64_t last) {
-            update(group, entries + first, last - first, others, each);
-        });
-    }
-
-    void update(RowGroup& group, Entry* const* entries, int64_t count, const PackedRows& others, double each) const {
-        int64_t rows[RowGroup::kRows];
-        int64_t from = others.size;
-        for (int64_t i = 0; i < count; ++i) {
-            rows[i] = entries[i]->row;
-            from = std::min<int64_t>(from, entries[i]->stamp);
-        }
-        group.read(rows, count);
-        for (int64_t next; from < others.size; from = next) {
-            next = std::min(others.size, from + RowGroup::kColumns);
-            group.multiply(others, from, next);
-            for (int64_t i = 0; i < count; ++i) {
-                const int64_t missed = std::max<int64_t>(from, entries[i]->stamp);
-                if (missed >= next) continue;
-                double* const products = group.products(i) + (missed - from);
-                p_.target->cosines(products, next - missed, norms_[rows[i]], others.norms.data() + missed);
-                lose(*entries[i], products, next - missed, each);
-            }
-        }
-        for (int64_t i = 0; i < count; ++i) entries[i]->stamp = static_cast<int32_t>(others.size);
-    }
-
-    // What cosines with other rows cost the entry, one after another.
-    void lose(Entry& entry, double* s, int64_t count, double each) const {
-        double value = entry.value;
-        if (p_.farthest) {
-            for (int64_t j = 0; j < count; ++j) {
-                const double distance = 1 - s[j];
-                value = std::min(value, distance < kNoDistance ? 0 : distance);
-            }
-        } else {
-            p_.target->kernels_of_cosines(s, count, p_.temperature);
-            for (int64_t j = 0; j < count; ++j) value += each * s[j];
-        }
-        entry.value = value;
-    }
-    static constexpr double kNoDistance = 0x1p-40;
-
     // The row to pick, or the bound of what lies outside (slot -1) where nothing in the front comes before that.
     Candidate best_of_front() {
         Candidate best = outside_;
@@ -262,7 +109,7 @@ class Greedy {
             else
                 stale.push_back(c);
         }
-        front_cost_ += costs_.look * static_cast<double>(front_.size());
+        front_cost_ += losses_.costs.look * static_cast<double>(front_.size());
         // The most promising first, about half as many as the last pick took, then more at a time. Where that is most
         // of them, all in the order of their rows, which is the order of memory.
         size_t batch = std::max(kFirstBatch, looked_at_ / 2);
@@ -275,7 +122,7 @@ class Greedy {
             looked_at_ += batch;
             todo_.clear();
             for (auto c = stale.begin(); c != rest; ++c) todo_.push_back(&front_[static_cast<size_t>(c->slot)]);
-            evaluate(todo_.data(), static_cast<int64_t>(batch), picks_, 1, front_cost_);
+            losses_.evaluate(todo_.data(), static_cast<int64_t>(batch), picks_, 1, front_cost_);
             for (auto c = stale.begin(); c != rest; ++c) {
                 const Entry& e = front_[static_cast<size_t>(c->slot)];
                 c->key = key(e.base, e.value);
@@ -301,7 +148,7 @@ class Greedy {
             const double low = ranked[reach - 1];
             std::nth_element(ranked, ranked + size - 1, ranked + reach, std::greater<>());
             level = ranked[size - 1];
-            sync_cost_ += costs_.scan * static_cast<double>(n_);
+            sync_cost_ += losses_.costs.scan * static_cast<double>(n_);
             if (tighten_above(low, level)) continue;
             if (!update_above(low, level)) break;
             reach = std::min(alive_, 4 * reach);
@@ -334,7 +181,7 @@ class Greedy {
         const auto all = [](int64_t) { return true; };
         const auto entry_of = [&](int64_t row) { return Entry{row, base(row), values_[row], stamps_[row]}; };
         if (!list_above(low, level, time(), all, entry_of)) return false;
-        evaluate(todo_.data(), static_cast<int64_t>(todo_.size()), picks_, 1, sync_cost_);
+        losses_.evaluate(todo_.data(), static_cast<int64_t>(todo_.size()), picks_, 1, sync_cost_);
         for (const Entry& e : front_) {
             keep(e);
             keys_[e.row] = bound(e.row);
@@ -350,7 +197,7 @@ class Greedy {
         const auto entry_of = [&](int64_t row) { return Entry{row, 0, hidden_[row], blocks_seen_[row]}; };
         if (!list_above(low, level, blocks_.size, is_left, entry_of)) return false;
         constexpr double kRounding = 1 - 1e-9;
-        evaluate(todo_.data(), static_cast<int64_t>(todo_.size()), blocks_, kBlock * kRounding, sync_cost_);
+        losses_.evaluate(todo_.data(), static_cast<int64_t>(todo_.size()), blocks_, kBlock * kRounding, sync_cost_);
         for (const Entry& e : front_) {
             hidden_[e.row] = e.value;
             blocks_seen_[e.row] = e.stamp;
@@ -396,21 +243,17 @@ class Greedy {
     int64_t* const picked_;
     double* const gains_;
     const int64_t n_;
-    const int n_threads_;
     const Poll poll_;
-    const Costs costs_;
+    Losses losses_;
     std::chrono::steady_clock::time_point last_poll_ = std::chrono::steady_clock::now();
     int64_t done_ = 0;
-    GreedyCounts counts_;
-    std::vector<std::unique_ptr<RowGroup>> groups_;  // one a thread
-    Buffer<double> norms_, values_, keys_, ranked_;  // of all rows
+    Buffer<double> values_, keys_, ranked_;  // of all rows
     Buffer<int32_t> stamps_;
     PackedRows picks_;  // after the covered rows
     // What a row has lost at least since its stamp, to blocks of picks before blocks_seen_; and their mean directions.
     Buffer<double> hidden_;
     Buffer<int32_t> blocks_seen_;
     PackedRows blocks_;
-    std::vector<double> mean_;
     int64_t alive_ = 0, front_size_ = 0;
     double front_cost_ = 0, sync_cost_ = 0;
     size_t looked_at_ = 0;  // of the front, for the last pick

@@ -32,7 +32,7 @@ class HardNegatives(AbstractHeuristic):  # type: ignore[misc]  # the host has no
         super().__init__(shuffle_prop=shuffle_prop, reverse=prefer != "easy")
         self.scorer = scorer
 
-    def compute_score(self, predictions: Any, target_predictions: object = None) -> NDArray[Any]:
+    def compute_score(self, predictions: object, target_predictions: object = None) -> NDArray[Any]:
         """The scores of image embeddings, (n, dim), or (n, dim, iterations), whose mean is scored."""
         emb = np.asarray(predictions)
         emb = emb.mean(axis=-1) if emb.ndim == 3 else emb

@@ -64,10 +64,10 @@ class HNScoreStrategy:
     # What the host has; `dataset` and `get_embeddings` are those of deep-active-learning since 2021.
     n_pool: int
     idxs_lb: NDArray[np.bool_]
-    X: Any
-    Y: Any
-    X_img: Any
-    X_txt: Any
+    X: object
+    Y: object
+    X_img: object
+    X_txt: object
     dataset: Any
     get_embedding: Any
     get_embeddings: Any

@@ -30,7 +30,7 @@ class HNScoreStrategy:
 
     # What the host has.
     labeled_dataset: Any
-    unlabeled_dataset: Any
+    unlabeled_dataset: object
     get_embedding: Any
 
     def select(self, budget: int) -> list[int]:

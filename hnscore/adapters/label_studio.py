@@ -26,7 +26,7 @@ LABELING = """\
 
 
 def tasks(
-    rows: Any,
+    rows: object,
     pairs: Pairs,
     *,
     images: Sequence[str],

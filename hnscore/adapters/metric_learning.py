@@ -41,7 +41,7 @@ class HNScoreMiner(BaseMiner):  # type: ignore[misc]
     exactly, as by `hnscore.pairs`, so that which triplets there are does not depend on the device.
     """
 
-    def __init__(self, margin: float = 0.2, type_of_triplets: str = "all", **kwargs: Any) -> None:
+    def __init__(self, margin: float = 0.2, type_of_triplets: str = "all", **kwargs: object) -> None:
         kwargs.setdefault("distance", CosineSimilarity())
         super().__init__(**kwargs)
         self.margin = check_real("margin", margin)

@@ -17,7 +17,7 @@ from hnscore.adapters.picks import covering
 
 
 def coverage_sampling(
-    learner: Any, X_pool: Any, n_instances: int = 1, **options: Any
+    learner: object, X_pool: object, n_instances: int = 1, **options: Any
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """The samples that represent the pool best, beside those that the learner was taught.
 

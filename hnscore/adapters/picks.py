@@ -19,7 +19,7 @@ def covering(
     *,
     names: NDArray[np.int64] | None = None,
     of: str = "embeddings",
-    **options: Any,
+    **options: object,
 ) -> NDArray[np.int64]:
     """Positions among the unlabeled rows, best first. `options`: of `hnscore.select`; the method may be "core_set" too.
 

@@ -31,7 +31,7 @@ FORMATS = ("triplet", "n-tuple", "labeled-pair", "labeled-list")
 
 def mine_hard_negatives(  # noqa: PLR0913, PLR0917
     dataset: Dataset,
-    model: Any = None,
+    model: object = None,
     anchor_column_name: str | None = None,
     positive_column_name: str | None = None,
     corpus: Sequence[Any] | None = None,
@@ -57,9 +57,9 @@ def mine_hard_negatives(  # noqa: PLR0913, PLR0917
     use_multi_process: list[str] | bool = False,
     verbose: bool = True,
     *,
-    anchor_embeddings: Any = None,
-    positive_embeddings: Any = None,
-    corpus_embeddings: Any = None,
+    anchor_embeddings: object = None,
+    positive_embeddings: object = None,
+    corpus_embeddings: object = None,
     random_state: Any = None,
     n_threads: int | None = None,
 ) -> Dataset:

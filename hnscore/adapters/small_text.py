@@ -47,7 +47,7 @@ class HNScoreSampling(EmbeddingBasedQueryStrategy):  # type: ignore[misc]  # the
         indices_labeled: NDArray[np.int64],
         y: object,
         n: int,
-        embeddings: Any,
+        embeddings: object,
         embeddings_proba: object = None,
     ) -> NDArray[np.int64]:
         """Positions among the unlabeled texts, (n,)."""

@@ -58,18 +58,18 @@ class FacilityLocationSelection:
         self.ranking: NDArray[np.int64] | None = None
         self.gains: NDArray[np.float64] | None = None
 
-    def fit(self, X: Any, y: object = None) -> FacilityLocationSelection:
+    def fit(self, X: object, y: object = None) -> FacilityLocationSelection:
         """Pick from the rows of X, embeddings (n, dim)."""
         self.ranking, self.gains = _picked(X, self.n_samples, self.metric, **self.options)
         return self
 
-    def transform(self, X: Any) -> Any:
+    def transform(self, X: object) -> Any:
         """The picked rows of X."""
         if self.ranking is None:
             raise ValueError("fit must come before transform; call fit_transform")
         return np.asarray(X)[self.ranking]
 
-    def fit_transform(self, X: Any, y: object = None) -> Any:
+    def fit_transform(self, X: object, y: object = None) -> Any:
         return self.fit(X).transform(X)
 
 
@@ -95,7 +95,7 @@ class FacilityLocationFunction:
             raise ValueError(f"n must be the number of rows of data, {len(data)}, got {n}; pass that")
         self.data, self.metric, self.options = data, metric, options
 
-    def maximize(self, budget: int, optimizer: str = "LazyGreedy", **ignored: Any) -> list[tuple[int, float]]:
+    def maximize(self, budget: int, optimizer: str = "LazyGreedy", **ignored: object) -> list[tuple[int, float]]:
         """Picks with their gains; any optimizer of the host means the exact greedy."""
         budget = check_integer("budget", budget, 0, len(self.data), "rows to pick")
         rows, gains = _picked(self.data, budget, self.metric, **self.options)

@@ -33,7 +33,9 @@ class HNScore:
         Of `hnscore.select`: ``method`` ("coverage", or "core_set"), ``temperature``, ...
     """
 
-    def __init__(self, cfg: object, lSet: Any, uSet: Any, budgetSize: int, features: Any, **options: Any) -> None:
+    def __init__(
+        self, cfg: object, lSet: object, uSet: object, budgetSize: int, features: object, **options: Any
+    ) -> None:
         self.labeled, self.unlabeled = (np.asarray(rows).astype(np.int64) for rows in (lSet, uSet))
         self.budget, self.features, self.options = int(budgetSize), np.asarray(features), options
 

@@ -100,7 +100,7 @@ def _from_torch(name: str, tensor: Any) -> tuple[NDArray[Any], int | None]:
     return array, _CODES.get(array.dtype)
 
 
-def dlpack_device(kind: Any, index: Any) -> str:
+def dlpack_device(kind: Any, index: object) -> str:
     return f"{_DLPACK_DEVICES.get(int(kind), f'DLPack type {int(kind)}')}:{index}"
 
 

@@ -136,7 +136,7 @@ _LARGEST_WEIGHT = 1e30
 GAUSSIANS = ("img_mean", "img_var", "txt_mean", "txt_var")
 
 
-def read_gaussians(*given: Any) -> list[tuple[NDArray[Any], int]]:
+def read_gaussians(*given: object) -> list[tuple[NDArray[Any], int]]:
     """Means and variances of n pairs of Gaussians, read where they lie, each with the core's code of its dtype."""
     arrays = [read_embeddings(name, x) for name, x in zip(GAUSSIANS, given, strict=True)]
     first, shape = given[0], arrays[0][0].shape

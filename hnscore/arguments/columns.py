@@ -58,7 +58,7 @@ def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _chunks(column: Any, first: int) -> Iterator[tuple[int, Any]]:
+def _chunks(column: object, first: int) -> Iterator[tuple[int, Any]]:
     """Those that hold something, each with its first row."""
     for chunk in getattr(column, "chunks", [column]):
         if len(chunk):
@@ -66,7 +66,7 @@ def _chunks(column: Any, first: int) -> Iterator[tuple[int, Any]]:
         first += len(chunk)
 
 
-def _of_lists(kind: Any) -> bool:
+def _of_lists(kind: object) -> bool:
     import pyarrow.types as types
 
     storage = getattr(kind, "storage_type", kind)  # of a fixed-shape tensor
@@ -74,12 +74,12 @@ def _of_lists(kind: Any) -> bool:
     return any(is_kind(storage) for is_kind in kinds)
 
 
-def _width(kind: Any) -> int:
+def _width(kind: object) -> int:
     """Values in a row, 0 where the type leaves it open."""
     return getattr(getattr(kind, "storage_type", kind), "list_size", 0)
 
 
-def dtype_of_values(kind: Any) -> np.dtype[Any] | None:
+def dtype_of_values(kind: object) -> np.dtype[Any] | None:
     """Of the numbers in a column of lists; None where it holds none. pyarrow's own answer needs pandas."""
     value = getattr(getattr(kind, "storage_type", kind), "value_type", None)
     name = str(value)

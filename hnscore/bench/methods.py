@@ -273,12 +273,12 @@ def _faiss_range(batch: int) -> Callable[..., Run]:
     return build
 
 
-def _faiss_knn(img: Any, txt: Any, tau: Any, n_threads: int) -> Run:
+def _faiss_knn(img: Any, txt: Any, tau: object, n_threads: int) -> Run:
     index = _faiss_index(txt)
     return lambda: index.search(img, 10)[0]
 
 
-def _usearch_knn(img: Any, txt: Any, tau: Any, n_threads: int) -> Run:
+def _usearch_knn(img: object, txt: Any, tau: Any, n_threads: int) -> Run:
     index = importlib.import_module("usearch.index")
     k = min(10, len(txt))
     return lambda: index.search(txt, img, k, index.MetricKind.IP, exact=True, threads=n_threads)
@@ -300,11 +300,11 @@ def _numkong_inputs(dtype: str, rows: int) -> Callable[[Workload], Any]:
     return inputs
 
 
-def _numkong_build(parts: Any, txt: Any, tau: Any, n_threads: int) -> Run:
+def _numkong_build(parts: Any, txt: object, tau: object, n_threads: int) -> Run:
     """Packed products, chunks shared out to threads, the rest in NumPy."""
     kong = importlib.import_module("numkong")
 
-    def score(part: Any) -> NDArray[Any]:
+    def score(part: object) -> NDArray[Any]:
         s = np.asarray(kong.dots_packed(part, txt))
         s -= tau
         np.maximum(s, 0, out=s)

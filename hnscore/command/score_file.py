@@ -50,7 +50,7 @@ def score_file(  # noqa: PLR0913
     chunk_rows: int | None = None,
     overwrite: bool = False,
     show_progress_bar: bool = True,
-    **options: Any,
+    **options: object,
 ) -> bool:
     """Write ``hnscore.score(np.load(images), np.load(texts), ...)`` to the .npy file `output`, bit for bit.
 
@@ -112,7 +112,7 @@ def score_file(  # noqa: PLR0913
         raise ValueError(
             f"texts has dim {txt.shape[1]}, images has dim {img.shape[1]}; use the same encoder output size"
         )
-    ref: Any = str(reference)
+    ref: object = str(reference)
     if ref not in ("pool_max", "paired"):
         ref = numbers(read("reference", reference, 1, 2))
     owners, paired_img = read("owner", owner, 1), read("paired", paired, 2)

@@ -54,7 +54,7 @@ class Dataset:
         dtype = "bfloat16" if self.dtype.kind == "V" else self.dtype
         return f"Dataset({len(self.shards):,} shards, {n:,} rows, dim {dim}, {dtype})"
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
+    def __array__(self, dtype: Any = None, copy: object = None) -> NDArray[Any]:
         """All rows, in memory: for what takes arrays alone."""
         out = np.empty(self.shape, self.read_dtype())
         for block, first in self.passes():
@@ -155,7 +155,7 @@ class Dataset:
             raise wrong
         return np.concatenate(parts)
 
-    def ids_of(self, rows: Any) -> NDArray[Any]:
+    def ids_of(self, rows: object) -> NDArray[Any]:
         """The ids of some rows by their numbers, (n,)."""
         rows = np.asarray(rows, np.int64)
         held = self._shards_of(rows)
@@ -167,7 +167,7 @@ class Dataset:
         found: NDArray[np.int64] = np.searchsorted([shard.first for shard in self.shards], rows, side="right") - 1
         return found
 
-    def rows_of(self, ids: Any) -> NDArray[np.int64]:
+    def rows_of(self, ids: object) -> NDArray[np.int64]:
         """The numbers of the rows that have these ids, (n,).
 
         Raises
@@ -208,11 +208,11 @@ class Dataset:
 
 
 def dataset(
-    source: Any,
+    source: object,
     *,
     column: str | None = None,
     ids: str | None = None,
-    metadata: Any = None,
+    metadata: object = None,
     dtype: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Dataset:

@@ -43,7 +43,7 @@ def spooling(function: Function) -> Function:
     """`function`, of arrays that may be datasets."""
 
     @functools.wraps(function)
-    def call(*args: Any, **keywords: Any) -> Any:
+    def call(*args: object, **keywords: object) -> Any:
         if not any(type(x) is Dataset for x in (*args, *keywords.values())):
             return function(*args, **keywords)
         given = inspect.signature(function).bind(*args, **keywords).arguments

@@ -72,7 +72,7 @@ def _rules(c: Call, of_columns: bool = True) -> Rules[DeviceArray]:
     return Rules(row_owners=owners, col_owners=owners if of_columns else None)
 
 
-def _sums(c: Call, recipe: str, tau: float, **options: Any) -> DeviceArray:
+def _sums(c: Call, recipe: str, tau: float, **options: object) -> DeviceArray:
     """Over all pairs with s > tau."""
     p, space, gpu = c.points, _engine(c).space, _engine(c).gpu
     out = space.empty((p.n,), "int64" if options.get("integer") else "float32")

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 _ARRAYS = ("reference", "owner", "max_similarity", "min_similarity", "img_groups", "txt_groups")
 
 
-def mine(img_emb: Any, txt_emb: Any, k: int, *, group: Any = None, **options: Unpack[MineOptions]) -> tuple[Any, Any]:
+def mine(
+    img_emb: object, txt_emb: object, k: int, *, group: object = None, **options: Unpack[MineOptions]
+) -> tuple[Any, Any]:
     """The k hardest negatives of each of this rank's texts among the images of all ranks.
 
     Parameters
@@ -84,7 +86,7 @@ def mine(img_emb: Any, txt_emb: Any, k: int, *, group: Any = None, **options: Un
     return given_like(txt_emb, similarities), given_like(txt_emb, indices)
 
 
-def _local(img_emb: Any, txt_emb: Any, given: dict[str, Any]) -> Any:
+def _local(img_emb: object, txt_emb: object, given: dict[str, Any]) -> Any:
     img, txt = as_tensor("img_emb", img_emb), as_tensor("txt_emb", txt_emb)
     check_same_width("img_emb", img, "txt_emb", txt)
     check_choice("sampling", given["sampling"], ("top",))
@@ -109,7 +111,7 @@ class _Unread:
     def __init__(self, shape: tuple[int, int]) -> None:
         self.shape = shape
 
-    def passes(self, bar: Any = None) -> Iterator[Any]:
+    def passes(self, bar: object = None) -> Iterator[Any]:
         return iter(())
 
     def take(self, rows: Any) -> Any:

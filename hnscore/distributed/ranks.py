@@ -166,7 +166,7 @@ class Passing:
     def naming(self, block: Block) -> Iterator[None]:
         yield
 
-    def take(self, wanted: Any) -> Any:
+    def take(self, wanted: object) -> Any:
         """Some rows by their numbers, which may differ from rank to rank. All ranks ask at once."""
         wanted = np.asarray(wanted, np.int64)
         out = torch.empty((len(wanted), self.shape[1]), dtype=self.own.dtype, device=self.own.device)
@@ -183,5 +183,5 @@ def as_array(rows: Tensor) -> Any:
     return rows if rows.dtype == torch.bfloat16 else rows.numpy()
 
 
-def given_like(x: Any, result: Tensor) -> Any:
+def given_like(x: object, result: Tensor) -> Any:
     return result if is_tensor(x) else result.cpu().numpy()

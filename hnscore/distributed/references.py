@@ -24,15 +24,15 @@ KINDS = ("positive", "hardest", "topk")
 
 
 def reference_similarity(
-    img_emb: Any,
-    txt_emb: Any,
+    img_emb: object,
+    txt_emb: object,
     *,
-    owner: Any = None,
+    owner: object = None,
     kind: str = "positive",
     k: int = 1,
     similarity: str = "cosine",
     n_threads: int | None = None,
-    group: Any = None,
+    group: object = None,
 ) -> Any:
     """Similarity of each of this rank's texts with a paired image, which may lie on any rank.
 

@@ -35,7 +35,7 @@ _RULE = tuple(name for name in NUMBERS if name not in ("k", "minibatch", "method
 
 @accepts(keywords("k", "minibatch", "top_k_images", "skip_top_images", "paired_emb", "random_state", *SHOWN))
 def score(
-    img_emb: Any, txt_emb: Any, margin: float = 0.2, *, group: Any = None, **options: Unpack[WeightOptions]
+    img_emb: object, txt_emb: object, margin: float = 0.2, *, group: object = None, **options: Unpack[WeightOptions]
 ) -> Any:
     """The scores of this rank's images against the texts of all ranks.
 
@@ -113,7 +113,7 @@ def _local(given: dict[str, Any]) -> tuple[tuple[Tensor, Tensor], dict[str, Any]
         for rows in (engine.embeddings("img_emb", img), engine.embeddings("txt_emb", txt)):
             check_rows(rows, similarity, engine.threads)  # here, where no rank waits yet
     check_both_groups(given["img_groups"], given["txt_groups"])
-    own: Any = None
+    own: object = None
     if isinstance(reference, str):
         check_choice("reference", reference, ("pool_max", "paired"))
         kind = "owner" if owner is not None else reference
@@ -163,7 +163,7 @@ class _Call:
     def _joined(self, found: list[Any], name: str) -> Any:
         return None if found[0][name] is None else np.concatenate([each[name] for each in found])
 
-    def _owners(self, found: list[Any], counts: Any) -> Any:
+    def _owners(self, found: list[Any], counts: object) -> Any:
         if found[0]["settings"]["reference"] == "paired":
             return np.arange(self.n_txt)
         owners = self._joined(found, "owner")

@@ -50,12 +50,12 @@ class TripletLoss(nn.TripletLoss):
         max_violation: bool = False,
         similarity: str = "cosine",
         n_threads: int | None = None,
-        group: Any = None,
+        group: object = None,
     ) -> None:
         super().__init__(margin, max_violation, similarity, n_threads)
         self.group = group
 
-    def forward(self, img_emb: Tensor, txt_emb: Tensor, groups: Any = None) -> Tensor:
+    def forward(self, img_emb: Tensor, txt_emb: Tensor, groups: object = None) -> Tensor:
         """The loss of the batch of all ranks.
 
         Parameters

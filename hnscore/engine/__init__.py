@@ -11,7 +11,7 @@ from hnscore.engine.memory.device import location
 from hnscore.engine.protocol import Engine
 
 
-def engine_of(n_threads: Any, **arrays: object) -> Engine[Any, Any, Any]:
+def engine_of(n_threads: object, **arrays: object) -> Engine[Any, Any, Any]:
     """Where a call on these arrays runs: the one place that chooses."""
     for x in arrays.values():
         if type(x) is not np.ndarray and location(x) is not None:

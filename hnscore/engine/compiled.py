@@ -14,7 +14,7 @@ def breaks_graph(function: Function) -> Function:
     """`function`, which Dynamo is not to trace into: it would warn of every call of the core."""
 
     @functools.wraps(function)
-    def call(*args: Any, **keywords: Any) -> Any:
+    def call(*args: object, **keywords: object) -> Any:
         torch = sys.modules.get("torch")
         if torch is not None and torch.compiler.is_compiling():
             from hnscore.engine.eagerly import eagerly

@@ -64,7 +64,7 @@ class DeviceTexts:
         self.queue(engine.space, images.of(engine.gpu), out.pointer, tau, rules)
         return out
 
-    def queue(self, space: Space, images: Any, out: int, tau: DeviceArray, rules: Rules[DeviceArray]) -> None:
+    def queue(self, space: Space, images: object, out: int, tau: DeviceArray, rules: Rules[DeviceArray]) -> None:
         """The scores of rows of the backend, to be written to `out`."""
         r = self.request
         with space.scratch() as context:

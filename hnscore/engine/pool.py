@@ -99,7 +99,7 @@ class PoolSide:
         self.plan: _core.Plan | None = None
         self.columns: _core.Columns | None = None  # kept
 
-    def prepare(self, txt: HostRows, request: Request, n_threads: int, **more: Any) -> None:
+    def prepare(self, txt: HostRows, request: Request, n_threads: int, **more: object) -> None:
         """Chooses how texts like these find what the request is for; a pool that is kept keeps to it."""
         with self.lock:
             if self.columns is not None:

@@ -45,12 +45,12 @@ class _Rules(NamedTuple):
     row_groups: Any = None
     col_groups: Any = None
     negative_groups_differ: bool = False  # equal bits, of which one side has signs
-    row_owners: Any = None
+    row_owners: object = None
     col_owners: Any = None
-    kth_value: Any = None
-    kth_row: Any = None
-    skip_value: Any = None
-    skip_row: Any = None
+    kth_value: object = None
+    kth_row: object = None
+    skip_value: object = None
+    skip_row: object = None
 
 
 class Rules(_Rules, Generic[Values]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ class Looked(NamedTuple):
     of_texts: Counts  # (n_txt,): images that count for each text at the margin asked for, as far as the curve goes
 
 
-def shortfalls_of(img_emb: object, txt_emb: object, **rule: Any) -> Shortfalls:
+def shortfalls_of(img_emb: object, txt_emb: object, **rule: object) -> Shortfalls:
     """The rules are those keywords of `pairs` that say which pairs count."""
     unknown = sorted(set(rule) - _RULES)
     if unknown:

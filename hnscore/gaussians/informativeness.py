@@ -46,16 +46,16 @@ class Informativeness(NamedTuple):
     The last is the exception: a pair that probably matches is a certain one.
     """
 
-    total: Any
+    total: object
     """The weighted sum of both uncertainties, standardised over the pairs; no unit."""
 
-    intra: Any
+    intra: object
     """Uncertainty within the modalities: the mean of the logs of the two mean variances."""
 
-    inter: Any
+    inter: object
     """Uncertainty between the modalities: the 2-Wasserstein distance of the two Gaussians, in units of the means."""
 
-    match_probability: Any
+    match_probability: object
     """The probability, 0 to 1, that image and text match."""
 
 

@@ -36,7 +36,7 @@ _CHUNK_BYTES = 2**25  # of later rows at a time
 class Duplicates(NamedTuple):
     """Rows that are kept, and the one that stands for each row."""
 
-    kept: Any
+    kept: object
     representatives: Any
 
 
@@ -126,7 +126,7 @@ def duplicates(
 class DuplicatesCall:
     """Which earlier row stands for each; rows are counted in the order in which they are kept."""
 
-    def __init__(self, engine: Cpu, emb: object, least: float, keep: Any, request: Request) -> None:
+    def __init__(self, engine: Cpu, emb: object, least: float, keep: object, request: Request) -> None:
         self.engine, self.all, self.request = engine, engine.embeddings("emb", emb), request
         self.n = n = self.all.shape[0]
         self.order: NDArray[np.int64] | None = None

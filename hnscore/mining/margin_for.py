@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hnscore.arguments.numbers import check_real
 from hnscore.arguments.rules import check_not_empty
@@ -24,10 +24,10 @@ def margin_for(  # noqa: PLR0913
     txt_emb: ArrayLike,
     share: float = 0.01,
     *,
-    reference: Any = "pool_max",
+    reference: object = "pool_max",
     owner: ArrayLike | None = None,
     paired_emb: ArrayLike | None = None,
-    max_similarity: Any = None,
+    max_similarity: object = None,
     img_groups: ArrayLike | None = None,
     txt_groups: ArrayLike | None = None,
     similarity: str = "cosine",

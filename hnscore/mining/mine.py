@@ -52,24 +52,24 @@ def mine(
 @breaks_graph
 @computed_on_cpu
 def mine(  # noqa: PLR0913
-    img_emb: Any,
-    txt_emb: Any,
+    img_emb: object,
+    txt_emb: object,
     k: int,
     *,
-    reference: Any = None,
-    owner: Any = None,
+    reference: object = None,
+    owner: object = None,
     margin: float | None = 0.0,
     relative_margin: float = 0.0,
-    max_similarity: Any = None,
-    min_similarity: Any = None,
+    max_similarity: object = None,
+    min_similarity: object = None,
     skip: int = 0,
-    img_groups: Any = None,
-    txt_groups: Any = None,
+    img_groups: object = None,
+    txt_groups: object = None,
     sampling: str = "top",
     closed: bool = True,
     similarity: str = "cosine",
     method: str = "auto",
-    random_state: Any = None,
+    random_state: object = None,
     n_threads: int | None = None,
     show_progress_bar: bool = False,
 ) -> Any:
@@ -209,10 +209,10 @@ class MineCall:
         of_groups = groups_of(self.engine, given["img_groups"], given["txt_groups"], self.n_img, self.n_txt)
         self.rules = self.rules._replace(**of_groups)
 
-    def _check_sides(self, img_emb: Any, txt_emb: Any) -> None:
+    def _check_sides(self, img_emb: object, txt_emb: object) -> None:
         check_sides(img_emb, txt_emb, self.img, self.txt)
 
-    def _positives(self, owner: Any, reference: Any) -> Positives | None:
+    def _positives(self, owner: object, reference: object) -> Positives | None:
         if isinstance(reference, str):
             check_choice("reference", reference, ("paired", "pool_max"))
             if owner is not None:
@@ -251,7 +251,7 @@ class MineCall:
     def _best_match(self) -> NDArray[np.float64]:
         return kth_best(self.txt, self.pool, self.request, NO_RULES, self.engine.threads)[0]
 
-    def _limits(self, name: str, x: Any, default: float) -> NDArray[np.float64]:
+    def _limits(self, name: str, x: object, default: float) -> NDArray[np.float64]:
         """One for each text."""
         limits = None if x is None else self.engine.limits(name, x, self.n_txt, None)
         return np.full(self.n_txt, default) if limits is None else limits
@@ -309,7 +309,7 @@ class MineCall:
         return drawn(allowed, self.k, self.positives, best, as_generator(self.random_state), self.bar)
 
 
-def groups_of(engine: Cpu, img_groups: Any, txt_groups: Any, n_img: int, n_txt: int) -> dict[str, Any]:
+def groups_of(engine: Cpu, img_groups: object, txt_groups: object, n_img: int, n_txt: int) -> dict[str, Any]:
     """What of the rules labels are, where there are some."""
     if img_groups is None and txt_groups is None:
         return {}

@@ -61,7 +61,7 @@ class MineOfDataset(MineCall):
     def __getstate__(self) -> dict[str, Any]:
         return {name: x for name, x in self.__dict__.items() if name != "pool"}  # which passes by in blocks
 
-    def _check_sides(self, img_emb: Any, txt_emb: Any) -> None:
+    def _check_sides(self, img_emb: Any, txt_emb: object) -> None:
         check_same_dim(self.img, self.txt)
 
     def _best_match(self) -> NDArray[np.float64]:

@@ -83,14 +83,14 @@ def pairs(
 @spooling
 @accepts(RULE)
 def pairs(  # noqa: PLR0913
-    img_emb: Any,
-    txt_emb: Any,
+    img_emb: object,
+    txt_emb: object,
     margin: float = 0.2,
     *,
     closed: bool = False,
     by: str = "image",
     order: str = "index",
-    as_csr: Any = False,
+    as_csr: object = False,
     dtype: str = "float32",
     max_pairs: int | None = None,
     show_progress_bar: bool = False,
@@ -200,7 +200,7 @@ def pairs(  # noqa: PLR0913
 @breaks_graph
 @accepts(DEFAULTS)
 def iter_pairs(
-    img_emb: Any, txt_emb: Any, margin: float = 0.2, **options: Unpack[PartOptions]
+    img_emb: object, txt_emb: object, margin: float = 0.2, **options: Unpack[PartOptions]
 ) -> Iterator[tuple[range, NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
     """The same pairs for one part of the pool after the other, for results larger than memory.
 
@@ -235,7 +235,7 @@ def _each(call: PairCall) -> Iterator[tuple[range, NDArray[np.int64], NDArray[np
         yield range(part.first, part.first + len(part.counts)), *part.lists()
 
 
-def check_lists(order: object, dtype: object, max_pairs: Any) -> int | None:
+def check_lists(order: object, dtype: object, max_pairs: object) -> int | None:
     """How lists are to be; the largest number of pairs."""
     check_choice("order", order, ("index", "similarity"))
     check_choice("dtype", dtype, DTYPES)

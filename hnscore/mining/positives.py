@@ -26,7 +26,7 @@ class Positives(NamedTuple):
         return np.minimum.reduceat(similarities, self.starts)
 
 
-def read_positives(owner: Any, n_txt: int, n_img: int) -> Positives:
+def read_positives(owner: object, n_txt: int, n_img: int) -> Positives:
     if isinstance(owner, (list, tuple)) and any(np.ndim(rows) == 1 for rows in owner):
         lists = [_integers(np.asarray(rows, None if len(rows) else np.int64)) for rows in owner]
         n, counts, images = len(lists), np.array([len(rows) for rows in lists]), np.concatenate(lists)

@@ -86,7 +86,7 @@ class TripletLoss(torch.nn.Module):
         check_choice("similarity", similarity, SIMILARITIES)
         self.similarity, self.n_threads = similarity, n_threads
 
-    def forward(self, img_emb: Tensor, txt_emb: Tensor, groups: Any = None) -> Tensor:
+    def forward(self, img_emb: Tensor, txt_emb: Tensor, groups: object = None) -> Tensor:
         """The loss of a batch.
 
         Parameters

@@ -222,7 +222,7 @@ def _how(found: Findings, settings: Settings) -> str:
 # ---- Elements --------------------------------------------------------------------------------------------------------
 
 
-def _picture(image: Any, label: str) -> str:
+def _picture(image: object, label: str) -> str:
     if image is None:
         return f'<div class="none" aria-hidden="true">{escape(label[:24])}</div>'
     return f'<img src="{data_uri(image)}" alt="{escape(label, quote=True)}" title="{escape(label, quote=True)}">'

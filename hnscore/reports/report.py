@@ -54,10 +54,10 @@ def report(  # noqa: PLR0913
     margin: float = 0.2,
     *,
     output: str | os.PathLike[str] = "hnscore_report.html",
-    reference: Any = "pool_max",
+    reference: object = "pool_max",
     owner: ArrayLike | None = None,
     paired_emb: ArrayLike | None = None,
-    max_similarity: Any = None,
+    max_similarity: object = None,
     img_groups: ArrayLike | None = None,
     txt_groups: ArrayLike | None = None,
     similarity: str = "cosine",
@@ -208,7 +208,7 @@ def report(  # noqa: PLR0913
     return Report(os.fspath(output))
 
 
-def _check_length(name: str, values: Any, n: int, what: str) -> None:
+def _check_length(name: str, values: object, n: int, what: str) -> None:
     """Of what is a sequence; a mapping or a function may leave rows out."""
     if values is None or callable(values) or isinstance(values, Mapping):
         return
@@ -241,7 +241,13 @@ def _good(n: int, bad: Rows) -> Rows:
 
 
 def _without_bad(
-    img_emb: Any, txt_emb: Any, n_img: int, rule: dict[str, Any], owner: Rows | None, image_rows: Rows, text_rows: Rows
+    img_emb: object,
+    txt_emb: object,
+    n_img: int,
+    rule: dict[str, Any],
+    owner: Rows | None,
+    image_rows: Rows,
+    text_rows: Rows,
 ) -> tuple[Any, Any, Rows, Rows, dict[str, Any]]:
     """Both sides and their rules without the rows left out, and without texts whose own image is one of these."""
     rule = dict(rule)
@@ -264,7 +270,7 @@ def _without_bad(
     return img, txt, image_rows, text_rows, rule
 
 
-def _taken(name: str, x: Any, rows: Rows) -> NDArray[Any]:
+def _taken(name: str, x: object, rows: Rows) -> NDArray[Any]:
     """Rows of embeddings or values, of any kind that is taken for them."""
     array, code = read_array(name, x)
     return widen(array[rows]) if code == BFLOAT16 else array[rows]

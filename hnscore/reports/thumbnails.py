@@ -26,7 +26,7 @@ def image_of(images: Images, row: int) -> Any:
     return images[row]
 
 
-def data_uri(image: Any) -> str:
+def data_uri(image: object) -> str:
     """Of the path of a picture file, its bytes, a PIL image, or an array (height, width, 3) of uint8."""
     if isinstance(image, (str, os.PathLike)):
         with open(image, "rb") as file:

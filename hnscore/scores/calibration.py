@@ -126,7 +126,7 @@ def _cascades(rng: np.random.Generator) -> tuple[float, ...]:
 class _Call:
     """All of a call but its arguments: packing, planning and the pass."""
 
-    def __init__(self, img: Any, txt: Any, request: Request, tau: NDArray[np.float64]) -> None:
+    def __init__(self, img: object, txt: object, request: Request, tau: NDArray[np.float64]) -> None:
         self.engine, self.request, self.tau = Cpu(None), request, tau
         self.img, self.txt = host_rows("img_emb", img), host_rows("txt_emb", txt)
 
@@ -137,7 +137,7 @@ class _Call:
         packed.reduce(self.engine, self.img, self.tau, NO_RULES)
 
 
-def _scoring(img: Any, txt: Any, precision: str) -> _Call:
+def _scoring(img: object, txt: Any, precision: str) -> _Call:
     tau = np.full(len(txt), 0.3)
     return _Call(img, txt, Request(method="dense", precision=precision), tau)
 

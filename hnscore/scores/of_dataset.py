@@ -13,7 +13,7 @@ from hnscore.scores.chunks import ChunkedScore
 from hnscore.scores.rule import Rule
 
 
-def score_dataset(pool: Dataset, txt_emb: Any, rule: Rule) -> NDArray[Any]:
+def score_dataset(pool: Dataset, txt_emb: object, rule: Rule) -> NDArray[Any]:
     """The scores of all rows, (n,)."""
     options = rule._asdict() | {"show_progress_bar": False}
     call = ChunkedScore(pool.shape, txt_emb, options, pool.take, "the dataset")

@@ -79,6 +79,6 @@ def _(img_emb: torch.Tensor, txt_emb: torch.Tensor, *rest: Any) -> torch.Tensor:
     return img_emb.new_empty(txt_emb.shape[:1], dtype=torch.float64)
 
 
-def traced_reference(img_emb: Any, txt_emb: Any, owner: Any, *settings: Any) -> Any:
+def traced_reference(img_emb: Any, txt_emb: Any, owner: object, *settings: object) -> Any:
     """`reference_similarity` as a call of the operator."""
     return reference_op(img_emb.detach(), txt_emb.detach(), _tensor(owner), *settings)

@@ -114,7 +114,7 @@ def reference_similarity(
 def _reference_similarity(  # noqa: PLR0917
     img_emb: object,
     txt_emb: object,
-    owner: Any,
+    owner: object,
     kind: Any,
     k: Any,
     batch_size: Any,

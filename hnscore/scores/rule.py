@@ -35,14 +35,14 @@ class Rule(NamedTuple):
     margin: float = 0.2
     # Which pairs count.
     relative_margin: float = 0.0
-    reference: Any = "pool_max"
+    reference: object = "pool_max"
     top_k_images: int | None = None
     skip_top_images: int | None = None
-    max_similarity: Any = None
-    img_groups: Any = None
-    txt_groups: Any = None
-    owner: Any = None
-    paired_emb: Any = None
+    max_similarity: object = None
+    img_groups: object = None
+    txt_groups: object = None
+    owner: object = None
+    paired_emb: object = None
     minibatch: int | None = None
     random_state: RandomState = None
     # What they weigh, and how that is added up.

@@ -33,28 +33,28 @@ def score(
     img_emb: ArrayLike, txt_emb: ArrayLike, margin: float = 0.2, **options: Unpack[ScoreOptions]
 ) -> NDArray[Any]: ...
 def score(  # noqa: PLR0913
-    img_emb: Any,
-    txt_emb: Any,
+    img_emb: object,
+    txt_emb: object,
     margin: float = 0.2,
     *,
     relative_margin: float = 0.0,
-    reference: Any = "pool_max",
+    reference: object = "pool_max",
     weight: str = "hinge",
     aggregate: str = "sum",
     k: int | None = None,
     top_k_images: int | None = None,
     skip_top_images: int | None = None,
-    max_similarity: Any = None,
-    img_groups: Any = None,
-    txt_groups: Any = None,
-    owner: Any = None,
-    paired_emb: Any = None,
+    max_similarity: object = None,
+    img_groups: object = None,
+    txt_groups: object = None,
+    owner: object = None,
+    paired_emb: object = None,
     minibatch: int | None = None,
     similarity: str = "cosine",
     temperature: float | None = None,
     precision: str = "exact",
     method: str = "auto",
-    random_state: Any = None,
+    random_state: object = None,
     n_threads: int | None = None,
     show_progress_bar: bool = False,
     verbose: bool = False,
@@ -212,7 +212,7 @@ def score(  # noqa: PLR0913
     return _score(img_emb, txt_emb, Rule.of(locals()))
 
 
-def _score(img_emb: Any, txt_emb: Any, rule: Rule) -> Any:
+def _score(img_emb: object, txt_emb: object, rule: Rule) -> Any:
     engine, img, texts, rules = resolve(img_emb, txt_emb, rule)
     n_img = img.shape[0]
     if not n_img:
@@ -235,7 +235,7 @@ class Resolved(NamedTuple):
     rules: Rules[Any]
 
 
-def resolve(img_emb: Any, txt_emb: Any, rule: Rule, recipe: str | None = None, closed: bool = False) -> Resolved:
+def resolve(img_emb: object, txt_emb: object, rule: Rule, recipe: str | None = None, closed: bool = False) -> Resolved:
     """Which pairs count. `recipe`: for what is made of them, where that is not what the rule says."""
     engine = engine_of(rule.n_threads, img_emb=img_emb, txt_emb=txt_emb)
     img, txt = engine.embeddings("img_emb", img_emb), engine.embeddings("txt_emb", txt_emb)

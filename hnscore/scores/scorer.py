@@ -89,7 +89,7 @@ class Scorer:
     def score(self, img_chunk: torch.Tensor, *, img_groups: ArrayLike | None = None) -> torch.Tensor: ...
     @overload
     def score(self, img_chunk: ArrayLike, *, img_groups: ArrayLike | None = None) -> NDArray[Any]: ...
-    def score(self, img_chunk: Any, *, img_groups: Any = None) -> Any:
+    def score(self, img_chunk: object, *, img_groups: object = None) -> Any:
         """Scores of some images of the pool.
 
         Parameters
@@ -113,8 +113,8 @@ class Scorer:
 
     def _score(
         self,
-        img_chunk: Any,
-        img_groups: Any,
+        img_chunk: object,
+        img_groups: object,
         first_row: int = 0,
         owner: NDArray[np.int64] | None = None,
         ranks: Rules[Any] | None = None,
@@ -143,7 +143,7 @@ class Scorer:
             scores = texts.scores(engine, img, rules, rows_bar(self._show_progress_bar, "score", n_img))
         return engine.give(img_chunk, scores)
 
-    def _choose_for(self, some: Any, n_img: int) -> str:
+    def _choose_for(self, some: object, n_img: int) -> str:
         """Settles the method for `n_img` images of which these are some; the method."""
         texts = self._texts
         texts.prepare(texts.engine.embeddings("img_emb", some), n_img, Rules(texts.limits))

@@ -1,7 +1,7 @@
 """Facility location: rows that cover the points of the pool, by lazy greedy.
 
 k(x, c) = exp((s(x, c) - 1) / temperature), s the cosine; or max(s(x, c), 0). Here gains of all rows are bounded by the
-engine, in passes over all pairs; the picks are made in the core (csrc/select/cover.h), decided in float64.
+engine, in passes over all pairs; the picks are made in the core (csrc/cover/cover.h), decided in float64.
 """
 
 from __future__ import annotations

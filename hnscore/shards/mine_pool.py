@@ -29,17 +29,17 @@ RESULT = "negatives.npz"
 
 def mine(  # noqa: PLR0913
     pool: Dataset,
-    txt_emb: Any,
+    txt_emb: object,
     k: int,
     *,
-    output: Any,
+    output: object,
     engine: str = "threads",
     n_workers: int | None = None,
     n_threads: int | None = None,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     show_progress_bar: bool | None = None,
-    **options: Any,
+    **options: object,
 ) -> Summary:
     """Write ``hnscore.mine(pool, txt_emb, k, ...)`` to a folder, from where an earlier run has come to.
 

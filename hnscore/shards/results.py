@@ -22,7 +22,7 @@ def result_name(shard: str, with_ids: bool) -> str:
     return os.path.splitext(shard)[0] + (".parquet" if with_ids else ".npy")
 
 
-def result_bytes(values: NDArray[Any], ids: Any, value: str) -> bytes:
+def result_bytes(values: NDArray[Any], ids: object, value: str) -> bytes:
     """The content of a result shard. `ids`: an Arrow array, or None."""
     buffer = io.BytesIO()
     if ids is None:

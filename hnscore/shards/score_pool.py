@@ -32,10 +32,10 @@ _SAVED_SECONDS = 5.0  # between two states of a pass: of 20,000 texts 0.2 MB are
 @accepts(keywords(*SHOWN))
 def score(
     pool: Dataset,
-    txt_emb: Any,
+    txt_emb: object,
     margin: float = 0.2,
     *,
-    output: Any,
+    output: object,
     engine: str = "threads",
     n_workers: int | None = None,
     overwrite: bool = False,

@@ -40,10 +40,10 @@ def select(
     budget: int,
     *,
     method: str = "coverage",
-    scores: Any = None,
+    scores: object = None,
     temperature: float = 0.4,
     partition_rows: int = _PARTITION_ROWS,
-    random_state: Any = 0,
+    random_state: object = 0,
     n_threads: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> Selection:

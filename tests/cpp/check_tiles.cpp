@@ -11,7 +11,7 @@ using Simd = avx512::Simd;
 #include <random>
 #include <vector>
 
-#include "cpu/kernels/amx-inl.h"
+#include "cpu/kernels/amx/tables-inl.h"
 
 using namespace hnscore;
 using namespace hnscore::amx_emulated;

@@ -1,22 +1,16 @@
 // One thread's rows: packed, run against a block of columns, their open pairs decided, their results written.
 #pragma once
 
-#include <cmath>
 #include <cstring>
 #include <optional>
 
 #include "cpu/cascade/screened_panels.h"
 #include "cpu/cascade/screened_rows.h"
-#include "cpu/dense/row_limits.h"
-#include "cpu/dense/top.h"
+#include "cpu/dense/row_sums.h"
+#include "cpu/dense/row_tops.h"
 #include "lists/listed_rows.h"
-#include "recipes/recipe.h"
 
 namespace hnscore {
-
-// Of |x - t|^2 from float32 products, relative to |x|^2 + |t|^2: the 8 units that a product is known to reach, and the
-// rounding of the squares and their sum.
-constexpr float kSquareError = 11 * static_cast<float>(kUnit);
 
 // One thread's rows in flight and everything known of them.
 class RowBlock {
@@ -32,21 +26,17 @@ class RowBlock {
           tile_bytes_(format_.tile_bytes()),
           packed_(columns_.dense_panels > 0 ? tiles * tile_bytes_ : 0),
           own_(job, size_),
-          states_(kStates[job.recipe] * kernels_.lanes),
-          state_(size_ * std::max(states_, 1)),
+          test_(job, own_),
+          sums_(test_, is_top(job.recipe) ? 0 : size_, kernels_.lanes),
+          tops_(test_, limits, is_top(job.recipe) ? size_ : 0),
+          state_(size_ * std::max(sums_.states(), 1)),
           col_sums_(kPanelsPerBlock * kernels_.cols),
           scratch_((3 + tiles * kernels_.scratch_per_tile) * kernels_.rows * kernels_.cols),
           scaled_(format_.operand().row_depth(columns_.dim)),
-          norm_(static_cast<size_t>(size_)),
-          lanes_(static_cast<size_t>(size_)),
-          decided_(static_cast<size_t>(size_)),
-          largest_(static_cast<size_t>(size_)),
-          rows_(format_, job.rows),
-          texts_(format_, columns_.view) {
+          norm_(static_cast<size_t>(size_)) {
         std::memset(scaled_.data(), 0, static_cast<size_t>(scaled_.bytes()));  // the padding of the depth stays 0
         std::memset(packed_.data(), 0, static_cast<size_t>(packed_.bytes()));  // nothing there may be NaN or subnormal
         for (int64_t c = 0; c < kPanelsPerBlock * kernels_.cols; ++c) col_sums_[c] = 0;
-        if (is_top(job.recipe)) top_.resize(static_cast<size_t>(size_));
         if (job.lists) listed_.emplace(*job.lists, size_);
         if (screen && format_.target->screen.by_column) {
             panels_.emplace(*screen, columns_, size_);
@@ -61,7 +51,7 @@ class RowBlock {
     // are added up, in a triangle.
     bool load(int64_t first, int64_t count, BadRows& bad, double* col_values) {
         col_values_ = col_values;
-        first_ = first;
+        test_.first = first_ = first;
         count_ = count;
         bool good = true;
         for (int64_t i = 0; i < tiles() * kernels_.rows; ++i) {
@@ -69,7 +59,7 @@ class RowBlock {
                 set_limits(i, false, RowFacts{}, Packed{});
                 continue;
             }
-            const RowFacts f = rows_.read(first + i, scaled_.data());
+            const RowFacts f = test_.rows.read(first + i, scaled_.data());
             if (f.bad != kGood) {
                 bad.add(first + i, f.bad);
                 good = false;
@@ -103,7 +93,6 @@ class RowBlock {
         block_.col_sums = col_sums_.data();
         block_.rate = static_cast<float>(job_.recipe == kernel ? 1 / job_.temperature : job_.terms.rate);
         block_.half_dim = static_cast<float>(columns_.dim) / 2;
-        block_.square_error = format_.precision == Precision::exact ? kSquareError : 0;
         block_.depth = columns_.depth;
         block_.group_depth = chunks_per_group(columns_.depth) * kChunk;
         block_.scratch = scratch_.data();
@@ -113,10 +102,8 @@ class RowBlock {
         limits_.put(block_, at);
         first_column_ = at;
         (limits_.filtered ? kernels_.filtered : kernels_.plain)[job_.recipe](block_);
-        for (int64_t i = 0; states_ > 0 && i < count_; ++i) {
-            merge_lanes(i);
-            reset_lanes(i);
-        }
+        const int states = sums_.states();
+        for (int64_t i = 0; states > 0 && i < count_; ++i) sums_.merge(i, state_.data() + i * states);
         for (int64_t i = 0; listed_ && i < count_; ++i) {
             std::vector<int32_t>& found = listed_->found(i);
             decide(i, {found.data(), static_cast<int64_t>(found.size())});
@@ -140,16 +127,16 @@ class RowBlock {
     void screen_by_column(int64_t first_panel, int64_t panels) {
         for (int64_t p = first_panel; p < first_panel + panels; ++p) {
             if (panels_->has_least())
-                for (int64_t i = 0; i < count_; ++i) panels_->set_least(i, state_[i] / m_of(i));
+                for (int64_t i = 0; i < count_; ++i) panels_->set_least(i, state_[i] / test_.m_of(i));
             panels_->run(p, count_);
             decide_panel();
-            panels_->list(p, count_, texts_);
+            panels_->list(p, count_, test_.texts);
         }
     }
     void screen_by_row(int64_t first_panel, int64_t panels) {
         ScreenedRows& s = *screened_;
         if (s.has_least())
-            for (int64_t i = 0; i < count_; ++i) s.set_least(i, state_[i] / m_of(i));
+            for (int64_t i = 0; i < count_; ++i) s.set_least(i, state_[i] / test_.m_of(i));
         for (int64_t t = 0; t < tiles(); t += ScreenedRows::kTiles) {
             const int64_t end = std::min(tiles(), t + ScreenedRows::kTiles);
             s.run(t, end - t, first_panel, panels, scratch_.data());
@@ -171,18 +158,12 @@ class RowBlock {
         if (panels_) decide_panel();
         for (int64_t i = 0; i < count_; ++i) {
             if (screened_) decide_waiting(i);
-            if (panels_) decided_[static_cast<size_t>(i)] += panels_->take_sure(i);
+            if (panels_) sums_.add_sure(i, panels_->take_sure(i));
             if (listed_) continue;
-            if (is_top(job_.recipe)) {
-                finish_top(i);
-                continue;
-            }
-            double sum = decided_[static_cast<size_t>(i)];
-            if (job_.recipe == overlap)
-                sum = largest_[static_cast<size_t>(i)] + std::log(lanes_[static_cast<size_t>(i)]);
-            else if (own_.plain[static_cast<size_t>(i)])
-                sum += lanes_[static_cast<size_t>(i)] / std::pow(m_of(i), kRowPower[job_.recipe]);
-            job_.values[first_ + i] = sum;
+            if (is_top(job_.recipe))
+                tops_.finish(i);
+            else
+                sums_.finish(i);
         }
         if (listed_) listed_->finish(first_, count_);
     }
@@ -196,61 +177,12 @@ class RowBlock {
     void set_limits(int64_t i, bool real, const RowFacts& f, const Packed& packed) {
         const int64_t row = first_ + i;
         own_.set(i, row, real, f, packed);
-        if (is_top(job_.recipe) || listed_) {
-            const double* floors = job_.rules.floor;
-            const double floor = real && floors ? floors[row] * m_of(i) : -kInfinity;
-            const auto least = static_cast<float>(floor - std::abs(floor) * 0x1p-20 - 0x1p-120);
-            state_[i] = real ? least : kInfinity;
-            if (real && !listed_) top_[static_cast<size_t>(i)].reset(job_.k, std::isnan(least) ? -kInfinity : least);
-        } else {
-            reset_lanes(i);
-            lanes_[static_cast<size_t>(i)] = decided_[static_cast<size_t>(i)] = 0;
-            largest_[static_cast<size_t>(i)] = -HUGE_VAL;
-        }
-    }
-    void reset_lanes(int64_t i) {
-        float* state = state_.data() + i * states_;
-        std::memset(state, 0, static_cast<size_t>(states_) * sizeof(float));
-        if (job_.recipe == overlap) std::fill(state, state + kernels_.lanes, LogSum<Overlap>::kNone);
-    }
-    void merge_lanes(int64_t i) {
-        const float *state = state_.data() + i * states_, *end = state + kernels_.lanes;
-        if (job_.recipe != overlap) {
-            double sums[4] = {};  // lanes are 4, 8 or 16
-            for (const float* l = state; l < end; l += 4)
-                for (int quarter = 0; quarter < 4; ++quarter) sums[quarter] += static_cast<double>(l[quarter]);
-            lanes_[static_cast<size_t>(i)] += (sums[0] + sums[2]) + (sums[1] + sums[3]);
-            return;
-        }
-        const float largest = *std::max_element(state, end);
-        float sum = 0;
-        for (int l = 0; l < kernels_.lanes; ++l) sum += end[l] * std::exp(state[l] - largest);
-        if (sum > 0) merge_log(i, largest, sum);
-    }
-    // The row's log sum takes in sum * exp(e).
-    void merge_log(int64_t i, double e, double sum) {
-        double &largest = largest_[static_cast<size_t>(i)], &mine = lanes_[static_cast<size_t>(i)];
-        const double now = std::max(largest, e);
-        mine = (mine > 0 ? mine * std::exp(largest - now) : 0) + sum * std::exp(e - now);
-        largest = now;
-    }
-
-    double similarity_of(int64_t i, int64_t j, float acc) {
-        if (format_.precision != Precision::exact) return static_cast<double>(acc) / (m_of(i) * columns_.packed_m(j));
-        return rows_.exact_similarity(first_ + i, texts_, j);
-    }
-    double m_of(int64_t i) const { return own_.m[static_cast<size_t>(i)]; }
-    double tau_of(int64_t j) const {
-        return job_.rules.tau ? job_.rules.tau[j] : -std::numeric_limits<double>::infinity();
-    }
-    double floor_of(int64_t i) const {
-        return job_.rules.floor ? job_.rules.floor[first_ + i] : -std::numeric_limits<double>::infinity();
-    }
-    // The contract's own words: whether the pair counts.
-    bool counts(int64_t i, int64_t j, double s) const {
-        const Rules& r = job_.rules;
-        return (!r.tau || s - r.tau[j] > 0) && (!listed_ || s > floor_of(i)) &&
-               r.verdict(first_ + i, j, s, 0) == Verdict::counts;
+        if (!is_top(job_.recipe) && !listed_) return sums_.reset(i, state_.data() + i * sums_.states());
+        const double* floors = job_.rules.floor;
+        const double floor = real && floors ? floors[row] * test_.m_of(i) : -kInfinity;
+        const auto least = static_cast<float>(floor - std::abs(floor) * 0x1p-20 - 0x1p-120);
+        state_[i] = real ? least : kInfinity;
+        if (real && !listed_) tops_.reset(i, least);
     }
 
     static void resolve(void* context, int tile, int panel, const uint32_t* pairs, const uint32_t* sure,
@@ -264,7 +196,7 @@ class RowBlock {
                 const int64_t j = self.first_column_ + static_cast<int64_t>(panel) * t.cols + c;
                 if (j >= self.columns_.rows) continue;
                 if (is_top(self.job_.recipe))
-                    self.push(i, j, acc[r * t.cols + c], (sure[r] >> c & 1) != 0);
+                    self.state_[i] = self.tops_.push(i, j, acc[r * t.cols + c], (sure[r] >> c & 1) != 0);
                 else if (self.listed_ && self.format_.precision == Precision::exact)
                     self.listed_->found(i).push_back(static_cast<int32_t>(j));
                 else
@@ -272,21 +204,14 @@ class RowBlock {
             }
     }
     void add(int64_t i, int64_t j, float acc) {
-        const double s = similarity_of(i, j, acc);
-        if (counts(i, j, s)) add_decided(i, j, s);
+        const double s = test_.similarity_of(i, j, acc);
+        if (test_.counts(i, j, s)) add_decided(i, j, s);
     }
     void add_decided(int64_t i, int64_t j, double s) {
-        if (listed_) return listed_->add(i, j, s);
-        const double shift = job_.terms.col_shift ? job_.terms.col_shift[j] : 0;
-        if (job_.recipe == overlap) {
-            const int64_t row = first_ + i;
-            const double variance = job_.terms.row_variance[row] + job_.terms.col_variance[j];
-            const double distance2 = rows_.distance2(row, texts_, j), half_dim = static_cast<double>(columns_.dim) / 2;
-            return merge_log(i, shift - half_dim * std::log(variance) - job_.terms.rate * distance2 / variance, 1);
-        }
-        const double term = weight_of(job_.recipe, s, s - tau_of(j), job_.temperature) + shift;
-        decided_[static_cast<size_t>(i)] += job_.terms.col_weight ? term * job_.terms.col_weight[j] : term;
-        if (col_values_) col_values_[j] += job_.terms.row_weight ? term * job_.terms.row_weight[first_ + i] : term;
+        if (listed_)
+            listed_->add(i, j, s);
+        else
+            sums_.add(i, j, s, col_values_);
     }
 
     void decide_waiting(int64_t i) {
@@ -299,8 +224,8 @@ class RowBlock {
         for (int64_t from = 0; from < list.count; from += kBatch) {
             const int64_t to = std::min(list.count, from + kBatch);
             for (int64_t c = from; c < to; ++c) {
-                if (c + kAhead < list.count) texts_.prefetch(list.columns[c + kAhead]);
-                dots[c - from] = rows_.dot(first_ + i, texts_, list.columns[c]);
+                if (c + kAhead < list.count) test_.texts.prefetch(list.columns[c + kAhead]);
+                dots[c - from] = test_.rows.dot(first_ + i, test_.texts, list.columns[c]);
             }
             for (int64_t c = from; c < to; ++c) settle(i, list.columns[c], dots[c - from]);
         }
@@ -312,7 +237,7 @@ class RowBlock {
             const auto at = static_cast<size_t>(j);
             const double norm = columns_.norm[at];
             const bool plain = columns_.plain[at] && norm > 0;
-            if (plain) texts_.scaled(j, std::ilogb(norm), column_.data());
+            if (plain) test_.texts.scaled(j, std::ilogb(norm), column_.data());
             for (int64_t r = 0; r < count; r += 4) {
                 float dots[4];
                 if (plain) panels_->dots(column_.data(), rows, r, count, dots);
@@ -320,18 +245,18 @@ class RowBlock {
                     const int64_t i = rows[e];
                     const double s = static_cast<double>(dots[e - r]) / (panels_->m(i) * columns_.m[at]);
                     const double error = format_.cosine ? units : units * norm_[static_cast<size_t>(i)] * norm;
-                    if (!plain || !settle(i, j, s, error)) settle(i, j, texts_.dot(j, rows_, first_ + i));
+                    if (!plain || !settle(i, j, s, error)) settle(i, j, test_.texts.dot(j, test_.rows, first_ + i));
                 }
             }
         });
     }
     // False where s, off by at most `error`, is too close to a threshold, or to the middle between two listed values.
     bool settle(int64_t i, int64_t j, double s, double error) {
-        if (!clear_of_limits(i, j, s, error)) return false;
-        if (!counts(i, j, s)) return true;
+        if (!test_.clear_of_limits(i, j, s, error)) return false;
+        if (!test_.counts(i, j, s)) return true;
         if (listed_ && !listed_->is_settled(s, error)) return false;
         if (is_top(job_.recipe))
-            push(i, j, s, error, true);
+            state_[i] = tops_.push(i, j, s, error, true);
         else
             add_decided(i, j, s);
         return true;
@@ -345,68 +270,12 @@ class RowBlock {
         else
             error = error * norms + static_cast<double>(columns_.dim) * 0x1p-1074;
         if (settle(i, j, s, error)) return;
-        if (is_top(job_.recipe)) return push(i, j, s, error, false);
-        s = rows_.exact_similarity(first_ + i, texts_, j);
-        if (counts(i, j, s)) add_decided(i, j, s);
-    }
-    bool clear_of_limits(int64_t i, int64_t j, double s, double error) const {
-        return std::abs(s - tau_of(j)) > error &&  // false for NaN
-               (!listed_ || std::abs(s - floor_of(i)) > error) &&
-               job_.rules.verdict(first_ + i, j, s, error) != Verdict::open;
-    }
-
-    void push(int64_t i, int64_t j, double s, double error, bool sure) {
-        const double key = job_.recipe == top_gap ? s - tau_of(j) : s, m = m_of(i);
-        push(i, {0, bound((key - error) * m, -1), bound((key + error) * m, 1), static_cast<int32_t>(j), 0, false},
-             sure);
-    }
-    void push(int64_t i, int64_t j, float acc, bool sure) {
-        const bool gap = job_.recipe == top_gap;
-        const double x = gap ? acc - static_cast<double>(own_.scale[i]) * static_cast<double>(limits_.tau[j]) : acc;
-        const double scale = limits_.scale[j], band = static_cast<double>(own_.band[i]) * limits_.band[j];
-        push(i, {0, bound((x - band) * scale, -1), bound((x + band) * scale, 1), static_cast<int32_t>(j), acc, false},
-             sure && format_.precision == Precision::exact);
-    }
-    // Bounds serve where the pair surely counts; NaN bounds never do.
-    void push(int64_t i, TopRow::Entry e, bool sure) {
-        TopRow& top = top_[static_cast<size_t>(i)];
-        const auto decide = [&](TopRow::Entry& entry) { return this->decide(i, entry); };
-        if (!(sure && e.lower <= e.upper) && !decide(e)) return;
-        top.push(e, decide);
-        state_[i] = top.least();
-    }
-    bool decide(int64_t i, TopRow::Entry& e) {
-        const double s = similarity_of(i, e.col, e.acc);
-        if (!counts(i, e.col, s)) return false;
-        e.key = job_.recipe == top_gap ? s - tau_of(e.col) : s;
-        if (job_.rules.floor && !(e.key > job_.rules.floor[first_ + i])) return false;
-        const double in_row_units = e.key * m_of(i);
-        e.lower = bound(in_row_units, -1);
-        e.upper = bound(in_row_units, 1);
-        e.decided = true;
-        return true;
-    }
-    // A float32 surely below (side -1) or above (+1) x and its float32 neighbours by rounding.
-    static float bound(double x, int side) { return static_cast<float>(x + side * (std::abs(x) * 0x1p-20 + 0x1p-120)); }
-
-    void finish_top(int64_t i) {
-        TopRow& top = top_[static_cast<size_t>(i)];
-        top.finish([&](TopRow::Entry& e) { return decide(i, e); });
-        const auto& entries = top.entries();
-        const int64_t row = first_ + i, found = static_cast<int64_t>(entries.size());
-        if (job_.rank_weights != nullptr) {
-            double sum = 0;
-            for (int64_t r = 0; r < found; ++r) {
-                const double key = entries[static_cast<size_t>(r)].key;
-                sum += job_.rank_weights[r] * weight_of(job_.weight, key, key, job_.temperature);
-            }
-            job_.values[row] = sum;
+        if (is_top(job_.recipe)) {
+            state_[i] = tops_.push(i, j, s, error, false);
             return;
         }
-        for (int64_t r = 0; r < job_.k; ++r) {
-            job_.values[row * job_.k + r] = r < found ? entries[static_cast<size_t>(r)].key : -HUGE_VAL;
-            job_.entries[row * job_.k + r] = r < found ? entries[static_cast<size_t>(r)].col : -1;
-        }
+        s = test_.exact_similarity(i, j);
+        if (test_.counts(i, j, s)) add_decided(i, j, s);
     }
 
     const Job& job_;
@@ -417,17 +286,16 @@ class RowBlock {
     const int64_t size_, tile_bytes_;
     Buffer<char> packed_;
     RowLimits own_;
-    const int states_;  // of a row, in floats
-    Buffer<float> state_, col_sums_, scratch_, scaled_;
-    std::vector<double> norm_;             // |x|
-    std::vector<double> lanes_, decided_;  // sums of lanes in row units; sums of pairs decided one by one
-    std::vector<double> largest_;          // of a log sum: lanes_ lack the factor exp(largest)
-    std::vector<TopRow> top_;
+    PairTest test_;
+    RowSums sums_;
+    RowTops tops_;
+    Buffer<float> state_;  // of each row what the kernels carry on: lanes of sums, or the least key that is wanted
+    Buffer<float> col_sums_, scratch_, scaled_;
+    std::vector<double> norm_;  // |x|
     std::optional<ListedRows> listed_;
     std::optional<ScreenedRows> screened_;  // of a cascade, by its screen
     std::optional<ScreenedPanels> panels_;
     Buffer<float> column_;  // values of one column
-    RowReader rows_, texts_;
     TileBlock block_{};
     double* col_values_ = nullptr;
     int64_t first_ = 0, count_ = 0, first_column_ = 0;

@@ -9,6 +9,10 @@
 
 namespace hnscore {
 
+// Of |x - t|^2 from float32 products, relative to |x|^2 + |t|^2: the 8 units that a product is known to reach, and the
+// rounding of the squares and their sum.
+constexpr float kSquareError = 11 * static_cast<float>(kUnit);
+
 struct RowLimits {
     RowLimits(const Job& of, int64_t size)
         : job(of),
@@ -69,6 +73,7 @@ struct RowLimits {
         b.row_weight = weight.data();
         b.row_variance = variance.data();
         b.row_square = square.data();
+        b.square_error = format.precision == Precision::exact ? kSquareError : 0;
     }
 
     const Job& job;

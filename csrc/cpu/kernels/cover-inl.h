@@ -5,7 +5,7 @@
 
 #include "cpu/kernels/common-inl.h"
 #include "recipes/functions.h"
-#include "select/kernel_code.h"
+#include "cover/kernel_code.h"
 
 namespace hnscore {
 namespace HNSCORE_NS {

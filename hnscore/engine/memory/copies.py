@@ -19,7 +19,7 @@ def computed_on_cpu(function: Function) -> Function:
     """`function`, of arrays that may be on a GPU."""
 
     @functools.wraps(function)
-    def call(*args: Any, **keywords: Any) -> Any:
+    def call(*args: object, **keywords: object) -> Any:
         if _on_gpu((*args, *keywords.values())) is None:
             return function(*args, **keywords)
         return given_back(function, inspect.signature(function).bind(*args, **keywords).arguments)

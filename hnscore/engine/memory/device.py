@@ -53,11 +53,11 @@ def location(x: Any) -> int | None:
     return int(index) if int(kind) in DLPACK_CUDA else None
 
 
-def on_device(*arrays: Any) -> bool:
+def on_device(*arrays: object) -> bool:
     return any(location(x) is not None for x in arrays)
 
 
-def precisions(*arrays: Any) -> tuple[str, ...]:
+def precisions(*arrays: object) -> tuple[str, ...]:
     """What there is for a call on these arrays."""
     return PRECISIONS if on_device(*arrays) else _core.PRECISIONS
 

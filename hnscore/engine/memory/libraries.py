@@ -178,7 +178,7 @@ def in_order(space: Space, stream: int) -> None:
         between.make_wait(stream)
 
 
-def space_of(**arrays: Any) -> Space:
+def space_of(**arrays: object) -> Space:
     """Where a call on these arrays runs; the error that tells apart their devices."""
     places = {name: location(x) for name, x in arrays.items()}
     name, x = next((name, x) for name, x in arrays.items() if places[name] is not None)

@@ -32,7 +32,7 @@ def pointer(array: DeviceArray | None) -> int:
     return 0 if array is None else array.pointer
 
 
-def backend_rules(gpu: Backend, rules: Rules[DeviceArray], **more: Any) -> Any:
+def backend_rules(gpu: Backend, rules: Rules[DeviceArray], **more: object) -> Any:
     """As the backend has them."""
     given = {name: getattr(rule, "pointer", rule) for name, rule in rules._asdict().items() if rule is not None}
     return gpu.Rules(**given, **more)

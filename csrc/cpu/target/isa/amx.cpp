@@ -7,7 +7,7 @@ struct Simd : avx512::Simd {
     static constexpr int kRows = 32, kVectors = 2;
 };
 }  // namespace hnscore::amx
-#include "cpu/kernels/amx-inl.h"
+#include "cpu/kernels/amx/tables-inl.h"
 #include "cpu/kernels/tile-inl.h"
 
 namespace hnscore {

@@ -5,7 +5,7 @@
 namespace hnscore::amx_emulated {
 using Simd = avx512::Simd;
 }
-#include "cpu/kernels/amx-inl.h"
+#include "cpu/kernels/amx/tables-inl.h"
 
 namespace hnscore::amx_emulated {
 

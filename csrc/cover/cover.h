@@ -1,4 +1,4 @@
-// Greedy facility location (select/coverage.h): candidates picked one after another for the largest gain, each raising
+// Greedy facility location (cover/coverage.h): candidates picked one after another for the largest gain, each raising
 // the floor; ties to the lowest row. Decided in float64.
 //
 // A gain only falls from pick to pick, so that an earlier one is an upper bound (Minoux). Those that lead by their
@@ -8,7 +8,7 @@
 
 #include <memory>
 
-#include "select/coverage.h"
+#include "cover/coverage.h"
 
 namespace hnscore {
 

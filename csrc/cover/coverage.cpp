@@ -1,4 +1,4 @@
-#include "select/coverage.h"
+#include "cover/coverage.h"
 
 #include <algorithm>
 #include <atomic>

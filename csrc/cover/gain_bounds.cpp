@@ -1,4 +1,4 @@
-#include "select/gain_bounds.h"
+#include "cover/gain_bounds.h"
 
 #include <algorithm>
 #include <atomic>

@@ -1,4 +1,4 @@
-#include "select/cover.h"
+#include "cover/cover.h"
 
 #include <algorithm>
 #include <limits>
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/team.h"
-#include "select/gain_bounds.h"
+#include "cover/gain_bounds.h"
 
 namespace hnscore {
 namespace {

@@ -1,4 +1,4 @@
-#include "select/point_lists.h"
+#include "cover/point_lists.h"
 
 #include <algorithm>
 #include <bit>
@@ -6,7 +6,7 @@
 #include <numeric>
 #include <stdexcept>
 
-#include "select/kernel_code.h"
+#include "cover/kernel_code.h"
 
 namespace hnscore {
 namespace {

@@ -21,7 +21,7 @@ class PointLists {
     static constexpr int64_t kMostPoints = int64_t{1} << 27;
 
     // `memory`: bytes for the lists of so many candidates.
-    // Codes (select/kernel_code.h) have `pitch` places, a multiple of Kernels::lanes; those beyond the points add
+    // Codes (cover/kernel_code.h) have `pitch` places, a multiple of Kernels::lanes; those beyond the points add
     // nothing.
     PointLists(const Target& target, int64_t candidates, int64_t points, int64_t pitch, const double* weights,
                KernelError error, int64_t memory);

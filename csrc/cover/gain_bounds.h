@@ -1,17 +1,17 @@
-// What candidates can add at most to what covers the points (select/coverage.h), in float32: which of them a step of
+// What candidates can add at most to what covers the points (cover/coverage.h), in float32: which of them a step of
 // the greedy must look at in float64.
 //
 // A candidate is compared with all points once, and leaves the list of those that it would cover better
-// (select/point_lists.h). Where there is no memory for its list yet, it is compared with the points whose floors have
+// (cover/point_lists.h). Where there is no memory for its list yet, it is compared with the points whose floors have
 // risen most since all bounds were known, until what it has lost there rules it out.
 #pragma once
 
 #include <vector>
 
 #include "core/buffer.h"
-#include "select/coverage.h"
-#include "select/packed_points.h"
-#include "select/point_lists.h"
+#include "cover/coverage.h"
+#include "cover/packed_points.h"
+#include "cover/point_lists.h"
 
 namespace hnscore {
 

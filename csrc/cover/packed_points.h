@@ -6,7 +6,7 @@
 
 #include "core/buffer.h"
 #include "core/team.h"
-#include "select/float_tiles.h"
+#include "cover/float_tiles.h"
 
 namespace hnscore {
 

@@ -1,4 +1,4 @@
-#include "select/packed_points.h"
+#include "cover/packed_points.h"
 
 #include <algorithm>
 #include <atomic>
