@@ -3,9 +3,9 @@
 
 #include <cstring>
 
+#include "cover/kernel_code.h"
 #include "cpu/kernels/common-inl.h"
 #include "recipes/functions.h"
-#include "cover/kernel_code.h"
 
 namespace hnscore {
 namespace HNSCORE_NS {
