@@ -7,9 +7,9 @@
 #include <bit>
 #include <sstream>
 
+#include "bindings/cuda_arguments.h"
 #include "bindings/dlpack.h"
 #include "bindings/gil.h"
-#include "cuda/backend.h"
 #include "cuda/device/hang.h"
 #include "recipes/recipe.h"
 
@@ -20,87 +20,19 @@ using hnscore::Recipe;
 
 namespace {
 
-using Address = uintptr_t;
-
-template <class T>
-T* at(Address address) {
-    return reinterpret_cast<T*>(address);
-}
-gpu::Stream stream_at(Address address) { return reinterpret_cast<gpu::Stream>(address); }
-
-template <size_t n>
-int index_of(const char* const (&names)[n], const std::string& name, const char* what) {
-    for (size_t i = 0; i < n; ++i)
-        if (name == names[i]) return static_cast<int>(i);
-    throw std::invalid_argument("unknown " + std::string(what) + " " + name);
-}
-
-bool is_cosine(const std::string& similarity) {
-    constexpr const char* kNames[] = {"dot", "cosine"};
-    return index_of(kNames, similarity, "similarity") == 1;
-}
-gpu::GpuPrecision precision_of(const std::string& name) {
-    constexpr const char* kNames[] = {"exact", "fp32", "bf16", "fp16"};
-    return static_cast<gpu::GpuPrecision>(index_of(kNames, name, "precision"));
-}
-gpu::Method method_of(const std::string& name) {
-    constexpr const char* kNames[] = {"auto", "dense", "cascade"};
-    return static_cast<gpu::Method>(index_of(kNames, name, "method"));
-}
+using gpu::Address;
+using gpu::at;
+using gpu::CallContext;
 
 constexpr const char* kApart[] = {"none", "lead", "ordered"};
-
-struct CallContext {
-    int device;
-    Address stream;
-    std::function<Address(size_t)> allocate;
-    int64_t slab_bytes;
-
-    gpu::Context get() const {
-        const gpu::Device d = gpu::device(device);
-        if (gpu::arch_of(d).empty())
-            throw gpu::GpuError("GPU " + std::to_string(device) + ", " + d.name + ", has compute capability " +
-                                std::to_string(d.major) + "." + std::to_string(d.minor) +
-                                ", and this build has kernels for " HNSCORE_CUDA_ARCHS);
-        return {d, stream_at(stream), [this](size_t bytes) { return at<void>(allocate(bytes)); }, slab_bytes};
-    }
-};
-
-gpu::Input rows(Address pointer, int64_t n, int64_t dim, int64_t row_stride, int64_t col_stride, int dtype, int side,
-                Address pick, int64_t count) {
-    const auto type = static_cast<hnscore::DType>(dtype);
-    const int64_t bytes = hnscore::element_bytes(type);
-    if (side < 0 || side >= gpu::kSides) throw std::invalid_argument("no such side");
-    if (static_cast<int64_t>(pointer) % bytes != 0 || row_stride % bytes != 0 || col_stride % bytes != 0)
-        throw std::invalid_argument("rows must be aligned to their elements on a GPU");
-    return {{{at<const char>(pointer), n, dim, row_stride, col_stride, type, false},
-             at<const int64_t>(pick),
-             pick && count >= 0 ? count : n},
-            side};
-}
-
-void check_dims(const gpu::Input& a, const gpu::Input& b) {
-    if (a.rows.view.dim != b.rows.view.dim) throw std::invalid_argument("rows and columns differ in dim");
-}
-
-gpu::Rules rules(Address max_similarity, bool of_rows, Address row_groups, Address col_groups,
-                 bool negative_groups_differ, Address row_owners, Address col_owners, Address kth_value,
-                 Address kth_row, Address skip_value, Address skip_row) {
-    return {at<const double>(max_similarity), of_rows,
-            at<const int64_t>(row_groups),    at<const int64_t>(col_groups),
-            negative_groups_differ,           at<const int64_t>(row_owners),
-            at<const int64_t>(col_owners),    at<const double>(kth_value),
-            at<const int64_t>(kth_row),       at<const double>(skip_value),
-            at<const int64_t>(skip_row)};
-}
 
 void reduce(const CallContext& context, const gpu::Input& input, const gpu::PackedColumns& columns,
             const std::string& recipe, Address out, Address tau, const gpu::Rules& beside, const std::string& weight,
             double temperature, int64_t k, double divisor, int64_t cap, bool integer, Address choice) {
-    check_dims(input, columns.input);
+    gpu::check_dims(input, columns.input);
     gpu::ReduceJob job{};
-    job.recipe = static_cast<Recipe>(index_of(hnscore::kRecipeNames, recipe, "recipe"));
-    job.weight = static_cast<Recipe>(index_of(hnscore::kRecipeNames, weight, "weight"));
+    job.recipe = static_cast<Recipe>(hnscore::index_of(hnscore::kRecipeNames, recipe, "recipe"));
+    job.weight = static_cast<Recipe>(hnscore::index_of(hnscore::kRecipeNames, weight, "weight"));
     job.temperature = temperature;
     job.k = k;
     job.tau = at<const double>(tau);
@@ -116,7 +48,7 @@ void reduce(const CallContext& context, const gpu::Input& input, const gpu::Pack
 void top(const CallContext& context, const gpu::Input& input, const gpu::Input& pool, const std::string& similarity,
          const std::string& precision, int64_t k, const gpu::Rules& beside, Address values, Address indices,
          Address kth_value, Address kth_row, Address rank_weights, Address sums) {
-    check_dims(input, pool);
+    gpu::check_dims(input, pool);
     const gpu::TopJob job{k,
                           beside,
                           at<double>(values),
@@ -125,7 +57,7 @@ void top(const CallContext& context, const gpu::Input& input, const gpu::Input& 
                           at<int64_t>(kth_row),
                           at<const double>(rank_weights),
                           at<double>(sums)};
-    gpu::top(context.get(), input, pool, is_cosine(similarity), precision_of(precision), job);
+    gpu::top(context.get(), input, pool, gpu::is_cosine(similarity), gpu::precision_of(precision), job);
 }
 
 void thresholds(const CallContext& context, Address reference, int64_t count,
@@ -178,7 +110,7 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
         "capturing",
         [](int device, Address stream) {
             const gpu::DeviceGuard guard(device);
-            return gpu::capturing(stream_at(stream));
+            return gpu::capturing(gpu::stream_at(stream));
         },
         py::arg("device"), py::arg("stream"));
     m.def(
@@ -186,7 +118,7 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
         [](int device, Address stream) {
             const hnscore::WithoutGil without;
             const gpu::DeviceGuard guard(device);
-            gpu::wait_for(stream_at(stream));
+            gpu::wait_for(gpu::stream_at(stream));
         },
         py::arg("device"), py::arg("stream"));
     m.def(
@@ -202,7 +134,7 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
         [](int device, Address stream, Address to, Address from, size_t n_bytes) {
             const hnscore::WithoutGil without;
             const gpu::DeviceGuard guard(device);
-            gpu::copy_to_device(at<void>(to), at<const void>(from), n_bytes, stream_at(stream));
+            gpu::copy_to_device(at<void>(to), at<const void>(from), n_bytes, gpu::stream_at(stream));
         },
         py::arg("device"), py::arg("stream"), py::arg("to"), py::arg("from_"), py::arg("n_bytes"));
     m.def(
@@ -210,12 +142,12 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
         [](int device, Address stream, Address to, Address from, size_t n_bytes) {
             const hnscore::WithoutGil without;
             const gpu::DeviceGuard guard(device);
-            gpu::copy_to_host(at<void>(to), at<const void>(from), n_bytes, stream_at(stream));
+            gpu::copy_to_host(at<void>(to), at<const void>(from), n_bytes, gpu::stream_at(stream));
         },
         py::arg("device"), py::arg("stream"), py::arg("to"), py::arg("from_"), py::arg("n_bytes"));
     m.def("bad_rows", &bad_rows, py::arg("device"));
     m.def(
-        "publish", [](int device, Address stream) { gpu::publish_reports(device, stream_at(stream)); },
+        "publish", [](int device, Address stream) { gpu::publish_reports(device, gpu::stream_at(stream)); },
         py::arg("device"), py::arg("stream"));
     m.def("hangs", &gpu::hang_text);
     m.def("memory_used", &gpu::memory_used, py::arg("device"));
@@ -228,14 +160,14 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
         "set_tuning",
         [](int resident_steps, int most_stages, const std::string& apart, int few_share) {
             gpu::set_tuning({resident_steps, most_stages,
-                             static_cast<gpu::Apart>(index_of(kApart, apart, "way to set warpgroups apart")),
+                             static_cast<gpu::Apart>(hnscore::index_of(kApart, apart, "way to set warpgroups apart")),
                              few_share});
         },
         py::kw_only(), py::arg("resident_steps"), py::arg("most_stages"), py::arg("apart"), py::arg("few_share"));
 
     py::class_<gpu::DeviceMemory, std::shared_ptr<gpu::DeviceMemory>>(m, "Memory", py::module_local())
         .def(py::init([](int device, Address stream, size_t n_bytes) {
-                 return std::make_shared<gpu::DeviceMemory>(device, stream_at(stream), n_bytes);
+                 return std::make_shared<gpu::DeviceMemory>(device, gpu::stream_at(stream), n_bytes);
              }),
              py::arg("device"), py::arg("stream"), py::arg("n_bytes"))
         .def_property_readonly("device", &gpu::DeviceMemory::device)
@@ -257,19 +189,22 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
         .def(py::init<int>(), py::arg("device"))
         .def_property_readonly("stream", [](const gpu::CopyStream& x) { return reinterpret_cast<Address>(x.stream()); })
         .def(
-            "wait_for", [](gpu::CopyStream& x, Address stream) { x.wait_for(stream_at(stream)); }, py::arg("stream"))
+            "wait_for", [](gpu::CopyStream& x, Address stream) { x.wait_for(gpu::stream_at(stream)); },
+            py::arg("stream"))
         .def(
-            "make_wait", [](gpu::CopyStream& x, Address stream) { x.make_wait(stream_at(stream)); }, py::arg("stream"))
+            "make_wait", [](gpu::CopyStream& x, Address stream) { x.make_wait(gpu::stream_at(stream)); },
+            py::arg("stream"))
         .def("synchronize", &gpu::CopyStream::synchronize, py::call_guard<hnscore::WithoutGil>());
 
     py::class_<gpu::Mark>(m, "Mark", py::module_local())
-        .def(
-            py::init([](int device, Address stream) { return std::make_unique<gpu::Mark>(device, stream_at(stream)); }),
-            py::arg("device"), py::arg("stream"))
+        .def(py::init([](int device, Address stream) {
+                 return std::make_unique<gpu::Mark>(device, gpu::stream_at(stream));
+             }),
+             py::arg("device"), py::arg("stream"))
         .def("passed", &gpu::Mark::passed);
 
     py::class_<gpu::Input>(m, "Rows", py::module_local())
-        .def(py::init(&rows), py::arg("pointer"), py::arg("rows"), py::arg("dim"), py::arg("row_stride"),
+        .def(py::init(&gpu::rows), py::arg("pointer"), py::arg("rows"), py::arg("dim"), py::arg("row_stride"),
              py::arg("col_stride"), py::arg("dtype"), py::arg("side"), py::arg("pick") = 0, py::arg("count") = -1)
         .def_property_readonly("count", [](const gpu::Input& x) { return x.rows.count; });
     py::class_<CallContext>(m, "Context", py::module_local())
@@ -279,8 +214,8 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
     py::class_<gpu::PackedColumns>(m, "Columns", py::module_local())
         .def(py::init([](const CallContext& context, const gpu::Input& input, const std::string& similarity,
                          const std::string& precision, const std::string& method, bool keep) {
-                 return gpu::PackedColumns(context.get(), input, is_cosine(similarity), precision_of(precision),
-                                           method_of(method), keep);
+                 return gpu::PackedColumns(context.get(), input, gpu::is_cosine(similarity),
+                                           gpu::precision_of(precision), gpu::method_of(method), keep);
              }),
              py::arg("context"), py::arg("rows"), py::arg("similarity"), py::arg("precision"), py::arg("method"),
              py::arg("keep"))
@@ -298,12 +233,12 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
         "pair_similarity",
         [](const CallContext& context, const gpu::Input& a, const gpu::Input& b, const std::string& similarity,
            Address out) {
-            check_dims(a, b);
-            gpu::pair_similarity(context.get(), a, b, is_cosine(similarity), at<double>(out));
+            gpu::check_dims(a, b);
+            gpu::pair_similarity(context.get(), a, b, gpu::is_cosine(similarity), at<double>(out));
         },
         py::arg("context"), py::arg("a"), py::arg("b"), py::arg("similarity"), py::arg("out"));
     py::class_<gpu::Rules>(m, "Rules", py::module_local())
-        .def(py::init(&rules), py::kw_only(), py::arg("max_similarity") = 0, py::arg("max_similarity_of_rows") = false,
+        .def(py::init(&gpu::rules), py::kw_only(), py::arg("max_similarity") = 0, py::arg("max_similarity_of_rows") = false,
              py::arg("row_groups") = 0, py::arg("col_groups") = 0, py::arg("negative_groups_differ") = false,
              py::arg("row_owners") = 0, py::arg("col_owners") = 0, py::arg("kth_value") = 0, py::arg("kth_row") = 0,
              py::arg("skip_value") = 0, py::arg("skip_row") = 0);

@@ -6,8 +6,7 @@
 #include <bit>
 #include <limits>
 
-#include "bindings/bind.h"
-#include "cpu/cascade/plan.h"
+#include "bindings/columns.h"
 #include "cpu/target/dispatch.h"
 #include "recipes/threshold.h"
 
@@ -19,79 +18,6 @@ using hnscore::view_of;
 using hnscore::without_gil;
 
 namespace {
-
-constexpr const char* kDTypes[] = {"float16", "bfloat16", "float32", "float64", "int8",  "uint8",
-                                   "int16",   "uint16",   "int32",   "uint32",  "int64", "uint64"};
-constexpr const char* kPrecisions[] = {"exact", "fp32", "bf16"};
-
-template <class Names>
-int index_of(const Names& names, const std::string& name, const char* what) {
-    int i = 0;
-    for (const char* n : names) {
-        if (name == n) return i;
-        ++i;
-    }
-    throw std::invalid_argument(std::string(what) + " '" + name + "' is unknown to the core");
-}
-
-struct PyColumns {
-    py::array array;  // kept alive: exact decisions read it again
-    Side<double> origin;
-    hnscore::Columns columns;
-};
-
-hnscore::Format format_of(const std::string& similarity, const std::string& precision) {
-    return {&hnscore::current_target(), static_cast<hnscore::Precision>(index_of(kPrecisions, precision, "precision")),
-            similarity == "cosine"};
-}
-
-struct PyPlan {
-    hnscore::Choice choice;
-    const hnscore::Target* target;
-    int64_t dim;
-    int64_t prefix() const { return choice.plan && choice.plan->basis ? choice.plan->basis->count : dim; }
-};
-
-PyPlan choose(const py::array& rows, int rows_code, const py::array& columns, int columns_code,
-              const std::string& similarity, const std::string& precision, int n_threads, const std::string& recipe,
-              int64_t k, const Side<double>& tau, const Side<double>& kth_value, const Side<double>& floor,
-              const Side<double>& ceiling, int64_t expected_rows, bool forced) {
-    hnscore::PlanRequest request;
-    request.rows = view_of(rows, rows_code);
-    request.columns = view_of(columns, columns_code);
-    request.format = format_of(similarity, precision);
-    const int64_t m = request.columns.rows;
-    if (request.rows.dim != request.columns.dim) throw std::invalid_argument("rows and columns differ in dim");
-    if (request.rows.rows < 1 || m < 1) throw std::invalid_argument("there is nothing to plan");
-    request.recipe = static_cast<hnscore::Recipe>(index_of(hnscore::kRecipeNames, recipe, "recipe"));
-    request.k = k;
-    request.tau = side(tau, m, "tau");
-    request.kth_value = side(kth_value, m, "kth_value");
-    request.floor = side(floor, request.rows.rows, "floor");
-    request.ceiling = side(ceiling, request.rows.rows, "ceiling");
-    request.expected_rows = expected_rows;
-    request.forced = forced;
-    auto choice = without_gil(py::none(), [&](const auto&) { return hnscore::choose(request, n_threads); });
-    return {std::move(choice), request.format.target, request.rows.dim};
-}
-
-std::unique_ptr<PyColumns> make_columns(const py::array& array, int code, const std::string& similarity,
-                                        const std::string& precision, int n_threads, const py::object& progress,
-                                        const PyPlan* plan, bool warm, const Side<double>& origin) {
-    const View view = view_of(array, code);
-    hnscore::Format format = format_of(similarity, precision);
-    format.origin = side(origin, view.dim, "origin");
-    std::shared_ptr<const hnscore::Plan> cascade;
-    if (plan != nullptr && plan->choice.plan) {
-        if (plan->dim != view.dim) throw std::invalid_argument("the plan is for another dim");
-        if (format.precision != hnscore::Precision::exact) throw std::invalid_argument("a cascade is exact");
-        format.target = plan->target;  // whose layouts the plan's basis has
-        cascade = plan->choice.plan;
-    }
-    auto columns = without_gil(
-        progress, [&](const auto& poll) { return hnscore::Columns(view, format, cascade, warm, n_threads, poll); });
-    return std::make_unique<PyColumns>(PyColumns{array, origin, std::move(columns)});
-}
 
 // Arrays of Python's, kept for the call.
 struct PyRules {
@@ -136,13 +62,13 @@ struct PyTerms {
     }
 };
 
-hnscore::Job job_of(const py::array& array, int code, const PyColumns& columns, const std::string& recipe,
+hnscore::Job job_of(const py::array& array, int code, const hnscore::PyColumns& columns, const std::string& recipe,
                     const Side<double>& tau, const PyRules& rules, const Side<double>& floor) {
     hnscore::Job job;
     job.rows = view_of(array, code);
     job.columns = &columns.columns;
     if (job.rows.dim != columns.columns.dim) throw std::invalid_argument("rows and columns differ in dim");
-    job.recipe = static_cast<hnscore::Recipe>(index_of(hnscore::kRecipeNames, recipe, "recipe"));
+    job.recipe = static_cast<hnscore::Recipe>(hnscore::index_of(hnscore::kRecipeNames, recipe, "recipe"));
     static_cast<hnscore::RulesOf<int32_t>&>(job.rules) = rules.of(job.rows.rows, columns.columns.rows);
     job.rules.tau = side(tau, columns.columns.rows, "tau");
     job.rules.floor = side(floor, job.rows.rows, "floor");
@@ -167,7 +93,7 @@ py::tuple listed(const std::vector<hnscore::PairLists::Block>& blocks, int64_t r
     return py::make_tuple(counts, columns, similarities, std::vector<std::pair<int64_t, int>>{});
 }
 
-py::object pairs(const py::array& array, int code, const PyColumns& columns, int n_threads, int64_t most,
+py::object pairs(const py::array& array, int code, const hnscore::PyColumns& columns, int n_threads, int64_t most,
                  bool in_float32, const Side<double>& tau, const PyRules& rules, const Side<double>& floor,
                  const py::object& progress) {
     hnscore::Job job = job_of(array, code, columns, "pairs", tau, rules, floor);
@@ -179,14 +105,15 @@ py::object pairs(const py::array& array, int code, const PyColumns& columns, int
     return in_float32 ? listed<float>(lists.blocks(), job.rows.rows) : listed<double>(lists.blocks(), job.rows.rows);
 }
 
-py::tuple reduce(const py::array& array, int code, const PyColumns& columns, const std::string& recipe, int n_threads,
-                 const Side<double>& tau, const PyRules& rules, const PyTerms& terms, const std::string& weight,
-                 double temperature, int64_t k, const Side<double>& floor, const Side<double>& rank_weights,
-                 const std::optional<int64_t>& triangle, const py::object& progress, const py::object& survivors) {
+py::tuple reduce(const py::array& array, int code, const hnscore::PyColumns& columns, const std::string& recipe,
+                 int n_threads, const Side<double>& tau, const PyRules& rules, const PyTerms& terms,
+                 const std::string& weight, double temperature, int64_t k, const Side<double>& floor,
+                 const Side<double>& rank_weights, const std::optional<int64_t>& triangle, const py::object& progress,
+                 const py::object& survivors) {
     hnscore::Job job = job_of(array, code, columns, recipe, tau, rules, floor);
     if (job.recipe == hnscore::pairs) throw std::invalid_argument("pairs are lists: call pairs()");
     const int64_t n = job.rows.rows, m = columns.columns.rows;
-    job.weight = static_cast<hnscore::Recipe>(index_of(hnscore::kRecipeNames, weight, "weight"));
+    job.weight = static_cast<hnscore::Recipe>(hnscore::index_of(hnscore::kRecipeNames, weight, "weight"));
     job.temperature = temperature;
     job.k = k;
     const bool top = hnscore::is_top(job.recipe);
@@ -234,22 +161,13 @@ py::tuple pair_similarity(const py::array& a, int a_code, const Side<int64_t>& a
     for (int64_t j = 0; j < vb.rows; ++j)
         if ((rows ? rows[j] : j) < 0 || (rows ? rows[j] : j) >= va.rows)
             throw std::invalid_argument("a_rows out of range");
-    const hnscore::Format format = format_of(similarity, "exact");
+    const hnscore::Format format = hnscore::format_of(similarity, "exact");
     py::array_t<double> out(vb.rows);
     double* values = out.mutable_data();
     const auto result = without_gil(py::none(), [&](const auto& poll) {
         return hnscore::pair_similarity(va, rows, vb, format, n_threads, values, poll);
     });
     return py::make_tuple(out, result.bad_a, result.bad_b);
-}
-
-std::vector<std::pair<int64_t, int>> check_rows(const py::array& array, int code, const std::string& similarity,
-                                                int n_threads, int64_t most, const py::object& progress) {
-    const View view = view_of(array, code);
-    const hnscore::Format format = format_of(similarity, "exact");
-    return without_gil(progress, [&](const auto& poll) {
-        return hnscore::check_rows(view, format, static_cast<size_t>(most), n_threads, poll);
-    });
 }
 
 py::array_t<double> thresholds(const py::array_t<double, py::array::c_style>& reference,
@@ -269,50 +187,6 @@ double exact_dot(const py::array_t<double, py::array::c_style>& a, const py::arr
 }  // namespace
 
 void register_engine(py::module_& m) {
-    py::dict dtypes;
-    for (const char* name : kDTypes) dtypes[name] = py::int_(dtypes.size());
-    m.attr("DTYPES") = dtypes;
-    py::tuple recipes(std::size(hnscore::kRecipeNames)), precisions(std::size(kPrecisions));
-    for (size_t i = 0; i < recipes.size(); ++i) recipes[i] = hnscore::kRecipeNames[i];
-    for (size_t i = 0; i < std::size(kPrecisions); ++i) precisions[i] = kPrecisions[i];
-    m.attr("RECIPES") = recipes;
-    m.attr("PRECISIONS") = precisions;
-    m.attr("BAD_NONFINITE") = static_cast<int>(hnscore::kNonFinite);
-    m.attr("BAD_ZERO") = static_cast<int>(hnscore::kZero);
-    m.attr("BAD_RANGE") = static_cast<int>(hnscore::kOutOfRange);
-
-    py::class_<PyPlan>(m, "Plan")
-        .def_property_readonly("cascade", [](const PyPlan& p) { return p.choice.plan != nullptr; })
-        .def_property_readonly("reason", [](const PyPlan& p) { return p.choice.reason; })
-        .def_property_readonly("dims", [](const PyPlan& p) { return p.prefix(); })
-        .def_property_readonly("has_basis", [](const PyPlan& p) { return p.choice.plan && p.choice.plan->basis; })
-        .def_property_readonly("codes",
-                               [](const PyPlan& p) { return p.target->screen.code_bytes == 1 ? "int8" : "float32"; })
-        .def_property_readonly(
-            "refines",
-            [](const PyPlan& p) { return p.choice.plan && p.choice.plan->basis && p.target->screen.refines; })
-        .def_property_readonly("share", [](const PyPlan& p) { return p.choice.share; })
-        .def_property_readonly(
-            "kept", [](const PyPlan& p) { return py::make_tuple(p.choice.kept_first, p.choice.kept_second); })
-        .def_property_readonly("work", [](const PyPlan& p) { return p.choice.work; });
-    m.def("choose", &choose, py::arg("rows"), py::arg("rows_code"), py::arg("columns"), py::arg("columns_code"),
-          py::arg("similarity"), py::arg("precision"), py::arg("n_threads"), py::kw_only(), py::arg("recipe"),
-          py::arg("k") = 1, py::arg("tau") = py::none(), py::arg("kth_value") = py::none(),
-          py::arg("floor") = py::none(), py::arg("ceiling") = py::none(), py::arg("expected_rows") = 0,
-          py::arg("forced") = false);
-    m.def("check_rows", &check_rows, py::arg("array"), py::arg("code"), py::arg("similarity"), py::arg("n_threads"),
-          py::arg("most") = hnscore::BadRows::kNamed, py::arg("progress") = py::none());
-
-    py::class_<PyColumns>(m, "Columns")
-        .def(py::init(&make_columns), py::arg("array"), py::arg("code"), py::arg("similarity"), py::arg("precision"),
-             py::arg("n_threads"), py::arg("progress") = py::none(), py::arg("plan").none(true) = py::none(),
-             py::arg("warm") = true, py::arg("origin") = py::none())
-        .def_property_readonly("rows", [](const PyColumns& c) { return c.columns.rows; })
-        .def_property_readonly("dim", [](const PyColumns& c) { return c.columns.dim; })
-        .def_property_readonly("nbytes", [](const PyColumns& c) { return c.columns.bytes(); })
-        .def_property_readonly("target", [](const PyColumns& c) { return c.columns.format.target->name; })
-        .def_property_readonly("bad_rows", [](const PyColumns& c) { return c.columns.bad; });
-
     py::class_<PyRules>(m, "Rules")
         .def(
             py::init([](const Side<double>& max_similarity, bool max_similarity_of_rows,

@@ -3,9 +3,9 @@
 #include <pybind11/stl.h>
 
 #include "bindings/bind.h"
+#include "cover/cover.h"
 #include "cpu/rows/rows.h"
 #include "cpu/target/dispatch.h"
-#include "cover/cover.h"
 #include "select/greedy.h"
 
 namespace py = pybind11;

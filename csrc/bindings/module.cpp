@@ -1,5 +1,8 @@
 #include <pybind11/pybind11.h>
 
+namespace hnscore {
+void register_columns(pybind11::module_& m);
+}
 void register_config(pybind11::module_& m);
 void register_engine(pybind11::module_& m);
 void register_lists(pybind11::module_& m);
@@ -10,6 +13,7 @@ void register_gaussians(pybind11::module_& m);
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     m.doc() = "The compiled core of hnscore; its types are in _core.pyi.";
     register_config(m);
+    hnscore::register_columns(m);
     register_engine(m);
     register_lists(m);
     register_select(m);

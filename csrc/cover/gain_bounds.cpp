@@ -6,6 +6,8 @@
 #include <memory>
 #include <numeric>
 
+#include "cover/kernel_code.h"
+
 namespace hnscore {
 namespace {
 
@@ -21,10 +23,6 @@ KernelError error_of(const Coverage& c, double slack) {
     if (c.cosine) return {.absolute = 2.1 * slack};
     return {.relative = std::expm1(2.1 * slack / c.temperature + 105 * 0x1p-20)};
 }
-
-// Of numbers that are not negative.
-float rounded_up(double x) { return static_cast<float>(x * (1 + 2 * kUnit)); }
-float rounded_down(double x) { return static_cast<float>(x * (1 - 2 * kUnit)); }
 
 }  // namespace
 

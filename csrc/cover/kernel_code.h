@@ -5,6 +5,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "cpu/target/target.h"
+
 namespace hnscore {
 
 constexpr int kKernelShift = 12;
@@ -17,5 +19,9 @@ inline uint16_t first_above(float x) {
     const uint32_t bits = std::bit_cast<uint32_t>(x) >> kKernelShift;
     return bits < kKernelBase ? 0 : static_cast<uint16_t>(bits - kKernelBase + 1);
 }
+
+// float64 as float32, of numbers that are not negative.
+inline float rounded_up(double x) { return static_cast<float>(x * (1 + 2 * kUnit)); }
+inline float rounded_down(double x) { return static_cast<float>(x * (1 - 2 * kUnit)); }
 
 }  // namespace hnscore

@@ -61,14 +61,13 @@ PointLists::PointLists(const Target& target, int64_t candidates, int64_t points,
     if (weights == nullptr) return;
     total_ = std::accumulate(weights, weights + points, 0.0);
     weights_ = Buffer<float>(pitch_);
-    for (int64_t i = 0; i < pitch_; ++i)
-        weights_[i] = i < points ? static_cast<float>(weights[i] * (1 + 2 * kUnit)) : 0;
+    for (int64_t i = 0; i < pitch_; ++i) weights_[i] = i < points ? rounded_up(weights[i]) : 0;
 }
 
 void PointLists::set_floor(const double* floor) {
     covered_ = 0;
     for (int64_t i = 0; i < points_; ++i) {
-        floor_[i] = static_cast<float>(floor[i] * (1 - 2 * kUnit));
+        floor_[i] = rounded_down(floor[i]);
         reached_[i] = first_above(floor_[i]);
         covered_ += floor[i] * (weights_.data() == nullptr ? 1 : static_cast<double>(weights_[i]));
     }

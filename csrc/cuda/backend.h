@@ -15,10 +15,6 @@
 
 namespace hnscore::gpu {
 
-// For all calls of the process that begin later.
-Tuning tuning();
-void set_tuning(const Tuning& tuning);
-
 // The machine code in this build that a device runs, "" for none: sm_80, compute_80, ...
 std::string arch_of(const Device& device);
 

@@ -177,7 +177,7 @@ function(hnscore_cuda_library name archs)
   target_link_libraries(_cuda PRIVATE ${name})
 endfunction()
 
-hnscore_cuda_library(hnscore_cuda_simt "${simt_archs}" csrc/cuda/tiles/archs/simt.cu csrc/cuda/backend.cu
+hnscore_cuda_library(hnscore_cuda_simt "${simt_archs}" csrc/cuda/tiles/archs/simt.cu csrc/cuda/tiles/tuning.cu csrc/cuda/backend.cu
                      csrc/cuda/device/hang.cu csrc/cuda/device/reports.cu csrc/cuda/device/runtime.cu csrc/cuda/device/host_memory.cu)
 hnscore_cuda_library(hnscore_cuda_mma "${mma_archs}" csrc/cuda/tiles/archs/mma_half.cu csrc/cuda/tiles/archs/mma_bf16.cu)
 hnscore_cuda_library(hnscore_cuda_wgmma "${wgmma_archs}" csrc/cuda/tiles/archs/wgmma_half.cu csrc/cuda/tiles/archs/wgmma_bf16.cu)

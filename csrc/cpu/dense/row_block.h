@@ -119,10 +119,7 @@ class RowBlock {
     // The passes of a cascade over `panels` panels of codes. What survives waits to be decided, in column order; a top
     // recipe wants its threshold raised at once.
     void screen(int64_t first_panel, int64_t panels) {
-        if (panels_)
-            screen_by_column(first_panel, panels);
-        else
-            screen_by_row(first_panel, panels);
+        panels_ ? screen_by_column(first_panel, panels) : screen_by_row(first_panel, panels);
     }
     void screen_by_column(int64_t first_panel, int64_t panels) {
         for (int64_t p = first_panel; p < first_panel + panels; ++p) {
@@ -160,10 +157,7 @@ class RowBlock {
             if (screened_) decide_waiting(i);
             if (panels_) sums_.add_sure(i, panels_->take_sure(i));
             if (listed_) continue;
-            if (is_top(job_.recipe))
-                tops_.finish(i);
-            else
-                sums_.finish(i);
+            is_top(job_.recipe) ? tops_.finish(i) : sums_.finish(i);
         }
         if (listed_) listed_->finish(first_, count_);
     }

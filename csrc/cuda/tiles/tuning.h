@@ -22,4 +22,8 @@ struct Tuning {
     int few_share = 64;
 };
 
+// For all calls of the process that begin later.
+Tuning tuning();
+void set_tuning(const Tuning& tuning);
+
 }  // namespace hnscore::gpu
