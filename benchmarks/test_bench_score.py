@@ -7,7 +7,8 @@ import pytest
 from comparisons import cascade, regimes
 
 from hnscore.bench import workloads
-from hnscore.bench.methods import Method, methods, set_threads
+from hnscore.bench.method import Method
+from hnscore.bench.methods import methods, set_threads
 
 N, DIM, THREADS = 2048, 256, 2
 WORKLOAD = workloads.gaussian(N, N, DIM)

@@ -28,7 +28,8 @@ if _util.find_spec("hnscore._core") is None:
 
 from hnscore import cuda
 from hnscore._core import VERSION as __version__  # noqa: N811  it is a name of modules
-from hnscore.datasets.dataset import Dataset, dataset
+from hnscore.datasets.dataset import Dataset
+from hnscore.datasets.opening import dataset
 from hnscore.datasets.shard import ShardError
 from hnscore.densities.density import density
 from hnscore.densities.neighbours import knn_graph

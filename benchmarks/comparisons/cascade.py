@@ -15,7 +15,8 @@ from comparisons.elsewhere import elsewhere
 from comparisons.regimes import Regime, Round
 from hnscore import _core, demo
 from hnscore.bench.measure import PAUSE, Result, best, compare, ratio
-from hnscore.bench.methods import PEER, Method, Run, affordable
+from hnscore.bench.method import PEER, Method, Run
+from hnscore.bench.methods import affordable
 from hnscore.bench.report import Group, Row, milliseconds, say
 from hnscore.bench.workloads import MARGIN
 from hnscore.engine.cpu import Cpu, Floats

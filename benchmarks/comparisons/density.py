@@ -12,7 +12,8 @@ from comparisons import regimes
 from hnscore import _core
 from hnscore.bench import workloads
 from hnscore.bench.measure import Result, best, compare, growth_in_child, ratio
-from hnscore.bench.methods import CHUNKS, Method, Run
+from hnscore.bench.method import Method, Run
+from hnscore.bench.methods import CHUNKS
 from hnscore.bench.report import Group, Row, mebibytes, say, seconds
 from hnscore.bench.workloads import Array, Workload
 

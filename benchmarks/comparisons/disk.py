@@ -11,7 +11,7 @@ import numpy as np
 import hnscore
 from hnscore.bench import workloads
 from hnscore.bench.measure import growth_in_child
-from hnscore.bench.methods import Run
+from hnscore.bench.method import Run
 from hnscore.bench.report import Group, Row, mebibytes, say
 from hnscore.bench.workloads import MARGIN, Workload
 

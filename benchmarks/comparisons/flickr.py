@@ -9,7 +9,8 @@ import numpy as np
 import hnscore
 from comparisons import regimes
 from hnscore.bench.measure import best, compare
-from hnscore.bench.methods import PEER, Method, Run, affordable
+from hnscore.bench.method import PEER, Method, Run
+from hnscore.bench.methods import affordable
 from hnscore.bench.report import Group, Row, say, seconds
 from hnscore.bench.table import TIME_NOTE, label, ratios
 from hnscore.bench.workloads import MARGIN, Workload

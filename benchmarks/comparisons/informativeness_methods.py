@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hnscore
-from hnscore.bench.methods import Method, Run
+from hnscore.bench.method import Method, Run
 from hnscore.bench.workloads import Workload, normalise
 
 N_SAMPLES = 7

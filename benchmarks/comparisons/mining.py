@@ -17,7 +17,7 @@ from comparisons import regimes
 from comparisons.selection import _compared as compared
 from comparisons.selection import _once as once
 from hnscore.bench.measure import Result, anonymous_memory, best, growth_in_child, ratio
-from hnscore.bench.methods import Method, Run
+from hnscore.bench.method import Method, Run
 from hnscore.bench.report import Group, Row, mebibytes, seconds
 from hnscore.bench.workloads import Array, Workload, normalise
 

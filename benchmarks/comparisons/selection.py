@@ -25,7 +25,7 @@ from comparisons.selection_methods import (
 from hnscore import _core
 from hnscore.bench import workloads
 from hnscore.bench.measure import PAUSE, Result, best, compare, memory_growth, ratio
-from hnscore.bench.methods import Method
+from hnscore.bench.method import Method
 from hnscore.bench.report import Group, Row, mebibytes, say, seconds
 from hnscore.bench.workloads import Array, Workload
 

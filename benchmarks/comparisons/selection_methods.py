@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hnscore
-from hnscore.bench.methods import Method, Run
+from hnscore.bench.method import Method, Run
 from hnscore.bench.workloads import Array, Workload
 
 Picks = NDArray[np.int64]

@@ -9,7 +9,8 @@ import numpy as np
 
 from hnscore.bench import workloads
 from hnscore.bench.measure import best, compare
-from hnscore.bench.methods import PEER, Run, affordable, set_threads
+from hnscore.bench.method import PEER, Run
+from hnscore.bench.methods import affordable, set_threads
 from hnscore.bench.report import Group, Row, say
 from hnscore.bench.table import TIME_NOTE, ratios
 

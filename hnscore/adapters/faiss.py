@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import read_embeddings, to_native
+from hnscore.arguments.arrays import read_embeddings
+from hnscore.arguments.dtypes import to_native
 from hnscore.arguments.numbers import check_integer
 from hnscore.arguments.options import ArrayLike
 from hnscore.mining.pool import Pool

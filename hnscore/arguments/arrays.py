@@ -17,15 +17,9 @@ from typing import Any, NoReturn, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore import _core
 from hnscore.arguments.columns import arrow_column, arrow_values
+from hnscore.arguments.dtypes import BFLOAT16, CODES
 
-BFLOAT16 = _core.DTYPES["bfloat16"]
-_SWAPPED = 256
-_NATIVE = {np.dtype(name): code for name, code in _core.DTYPES.items() if name != "bfloat16"}
-_CODES = _NATIVE | {d.newbyteorder(): code + _SWAPPED for d, code in _NATIVE.items() if d.itemsize > 1}
-_INTEGERS = frozenset(_core.DTYPES[name] for name in _core.DTYPES if "int" in name)
-_UNSIGNED = frozenset(_core.DTYPES[name] for name in _core.DTYPES if "uint" in name)
 _DLPACK_CPU = 1
 _DLPACK_DEVICES = {2: "cuda", 8: "metal", 10: "rocm"}
 
@@ -97,7 +91,7 @@ def _from_torch(name: str, tensor: Any) -> tuple[NDArray[Any], int | None]:
         array = tensor.numpy(force=True)  # on the CPU: a copy only where bits say that values are to be negated
     except TypeError as error:
         refuse_dtype(name, tensor.dtype, error)
-    return array, _CODES.get(array.dtype)
+    return array, CODES.get(array.dtype)
 
 
 def dlpack_device(kind: Any, index: object) -> str:
@@ -106,7 +100,7 @@ def dlpack_device(kind: Any, index: object) -> str:
 
 def read_array(name: str, x: Any) -> tuple[NDArray[Any], int | None]:
     """`x` as an array where it lies, with its dtype code; None for a dtype that holds no real numbers."""
-    if type(x) is np.ndarray and (code := _CODES.get(x.dtype)) is not None:  # the most usual by far
+    if type(x) is np.ndarray and (code := CODES.get(x.dtype)) is not None:  # the most usual by far
         return x, code
     if is_tensor(x):
         return _from_torch(name, x)
@@ -142,7 +136,7 @@ def read_array(name: str, x: Any) -> tuple[NDArray[Any], int | None]:
 
 
 def _coded(array: NDArray[Any]) -> tuple[NDArray[Any], int | None]:
-    code = _CODES.get(array.dtype)
+    code = CODES.get(array.dtype)
     if code is None and array.dtype.name == "bfloat16":  # of ml_dtypes
         return array.view(np.int16), BFLOAT16
     return array, code
@@ -200,7 +194,7 @@ def _stacked(name: str, array: NDArray[Any]) -> NDArray[Any]:
                 f"{row.shape} at index "
                 f"{i}; repair or drop that row"
             )
-        if row.dtype not in _CODES:
+        if row.dtype not in CODES:
             raise TypeError(
                 f"{name} must hold rows of numbers, got dtype {row.dtype} at index {i}; repair or drop that row"
             )
@@ -220,7 +214,7 @@ def refuse_dtype(name: str, dtype: object, cause: Exception | None = None) -> No
 
 def read_embeddings(name: str, x: object) -> tuple[NDArray[Any], int]:
     """The rows of `x`, read where they lie, and the core's code of their dtype."""
-    if type(x) is np.ndarray and (code := _CODES.get(x.dtype)) is not None:
+    if type(x) is np.ndarray and (code := CODES.get(x.dtype)) is not None:
         array = x
     else:
         array, known = read_array(name, x)
@@ -264,24 +258,6 @@ def check_rows_and_columns(name: str, array: Shaped) -> None:
         raise ValueError(f"{name} must have at least one column, got shape {array.shape}; check the encoder's output")
 
 
-def as_float64(array: NDArray[Any], code: int) -> NDArray[np.float64]:
-    """A copy of rows that `embeddings` read."""
-    return (widen(array) if code == BFLOAT16 else array).astype(np.float64)
-
-
-def widen(bfloat16: NDArray[Any]) -> NDArray[np.float32]:
-    return (bfloat16.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-
-
-def to_native(array: NDArray[Any], code: int) -> tuple[NDArray[Any], int]:
-    """`array` in the byte order of this machine, a copy where it has the other, and the code that it has then."""
-    return (array, code) if code < _SWAPPED else (array.astype(array.dtype.newbyteorder("=")), code - _SWAPPED)
-
-
-def is_float64(code: int) -> bool:
-    return code % _SWAPPED == _core.DTYPES["float64"]
-
-
 def check_same_library(img_emb: object, of_tensors: bool, name: str = "img_emb", other: str = "txt_emb") -> None:
     """Both sides must be torch tensors, or neither."""
     if is_tensor(img_emb) != of_tensors:
@@ -289,14 +265,6 @@ def check_same_library(img_emb: object, of_tensors: bool, name: str = "img_emb",
             f"{name} and {other} must both be torch tensors or neither, got {name} as {type(img_emb).__name__} and "
             f"{other} {'as a tensor' if of_tensors else 'as no tensor'}; convert one with torch.from_numpy or .numpy()"
         )
-
-
-def is_integer(code: int | None) -> bool:
-    return code is not None and code % _SWAPPED in _INTEGERS
-
-
-def is_unsigned(code: int | None) -> bool:
-    return code is not None and code % _SWAPPED in _UNSIGNED
 
 
 def convert_like(x: object, result: NDArray[Any]) -> Any:

@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import BFLOAT16, Shaped, is_tensor, read_array, read_embeddings, widen
+from hnscore.arguments.arrays import Shaped, is_tensor, read_array, read_embeddings
+from hnscore.arguments.dtypes import BFLOAT16, widen
 from hnscore.arguments.numbers import check_choice, check_integer, check_real
 from hnscore.arguments.options import PREFERENCES
 from hnscore.arguments.values import read_labels

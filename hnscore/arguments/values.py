@@ -10,18 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import (
-    _SWAPPED,
-    BFLOAT16,
-    Shaped,
-    as_float64,
-    is_integer,
-    is_tensor,
-    is_unsigned,
-    read_array,
-    refuse_dtype,
-)
+from hnscore.arguments.arrays import Shaped, is_tensor, read_array, refuse_dtype
 from hnscore.arguments.columns import arrow_column, arrow_values
+from hnscore.arguments.dtypes import BFLOAT16, SWAPPED, as_float64, is_integer, is_unsigned
 
 _COSINE_SLACK = {_core.DTYPES["float16"]: 2.0**-9, BFLOAT16: 2.0**-6}  # one of 16 bits may be rounded upwards
 
@@ -35,7 +26,7 @@ def check_reference(array: NDArray[Any], code: int, similarity: str) -> NDArray[
         )
     out = np.empty(len(array))
     out[:] = array if code != BFLOAT16 else as_float64(array, code)
-    most = 1 + _COSINE_SLACK.get(code % _SWAPPED, 1e-6) if similarity == "cosine" else sys.float_info.max
+    most = 1 + _COSINE_SLACK.get(code % SWAPPED, 1e-6) if similarity == "cosine" else sys.float_info.max
     good = np.abs(out) <= most
     if not good.all():
         j = int(good.argmin())

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from hnscore.bench.methods import Method, Run, forget_buffers, set_threads
+from hnscore.bench.method import Method, Run
+from hnscore.bench.methods import set_threads
+from hnscore.bench.peers import forget_buffers
 from hnscore.bench.workloads import Workload
 
 TRUTH_ROWS = 256

@@ -7,7 +7,8 @@ from typing import Literal
 from hnscore import _core
 from hnscore.bench import workloads
 from hnscore.bench.measure import TRUTH_ROWS, Result, best, compare, ratio
-from hnscore.bench.methods import PEER, TUNED, affordable
+from hnscore.bench.method import PEER, TUNED
+from hnscore.bench.methods import affordable
 from hnscore.bench.report import Group, Row, mebibytes, percent, say, seconds
 from hnscore.bench.workloads import MARGIN, Workload
 

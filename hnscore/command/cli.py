@@ -3,15 +3,15 @@
 import argparse
 import contextlib
 import difflib
-import io
 import json
-import os
 import re
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
+
+from hnscore.command.streams import forget_stdout, open_closed_streams
 
 _RESUMABLE = ("score", "mine", "pairs", "duplicates")
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
@@ -46,7 +46,7 @@ All commands: hnscore --help. In Python: help("hnscore").\
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0, 2 on an error, 130 when interrupted, 128 + n when ended by signal n."""
-    _open_closed_streams()
+    open_closed_streams()
     args = _parse(argv)
     warnings.showwarning = _show_warning
     for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:  # Windows has no SIGHUP
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return status
     except BrokenPipeError:  # as of `| head`, which is no error
-        _forget_stdout()
+        forget_stdout()
         return 0
     except (KeyboardInterrupt, _Ended) as error:
         note = f"; run the same command again to finish {args.output}" if args.name in _RESUMABLE else ""
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, MemoryError):
             status, message = 2, "hnscore: error: there is not enough memory; pass fewer --n-threads, or free some"
         if isinstance(error, OSError) and error.filename is None:
-            _forget_stdout()  # whose error it may have been
+            forget_stdout()  # whose error it may have been
     # Only now: a progress bar ends its line when the failed call's variables go, which the exception held.
     print(message, file=sys.stderr)
     return status
@@ -84,41 +84,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _end(number: int, _: object) -> None:
     raise _Ended(number)
-
-
-class _Lenient(io.TextIOWrapper):
-    """A stream of messages: that nobody reads them, or that a disk is full, does not end the work."""
-
-    def write(self, text: str) -> int:
-        with contextlib.suppress(OSError):
-            return super().write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            super().flush()
-
-
-def _open_closed_streams() -> None:
-    """No file that is opened later may be taken for a standard stream that was closed."""
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for the life of the process
-    elif type(sys.stderr) is io.TextIOWrapper and sys.stderr is sys.__stderr__:
-        raw = open(sys.stderr.fileno(), "wb", 0, closefd=False)  # noqa: SIM115
-        sys.stderr = _Lenient(raw, errors="replace", write_through=True)
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-
-
-def _forget_stdout() -> None:
-    """What it holds cannot be written: Python shall not try again when it ends."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):

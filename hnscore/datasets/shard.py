@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from hnscore.datasets.formats import Format
+from hnscore.datasets.described import Format
 from hnscore.datasets.location import Location, one_line
 
 _PATIENCE = 0.5  # seconds, for a reader that waits for a store when nobody wants its rows any more

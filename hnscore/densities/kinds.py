@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import as_float64
 from hnscore.arguments.checks import check_similarity_level
+from hnscore.arguments.dtypes import as_float64
 from hnscore.arguments.numbers import check_at_least, check_choice, check_integer, check_positive, check_within
 from hnscore.arguments.options import METHODS
 from hnscore.arguments.values import read_point_values

@@ -14,7 +14,7 @@ from hnscore.engine.memory.rows import backend_rules
 from hnscore.engine.protocol import Rules
 
 if TYPE_CHECKING:
-    from hnscore.engine.gpu import Gpu
+    from hnscore.engine.gpu.gpu import Gpu
 
 # exp((s - 1) / temperature) less than e^-87 = 1.6e-38 of 1 is no float32 that has all its bits.
 _LEAST_EXPONENT = 87.0

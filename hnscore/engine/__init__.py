@@ -15,7 +15,7 @@ def engine_of(n_threads: object, **arrays: object) -> Engine[Any, Any, Any]:
     """Where a call on these arrays runs: the one place that chooses."""
     for x in arrays.values():
         if type(x) is not np.ndarray and location(x) is not None:
-            from hnscore.engine.gpu import Gpu
+            from hnscore.engine.gpu.gpu import Gpu
 
             return Gpu.of(n_threads, arrays)
     return Cpu(n_threads)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import as_float64
+from hnscore.arguments.dtypes import as_float64
 from hnscore.engine.host import HostRows, evenly_spread
 
 Floats = NDArray[np.float64]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import as_float64, convert_like, is_float64
+from hnscore.arguments.arrays import convert_like
 from hnscore.arguments.checks import (
     GAUSSIANS,
     check_weight,
@@ -18,6 +18,7 @@ from hnscore.arguments.checks import (
     refuse_negative,
     refuse_two_points,
 )
+from hnscore.arguments.dtypes import as_float64, is_float64
 from hnscore.arguments.numbers import (
     as_generator,
     check_choice,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import as_float64
+from hnscore.arguments.dtypes import as_float64
 from hnscore.engine.host import HostRows, evenly_spread, host_rows
 from hnscore.figures.maps import Coverage, coverage_curve, principal_axes, stands_for
 from hnscore.figures.margins import Closest, MarginCurve, Similarities, margin_curve, similarities

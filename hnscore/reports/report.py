@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import BFLOAT16, read_array, widen
+from hnscore.arguments.arrays import read_array
+from hnscore.arguments.dtypes import BFLOAT16, widen
 from hnscore.arguments.numbers import check_choice, check_integer, check_real
 from hnscore.arguments.options import PREFERENCES
 from hnscore.arguments.rules import check_not_empty

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import as_float64
+from hnscore.arguments.dtypes import as_float64
 from hnscore.engine.host import host_rows
 from hnscore.engine.pool import check_rows
 from hnscore.engine.protocol import Request

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hnscore.arguments.arrays import as_float64
+from hnscore.arguments.dtypes import as_float64
 from hnscore.selections.greedy import Floats, Pool, Rows
 
 _MOST_ROWS = 100_000  # that k-means learns from

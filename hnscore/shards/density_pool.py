@@ -13,7 +13,8 @@ from hnscore.datasets.dataset import Dataset
 from hnscore.densities.density import density as density_of
 from hnscore.shards.bar import bar_over
 from hnscore.shards.engines import engine_named
-from hnscore.shards.run import Run, Summary, check_dataset, setting
+from hnscore.shards.run import Run, Summary
+from hnscore.shards.sink import check_dataset, setting
 
 
 def density(  # noqa: PLR0913

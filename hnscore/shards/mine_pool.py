@@ -20,7 +20,8 @@ from hnscore.mining.mine import DEFAULTS
 from hnscore.mining.of_dataset import MineOfDataset
 from hnscore.shards.bar import bar_over
 from hnscore.shards.engines import engine_named
-from hnscore.shards.run import MARK, STATE, Run, Summary, check_dataset, digest, setting
+from hnscore.shards.run import Run, Summary
+from hnscore.shards.sink import MARK, STATE, check_dataset, digest, setting
 
 _SAVED_SECONDS = 5.0  # between two states: of 20,000 texts and k = 10, 3 MB are written
 _LISTS = f"{STATE}/lists"

@@ -12,7 +12,6 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,15 +19,13 @@ from numpy.typing import NDArray
 
 import hnscore
 from hnscore import _core
-from hnscore.arguments.arrays import is_tensor
 from hnscore.datasets.dataset import Dataset
 from hnscore.datasets.folder import Folder
 from hnscore.datasets.shard import ShardError
-from hnscore.shards.results import MANIFEST, result_bytes, result_name
+from hnscore.shards.results import MANIFEST, result_name
+from hnscore.shards.sink import MARK, STATE, Sink, digest
 
-STATE = "_hnscore"
 REFERENCE = f"{STATE}/reference.npy"  # the best match of each text, and of which shards
-MARK = "hnscore"  # a key of every record
 _ASKED = 16  # files at a time, where that waits for a store
 _NAMED = 8  # shards that failed, in an error
 
@@ -47,72 +44,6 @@ class Summary(NamedTuple):
     rows: int
     shards: int
     computed: int  # shards, in this call
-
-
-class Sink(NamedTuple):
-    """Where the results of a shard go: one file, then its record."""
-
-    pool: Dataset
-    folder: Folder
-    value: str  # the name of the values
-
-    def identity(self, number: int) -> dict[str, Any]:
-        shard = self.pool.shards[number]
-        known = {"source": shard.location.identity()}
-        table = getattr(shard.ids, "location", None)
-        if table is not None and table != shard.location:
-            known["metadata"] = table.identity()
-        return known
-
-    def write(self, number: int, values: NDArray[Any], before: Mapping[str, Any], more: Mapping[str, Any]) -> Any:
-        shard = self.pool.shards[number]
-        if self.identity(number) != before:
-            raise ShardError(f"shard {shard.location} has changed while it was read; run the same again")
-        with_ids = self.pool.id_column is not None
-        name = result_name(shard.name, with_ids)
-        content = result_bytes(values, self.pool.arrow_ids(number) if with_ids else None, self.value)
-        self.folder.write(name, content)
-        record = {
-            MARK: 1, "shard": shard.name, "rows": shard.n_rows, "input": dict(before), "result": name,
-            "written": self.folder.identity(name), "digest": digest(content), **more,
-        }  # fmt: skip
-        self.folder.write(_record_name(shard.name), json.dumps(record, indent=1).encode())
-        return record
-
-
-def _record_name(shard: str) -> str:
-    return f"{STATE}/shard-{digest(shard.encode())}.json"
-
-
-def check_dataset(name: str, x: object) -> None:
-    if not isinstance(x, Dataset):
-        raise TypeError(f"{name} must be a Dataset, got {type(x).__name__}; pass hnscore.dataset(path)")
-
-
-def setting(x: Any) -> Any:
-    """An argument as settings have it: a digest of an array."""
-    if x is None or isinstance(x, (str, int, float)):
-        return x
-    if is_tensor(x):
-        import torch
-
-        x = x.detach().cpu()
-        x = x.view(torch.int16) if x.dtype == torch.bfloat16 else x
-    if isinstance(x, (list, tuple)) and any(np.ndim(rows) for rows in x):
-        return [digest_of(rows) for rows in x]
-    return digest_of(x)
-
-
-def digest(content: bytes | bytearray | memoryview) -> str:
-    return blake2b(content, digest_size=16).hexdigest()
-
-
-def digest_of(x: Any) -> str | None:
-    """Of the content of an array; None of None."""
-    if x is None:
-        return None
-    array = np.ascontiguousarray(x)
-    return f"{array.dtype.str} {array.shape} {digest(array.view(np.uint8).data if array.size else b'')}"
 
 
 class Run:

@@ -19,7 +19,8 @@ from hnscore.scores.chunks import ChunkedScore
 from hnscore.scores.rule import ARRAYS, SHOWN, Rule, keywords
 from hnscore.shards.bar import bar_over
 from hnscore.shards.engines import engine_named
-from hnscore.shards.run import REFERENCE, Run, Sink, Summary, check_dataset, digest, setting
+from hnscore.shards.run import REFERENCE, Run, Summary
+from hnscore.shards.sink import Sink, check_dataset, digest, setting
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

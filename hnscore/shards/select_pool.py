@@ -18,7 +18,7 @@ from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import NO_RULES, Request
 from hnscore.selections.farthest import core_set
 from hnscore.selections.select import select as select_rows
-from hnscore.shards.run import check_dataset
+from hnscore.shards.sink import check_dataset
 
 METHODS = ("coverage", "herding", "core_set")
 _PARTITION_ROWS = 100_000

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hnscore import _core
-from hnscore.arguments.arrays import check_rows_and_columns, is_tensor, refuse_dtype, to_native
+from hnscore.arguments.arrays import check_rows_and_columns, is_tensor, refuse_dtype
+from hnscore.arguments.dtypes import to_native
 
 # DLPack's numbers of CUDA memory and of its managed memory.
 DLPACK_CUDA = (2, 13)

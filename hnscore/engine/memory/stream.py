@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import to_native
+from hnscore.arguments.dtypes import to_native
 from hnscore.engine.host import HostRows
 from hnscore.engine.memory import reports
 from hnscore.engine.memory.device import Space
 from hnscore.engine.pool import check_rows
 
 if TYPE_CHECKING:
-    from hnscore.engine.gpu_texts import DeviceTexts
+    from hnscore.engine.gpu.texts import DeviceTexts
     from hnscore.engine.memory.device import DeviceArray
     from hnscore.engine.protocol import Rules
 

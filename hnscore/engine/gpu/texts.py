@@ -15,7 +15,7 @@ from hnscore.engine.memory.stream import Lane, stream
 from hnscore.engine.protocol import Progress, Request, Rules
 
 if TYPE_CHECKING:
-    from hnscore.engine.gpu import Gpu
+    from hnscore.engine.gpu.gpu import Gpu
 
 
 class DeviceTexts:

@@ -5,26 +5,25 @@ Results are values that nobody waits for; what only the device sees of its argum
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import convert_like, is_tensor, is_unsigned, read_array, read_embeddings
+from hnscore.arguments.arrays import convert_like, is_tensor, read_array, read_embeddings
 from hnscore.arguments.numbers import count_threads
 from hnscore.arguments.values import (
-    check_kind_of_labels,
-    check_one_integer_per_row,
     check_one_per_text,
     check_values_or_rows,
-    read_group_labels,
     read_owners,
     read_reference,
     read_values,
 )
-from hnscore.engine.gpu_texts import DeviceTexts
-from hnscore.engine.host import HostRows, host_rows, in_use, numbers_among
+from hnscore.engine.gpu.labels import DeviceGroups, groups_of_images, groups_of_texts, labels_on_device
+from hnscore.engine.gpu.texts import DeviceTexts
+from hnscore.engine.gpu.travel import to_device, to_host
+from hnscore.engine.host import HostRows, host_rows, in_use
 from hnscore.engine.memory import device, reports
 from hnscore.engine.memory.device import PRECISIONS, DeviceArray, Space, location
 from hnscore.engine.memory.libraries import space_of, space_on
@@ -37,15 +36,6 @@ _SIDES = {
     "img_emb": reports.IMG, "txt_emb": reports.TXT, "paired_emb": reports.PAIRED, "img_chunk": reports.CHUNK,
     "emb": reports.EMB, "against": reports.AGAINST,
 }  # fmt: skip
-
-
-@dataclass
-class DeviceGroups:
-    """Labels as 64-bit integers in GPU memory; of strings, whose numbers are there, the strings."""
-
-    array: DeviceArray
-    unsigned: bool
-    names: NDArray[Any] | None = None
 
 
 class Gpu:
@@ -111,7 +101,7 @@ class Gpu:
 
     def owners(self, x: object, n_txt: int, n_paired: int, of: str, drawn: Drawn = None) -> DeviceArray:
         if location(x) is not None:  # every one is looked at, which waits
-            x = self.space.download(self._labels("owner", x, n_txt).array)
+            x = self.space.download(labels_on_device(self.space, "owner", x, n_txt).array)
         return self.space.upload("owner", in_use(read_owners(x, n_txt, n_paired, of), drawn))
 
     def arange(self, n: int) -> DeviceArray:
@@ -122,40 +112,14 @@ class Gpu:
         return self.space.arange(n) if picked is None else picked
 
     def groups(self, x: object, n: int, drawn: Drawn) -> DeviceGroups:
-        if location(x) is not None:
-            return self._labels("txt_groups", x, n, self._pick(drawn))
-        host, names = in_use(read_group_labels("txt_groups", x, n), drawn), None
-        if host.dtype.kind == "U":
-            names, host = np.unique(host, return_inverse=True)
-        return self._integers("txt_groups", host, names)
+        return groups_of_texts(self.space, x, n, drawn, self._pick(drawn))
 
     def group_numbers(self, texts: DeviceGroups) -> DeviceArray:
         return texts.array
 
     def same_groups(self, texts: DeviceGroups, x: object, n_img: int) -> tuple[DeviceArray, DeviceArray, bool]:
-        if location(x) is not None:
-            images = self._labels("img_groups", x, n_img)
-        else:
-            host, known = read_group_labels("img_groups", x, n_img), texts.names
-            check_kind_of_labels(host, np.zeros(1, np.int64) if known is None else known)
-            if known is not None and n_img:
-                host = numbers_among(known, host)
-            elif known is not None or host.dtype.kind == "U":
-                host = np.zeros(0, np.int64)
-            images = self._integers("img_groups", host)
+        images = groups_of_images(self.space, x, n_img, texts)
         return images.array, texts.array, texts.unsigned != images.unsigned
-
-    def _integers(self, name: str, host: NDArray[Any], names: NDArray[Any] | None = None) -> DeviceGroups:
-        unsigned = host.dtype.kind == "u"
-        bits = host.astype(np.uint64 if unsigned else np.int64).view(np.int64)
-        return DeviceGroups(self.space.upload(name, bits), unsigned, names)
-
-    def _labels(self, name: str, x: object, n: int, pick: DeviceArray | None = None) -> DeviceGroups:
-        """Of integers on the device."""
-        array = self.space.array(name, x)
-        check_one_integer_per_row(name, array, array.code, n)
-        wide = self.space.values(array, "int64", pick=pick) if n else self.space.internal((0,), "int64")
-        return DeviceGroups(wide, is_unsigned(array.code))
 
     # ---- Work --------------------------------------------------------------------------------------------------------
 
@@ -307,33 +271,14 @@ class Gpu:
         return isinstance(rows, DeviceRows)
 
     def exported(self, state: dict[str, Any]) -> dict[str, Any]:
-        return {name: self._to_host(value) for name, value in state.items()}
+        return {name: to_host(self.space, value) for name, value in state.items()}
 
     def imported(self, state: dict[str, Any]) -> dict[str, Any]:
-        there = {name: self._to_device(value) for name, value in state.items()}
+        there = {name: to_device(self.space, value) for name, value in state.items()}
         texts = DeviceTexts(self.space, there["txt"], there["settings"].request, True, self.threads, there["packed"])
         groups = None if there["groups"] is None else there["groups"].array
         texts.hold(self, there["tau"], there["limits"], groups)
         return there | {"packed": texts}
-
-    def _to_host(self, value: object) -> Any:
-        """Arrays travel through the host, which waits for them."""
-        if isinstance(value, DeviceArray):
-            return _Travelling(self.space.download(value), value.code)
-        if isinstance(value, DeviceRows):
-            return replace(value, array=self._to_host(value.array))
-        if isinstance(value, DeviceGroups):
-            return replace(value, array=self._to_host(value.array))
-        if isinstance(value, DeviceTexts):
-            return None if value.chosen is None else self._to_host(value.chosen)
-        return value
-
-    def _to_device(self, value: object) -> Any:
-        if isinstance(value, _Travelling):
-            return self.space.upload("a Scorer", value.array, value.code)
-        if isinstance(value, DeviceRows | DeviceGroups):
-            return replace(value, array=self._to_device(value.array))
-        return value
 
     def __getstate__(self) -> dict[str, Any]:
         return {"device": self.space.device, "tensors": self.tensors, "n_threads": self.n_threads}
@@ -343,9 +288,3 @@ class Gpu:
             import torch  # noqa: F401  whose memory it is
         space = space_on(device.backend(), state["device"], tensors=state["tensors"])
         self.__init__(space, state["tensors"], state["n_threads"])  # type: ignore[misc]
-
-
-@dataclass
-class _Travelling:
-    array: NDArray[Any]
-    code: int | None
