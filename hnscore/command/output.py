@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from hnscore.command.run_lock import RunLock
 from hnscore.datasets.files import Array, StrPath, identity
-from hnscore.datasets.locks import take_lock
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -60,7 +60,7 @@ class Output:
         self._settings = json.loads(json.dumps(dict(settings)))  # as they come back from a file
         self.state: dict[str, Any] = {}
         self.up_to_date = False
-        self._lock = -1
+        self._lock = RunLock(self._lock_path, path)
         self._file: BinaryIO | None = None
         self._begun = False  # the files beside the target are of this run
 
@@ -73,7 +73,7 @@ class Output:
 
     def __enter__(self) -> Self:
         self._check_paths()
-        self._take_lock()
+        self._lock.take()
         try:
             self._identities = {name: identity(path) for name, path in self._inputs.items()}
             self._begin()
@@ -92,7 +92,7 @@ class Output:
                 self._state_path.unlink(missing_ok=True)
                 self.reference_path.unlink(missing_ok=True)
         finally:
-            self._drop_lock()
+            self._lock.drop()
 
     def new_state(self) -> dict[str, Any]:
         """How far a run is that has just begun; subclasses add to it."""
@@ -221,7 +221,7 @@ class Output:
                 "the inputs are at rest"
             )
 
-    # ---- Paths, records, lock ----------------------------------------------------------------------------------------
+    # ---- Paths, records ----------------------------------------------------------------------------------------------
 
     def _check_paths(self) -> None:
         originals = {os.path.realpath(path): path for path in self._inputs.values()}
@@ -269,52 +269,6 @@ class Output:
     def save(self) -> None:
         """The state, old or new, also after a power cut."""
         replace(self._state_path, json.dumps(self.state, indent=1).encode())
-
-    def _take_lock(self) -> None:
-        while True:
-            try:
-                self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
-                content = os.read(self._lock, 64)
-                if content and not content.startswith(b"hnscore "):
-                    raise FileExistsError(
-                        f"{self._lock_path} is in the way, and is no lock of hnscore: move it, or choose another output"
-                    )
-                take_lock(self._lock)
-            except BlockingIOError:
-                pid = content.decode(errors="replace").removeprefix("hnscore ").strip() or "unknown"
-                self._close_lock()
-                raise ValueError(
-                    f"output {self.path} is being written by another run (process {pid}); wait for it, or choose "
-                    "another output"
-                ) from None
-            except FileExistsError:
-                self._close_lock()
-                raise
-            if self._is_locked_file():
-                break
-            self._close_lock()  # its holder has just finished and removed it
-        os.ftruncate(self._lock, 0)
-        os.lseek(self._lock, 0, os.SEEK_SET)
-        os.write(self._lock, f"hnscore {os.getpid()}\n".encode())
-
-    def _is_locked_file(self) -> bool:
-        try:
-            there = os.stat(self._lock_path)
-        except FileNotFoundError:
-            return False
-        mine = os.fstat(self._lock)
-        return (mine.st_ino, mine.st_dev) == (there.st_ino, there.st_dev)
-
-    def _drop_lock(self) -> None:
-        if self._lock >= 0:
-            with contextlib.suppress(PermissionError):  # Windows removes no file that is open
-                self._lock_path.unlink(missing_ok=True)  # while it is held: nobody else can have it
-            self._close_lock()
-
-    def _close_lock(self) -> None:
-        if self._lock >= 0:
-            os.close(self._lock)
-        self._lock = -1
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

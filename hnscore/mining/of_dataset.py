@@ -18,7 +18,8 @@ from hnscore.engine.pool import PoolSide, kth_best
 from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import NO_RULES, Request, Rules
 from hnscore.engine.running import RunningBest
-from hnscore.mining.mine import MineCall, mine
+from hnscore.mining.mine import mine
+from hnscore.mining.mine_call import MineCall
 from hnscore.mining.positives import pair_similarities
 
 _Lists = tuple[NDArray[np.float64], NDArray[np.int64]]

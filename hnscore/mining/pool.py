@@ -22,7 +22,8 @@ from hnscore.engine.memory.libraries import to_host
 from hnscore.engine.pool import HostRules, PoolSide, kth_best, rules_of_texts
 from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import NO_RULES, Request, Rules
-from hnscore.mining import mine as mining
+from hnscore.mining.mine import DEFAULTS as MINE
+from hnscore.mining.mine_call import MineCall, groups_of
 from hnscore.mining.pairs import DTYPES, RULE, Pairs, check_lists
 from hnscore.scores.rule import Rule
 
@@ -211,7 +212,7 @@ class Pool:
             own, _ = kth_best(txt, self._pool, self._request, NO_RULES, engine.threads)
         if rule.max_similarity is not None:
             rules = rules._replace(max_similarity=engine.limits("max_similarity", rule.max_similarity, n, None))
-        rules = rules._replace(**mining.groups_of(engine, rule.img_groups, rule.txt_groups, n_img, n))
+        rules = rules._replace(**groups_of(engine, rule.img_groups, rule.txt_groups, n_img, n))
         tau = engine.thresholds(own, margins)
         if check_flag("closed", closed):
             tau = np.nextafter(tau, -np.inf)
@@ -235,7 +236,7 @@ class Pool:
             "img_emb": self._img_emb, "txt_emb": txt_emb, "k": k, "similarity": self._request.similarity,
             "method": self._request.method, "n_threads": self._n_threads,
         }  # fmt: skip
-        similarities, indices = mining.MineCall(mining.DEFAULTS | given, self._pool).mined()
+        similarities, indices = MineCall(MINE | given, self._pool).mined()
         return convert_like(txt_emb, similarities), convert_like(txt_emb, indices)
 
     def _texts(self, txt_emb: object) -> tuple[Cpu, HostRows]:

@@ -20,7 +20,7 @@ from hnscore.engine.cpu import Cpu
 from hnscore.engine.lists import Lists, by_other_side
 from hnscore.engine.pool import PoolSide
 from hnscore.mining.mine import DEFAULTS as MINE
-from hnscore.mining.mine import MineCall
+from hnscore.mining.mine_call import MineCall
 from hnscore.mining.pairs import DEFAULTS as PAIRS
 from hnscore.mining.pairs import PairCall
 

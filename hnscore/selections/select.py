@@ -2,59 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import convert_like, read_array
-from hnscore.arguments.checks import (
-    check_given_for,
-    check_preference,
-    check_same_rows,
-    check_subsample,
-    read_region_labels,
-    read_row_numbers,
-)
-from hnscore.arguments.numbers import (
-    as_generator,
-    check_choice,
-    check_flag,
-    check_integer,
-    check_not_negative,
-    check_positive,
-    check_real,
-    check_share,
-    count_threads,
-)
-from hnscore.arguments.options import SELECTION_METHODS
-from hnscore.arguments.values import read_point_values
 from hnscore.datasets.spool import spooling
-from hnscore.densities.density import density as density_of
 from hnscore.engine.compiled import breaks_graph
-from hnscore.engine.interrupts import interruptible
 from hnscore.engine.memory.copies import computed_on_cpu
-from hnscore.engine.progress import rows_bar
-from hnscore.selections import ranked
-from hnscore.selections.allocate import STRONGEST, allocate
-from hnscore.selections.balls import ball_coverage, check_kernel
-from hnscore.selections.coverage import How, coverage
-from hnscore.selections.greedy import Floats, Pool, Rows, herding, repulsive
-from hnscore.selections.regions import kmeans_regions
+from hnscore.selections.choose import SelectCall, Selection
 
 if TYPE_CHECKING:
     import torch
     from typing_extensions import Unpack
 
     from hnscore.arguments.options import ArrayLike, SelectOptions
-
-_COVERING = ("coverage", "stochastic")
-_COMPARING = ("repulsive", "herding", *_COVERING)  # the rows of the pool with one another
-_WITHOUT_SCORES = ("herding", *_COVERING)
-_TEMPERATURE, _AUTO_TEMPERATURE = 0.1, 0.4
-# Points that means are taken over by default: so many, and so many a pick. docs/selection.md has what they cost.
-_POINTS, _POINTS_OF_PICK = 10_000, 4
 
 
 @overload
@@ -272,110 +234,4 @@ def select(  # noqa: PLR0913
     >>> hnscore.select([3.0, 2.9, 1.0], 2, embeddings=emb, method="repulsive")
     array([0, 2])
     """
-    check_choice("method", method, SELECTION_METHODS)
-    auto = method == "auto"
-    if auto:
-        check_given_for(method, "scores or embeddings", scores is not None or embeddings is not None)
-        method = "top" if embeddings is None else "coverage"
-    check_given_for(method, "scores", scores is not None or method in _WITHOUT_SCORES)
-    check_given_for(method, "embeddings", embeddings is not None or (method not in _COMPARING and scores is not None))
-    check_given_for(method, "regions", regions is not None or method != "budgeted")
-    pool = None if embeddings is None else Pool("embeddings", embeddings, count_threads(n_threads))
-    kind = embeddings if scores is None else scores  # of the result
-    if method == "herding" or scores is None:
-        assert pool is not None
-        n, values = len(pool.emb), None
-        check_preference(prefer, "without scores" if scores is None else "")
-    else:
-        weights = method in _COVERING and not auto
-        check_preference(prefer, f"with method={method!r}, where scores are weights" if weights else "")
-        values = read_point_values("scores", scores, least=0.0 if weights else None)
-        values = -values if prefer == "easy" else values
-        n = len(values)
-        if pool is not None:
-            check_same_rows("embeddings", pool.emb, n)
-    taken = read_row_numbers("labeled", labeled, n)
-    budget = check_integer("budget", budget, 0, n - len(taken), "rows to choose, of those that are not labeled")
-    regularization = check_real("regularization", regularization)
-    density_exponent = min(max(check_real("density_exponent", density_exponent), -STRONGEST), STRONGEST)
-    if temperature is None:
-        temperature = _AUTO_TEMPERATURE if auto else _TEMPERATURE
-    temperature = check_positive("temperature", temperature)
-    level = check_kernel(kernel, method, min_similarity)
-    points = check_subsample(subsample, max(_POINTS, _POINTS_OF_PICK * budget))
-    epsilon = check_share("epsilon", epsilon)
-    memory_limit = check_integer("memory_limit", memory_limit, 0, None, "bytes")
-    random = as_generator(random_state)
-    ties = None if random_state is None else random
-    check_flag("return_gains", return_gains)
-    if check_flag("center", center):
-        check_given_for("a centered pool", "embeddings", pool is not None)
-        assert pool is not None
-        pool = pool.centered()
-
-    if method in _COMPARING:
-        assert pool is not None
-        pool.prepare(taken, rows_bar(show_progress_bar, method, budget))
-        if method == "repulsive":
-            assert values is not None
-            check_not_negative("regularization", regularization)
-            chosen = repulsive(pool, budget, values, regularization, temperature)
-        elif method == "herding":
-            chosen = herding(pool, budget, temperature, points, random)
-        else:
-            if auto and values is not None:
-                values = ranked.better_half(values, taken)
-            if level is not None:
-                chosen = ball_coverage(pool, budget, values, level, points, random)
-            else:
-                scale = temperature if kernel == "exponential" else None
-                share = -math.log(epsilon) / max(budget, 1) if method == "stochastic" else None
-                chosen = coverage(pool, budget, values, How(scale, memory_limit, points, share), random)
-        return _given(kind, *chosen, return_gains)
-
-    assert values is not None
-    free = np.delete(np.arange(n), taken)
-    if method == "top":
-        picks = free[ranked.best(values[free], budget, ties)]
-        return _given(kind, picks, values[picks], return_gains)
-    if method == "budgeted" and read_array("regions", regions)[0].ndim == 0:
-        check_given_for(method, "embeddings", pool is not None)
-        regions = check_integer("regions", regions, 1, n, "the number to be found, or the region of each row")
-    if density is None:
-        check_given_for(method, "density or embeddings", pool is not None)
-    if pool is not None and (density is None or isinstance(regions, int)):
-        pool.prepare(taken, None)
-    if density is None:
-        assert pool is not None
-        density = _density(pool, show_progress_bar)
-    crowded = read_point_values("density", density, n)[free]
-    if method == "density":
-        exponents = density_exponent * ranked.standardised(crowded)
-        picks = free[ranked.best_adjusted(values[free], exponents, budget, ties)]
-        return _given(kind, picks, values[picks], return_gains)
-    codes = _region_codes(regions, pool, free, n, random)
-    # Shares of those that have rows.
-    shares = allocate(values[free], crowded, codes, budget, regularization=regularization)
-    picks = free[ranked.best_of_each(values[free], codes, shares, ties)]
-    return _given(kind, picks, values[picks], return_gains)
-
-
-def _given(kind: object, picks: Rows, gains: Floats, return_gains: bool) -> Any:
-    rows = convert_like(kind, picks)
-    return (rows, convert_like(kind, gains)) if return_gains else rows
-
-
-def _region_codes(regions: object, pool: Pool | None, free: Rows, n: int, random: np.random.Generator) -> Rows:
-    """The regions of the rows that are free, numbered without gaps."""
-    if isinstance(regions, int):
-        assert pool is not None
-        labels = kmeans_regions(pool, regions, random)[free]
-    else:
-        labels = read_region_labels("regions", regions, n)[free]
-    return interruptible(len(labels), lambda: np.unique(labels, return_inverse=True)[1])
-
-
-def _density(pool: Pool, show_progress_bar: bool | None) -> Any:
-    if len(pool.emb) < 2:
-        return np.zeros(len(pool.emb))
-    return density_of(pool.given, "knn", n_threads=pool.n_threads, show_progress_bar=bool(show_progress_bar))
+    return SelectCall(Selection(**locals())).chosen()
