@@ -12,13 +12,17 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hnscore.arguments.columns import arrow_column, arrow_values
 from hnscore.arguments.dtypes import BFLOAT16, CODES
+
+if TYPE_CHECKING:
+    import torch
+
 
 _DLPACK_CPU = 1
 _DLPACK_DEVICES = {2: "cuda", 8: "metal", 10: "rocm"}
@@ -53,7 +57,7 @@ def refuse_device(name: str, device: str) -> NoReturn:
     raise ValueError(f"{name} must be in CPU memory, got device {device}: {why}; move it to the CPU first")
 
 
-def check_dense(name: str, tensor: Any) -> None:
+def check_dense(name: str, tensor: torch.Tensor) -> None:
     import torch
 
     if tensor.is_nested:
@@ -65,7 +69,7 @@ def check_dense(name: str, tensor: Any) -> None:
         raise ValueError(f"{name} must be a dense tensor, got layout {tensor.layout}; call .to_dense() first")
 
 
-def _from_torch(name: str, tensor: Any) -> tuple[NDArray[Any], int | None]:
+def _from_torch(name: str, tensor: torch.Tensor) -> tuple[NDArray[Any], int | None]:
     import torch
 
     if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
@@ -94,7 +98,7 @@ def _from_torch(name: str, tensor: Any) -> tuple[NDArray[Any], int | None]:
     return array, CODES.get(array.dtype)
 
 
-def dlpack_device(kind: Any, index: object) -> str:
+def dlpack_device(kind: int, index: object) -> str:
     return f"{_DLPACK_DEVICES.get(int(kind), f'DLPack type {int(kind)}')}:{index}"
 
 

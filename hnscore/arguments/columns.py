@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def arrow_column(x: Any) -> Any:
@@ -35,7 +38,7 @@ def arrow_column(x: Any) -> Any:
     return None
 
 
-def arrow_values(name: str, column: Any, first: int = 0) -> NDArray[Any]:
+def arrow_values(name: str, column: pa.ChunkedArray, first: int = 0) -> NDArray[Any]:
     """Its numbers (n,), or its rows (n, dim), counted from `first`; nulls and rows of several lengths are refused with
     their row."""
     chunks = list(_chunks(column, first))
@@ -92,7 +95,7 @@ def dtype_of_values(kind: object) -> np.dtype[Any] | None:
 _ARROW_FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
 
 
-def _rows(name: str, chunk: Any, first: int, width: int) -> tuple[NDArray[Any], int]:
+def _rows(name: str, chunk: pa.Array, first: int, width: int) -> tuple[NDArray[Any], int]:
     """The rows of a chunk, and how many values each has, where that is `width` or that is not known."""
     shape = getattr(chunk.type, "shape", None)
     chunk = getattr(chunk, "storage", chunk)
@@ -114,7 +117,7 @@ def _rows(name: str, chunk: Any, first: int, width: int) -> tuple[NDArray[Any], 
     return array.reshape(len(chunk), *(shape if shape and len(shape) > 1 else (width,))), width
 
 
-def _refuse_nulls(name: str, chunk: Any, first: int) -> None:
+def _refuse_nulls(name: str, chunk: pa.Array, first: int) -> None:
     if chunk.null_count:
         _refuse_null(name, first + int(chunk.is_null().to_numpy(zero_copy_only=False).argmax()))
 
@@ -123,7 +126,7 @@ def _refuse_null(name: str, index: int, where: str = "") -> NoReturn:
     raise ValueError(f"{name} must hold numbers or rows of numbers, got null at index {index}{where}; fill or drop it")
 
 
-def check_ids(name: str, column: Any, n: int) -> None:
+def check_ids(name: str, column: pa.ChunkedArray, n: int) -> None:
     """The error where ids, integers or strings, are not those of n rows, each of which has its own."""
     import pyarrow.compute as pc
     import pyarrow.types as types

@@ -6,7 +6,6 @@ import math
 import numbers
 import operator
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
@@ -24,12 +23,12 @@ def check_type(name: str, value: object, kind: type) -> None:
         raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}; make one and pass it")
 
 
-def check_integer(name: str, value: Any, low: int, high: int | None, meaning: str) -> int:
+def check_integer(name: str, value: object, low: int, high: int | None, meaning: str) -> int:
     """An int from `low` to `high`; `meaning` says what it counts."""
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError("a bool is no number")
-        number = operator.index(value)
+        number = operator.index(value)  # type: ignore[arg-type]  # asked here
     except TypeError as error:
         raise TypeError(f"{name} must be an integer ({meaning}), got {value!r}; pass an int") from error
     if number < low or (high is not None and number > high):
@@ -113,11 +112,11 @@ def count_threads(n_threads: object) -> int:
     return min(check_integer("n_threads", n_threads, 1, None, "threads"), 1024)
 
 
-def as_generator(random_state: Any) -> np.random.Generator:
+def as_generator(random_state: object) -> np.random.Generator:
     if isinstance(random_state, np.random.RandomState):
         random_state = random_state.randint(2**31)
     try:
-        return np.random.default_rng(random_state)
+        return np.random.default_rng(random_state)  # type: ignore[arg-type]  # asked here
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(

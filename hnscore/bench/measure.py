@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hnscore.bench.method import Method, Run
 from hnscore.bench.methods import set_threads
@@ -110,7 +111,7 @@ def _first_call(result: Result, workload: Workload, n_threads: int, inputs: dict
     return run, len(workload.img) / len(part.img) / method.share
 
 
-def largest_relative_error(scores: object, truth: Any) -> float:
+def largest_relative_error(scores: object, truth: NDArray[Any]) -> float:
     """Per row, relative to its own float64 score; a row whose score is 0 is taken relative to the largest."""
     scale = np.where(truth > 0, truth, truth.max(initial=0) or 1)
     return float(np.max(np.abs(np.asarray(scores, np.float64) - truth) / scale, initial=0))

@@ -4,12 +4,16 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING
 
 import hnscore
 from hnscore.bench.method import Method, Run
 from hnscore.bench.peers import faiss_searches, keops_sums, numkong_products, numpy_products, torch_products
-from hnscore.bench.workloads import MARGIN, TEMPERATURE
+from hnscore.bench.workloads import MARGIN, TEMPERATURE, Array
+
+if TYPE_CHECKING:
+    from hnscore.arguments.options import Precision, Weight
+
 
 CHUNKS = (256, 1024, 4096)
 
@@ -63,8 +67,8 @@ def _hnscore() -> Iterator[Method]:
             )
 
 
-def _hnscore_build(weight: Any, precision: Any) -> Callable[..., Run]:
-    def build(img: Any, txt: Any, reference: Any, n_threads: int) -> Run:
+def _hnscore_build(weight: Weight, precision: Precision) -> Callable[..., Run]:
+    def build(img: Array, txt: Array, reference: Array, n_threads: int) -> Run:
         return lambda: hnscore.score(
             img,
             txt,

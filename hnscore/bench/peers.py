@@ -8,13 +8,16 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hnscore.bench.method import Method, Run
-from hnscore.bench.workloads import Workload
+from hnscore.bench.workloads import Array, Workload
+
+if TYPE_CHECKING:
+    import torch
 
 _scratch: dict[str, Any] = {}
 
@@ -67,8 +70,8 @@ def _tensors(dtype: str) -> Callable[[Workload], Any]:
 def _torch_plain(rows: int, precision: str = "highest") -> Callable[..., Run]:
     """The chunked product as it is usually written."""
 
-    def build(img: Any, txt: Any, tau: Any, n_threads: int) -> Run:
-        torch = importlib.import_module("torch")
+    def build(img: torch.Tensor, txt: torch.Tensor, tau: torch.Tensor, n_threads: int) -> Run:
+        import torch
 
         def run() -> Any:
             torch.set_float32_matmul_precision(precision)
@@ -92,8 +95,9 @@ def _torch_tuned(rows: int, cols: int, low: bool = False) -> Callable[..., Run]:
     `low`: bfloat16 gaps, faster and coarser.
     """
 
-    def build(img: Any, txt: Any, tau: Any, n_threads: int) -> Run:
-        torch = importlib.import_module("torch")
+    def build(img: torch.Tensor, txt: torch.Tensor, tau: torch.Tensor, n_threads: int) -> Run:
+        import torch
+
         fp32 = img.dtype == torch.float32
         products = _buffer(lambda n: torch.zeros(n, dtype=img.dtype), str(img.dtype), rows * cols)
         gaps = products if fp32 or low else _buffer(torch.zeros, "torch.float32", rows * cols)
@@ -126,7 +130,7 @@ def numpy_products(blocks: list[tuple[int, int]]) -> Iterator[Method]:
 
 
 def _numpy_build(rows: int, cols: int) -> Callable[..., Run]:
-    def build(img: Any, txt: Any, tau: Any, n_threads: int) -> Run:
+    def build(img: Array, txt: Array, tau: Array, n_threads: int) -> Run:
         scratch = _buffer(lambda n: np.zeros(n, np.float32), "numpy", rows * cols)
         out = np.zeros(len(img), np.float32)
 
@@ -153,14 +157,14 @@ def faiss_searches(n_img: int) -> Iterator[Method]:
     yield Method("FAISS knn k=10", "", "faiss", lambda w: (w.img, w.txt, w.tau), _faiss_knn, weight=None)
 
 
-def _faiss_index(txt: Any) -> Any:
+def _faiss_index(txt: Array) -> Any:
     index = importlib.import_module("faiss").IndexFlatIP(txt.shape[1])
     index.add(txt)
     return index
 
 
 def _faiss_range(batch: int) -> Callable[..., Run]:
-    def build(img: Any, txt: Any, tau: Any, n_threads: int) -> Run:
+    def build(img: Array, txt: Array, tau: Array, n_threads: int) -> Run:
         index, threshold = _faiss_index(txt), float(tau[0])
 
         def run() -> NDArray[np.float64]:
@@ -176,12 +180,12 @@ def _faiss_range(batch: int) -> Callable[..., Run]:
     return build
 
 
-def _faiss_knn(img: Any, txt: Any, tau: object, n_threads: int) -> Run:
+def _faiss_knn(img: Array, txt: Array, tau: object, n_threads: int) -> Run:
     index = _faiss_index(txt)
     return lambda: index.search(img, 10)[0]
 
 
-def _usearch_knn(img: object, txt: Any, tau: Any, n_threads: int) -> Run:
+def _usearch_knn(img: Array, txt: Array, tau: Array, n_threads: int) -> Run:
     index = importlib.import_module("usearch.index")
     k = min(10, len(txt))
     return lambda: index.search(txt, img, k, index.MetricKind.IP, exact=True, threads=n_threads)
@@ -203,7 +207,7 @@ def _numkong_inputs(dtype: str, rows: int) -> Callable[[Workload], Any]:
     return inputs
 
 
-def _numkong_build(parts: Any, txt: object, tau: object, n_threads: int) -> Run:
+def _numkong_build(parts: list[Any], txt: object, tau: object, n_threads: int) -> Run:
     """Packed products, chunks shared out to threads, the rest in NumPy."""
     kong = importlib.import_module("numkong")
 
@@ -224,7 +228,7 @@ def keops_sums() -> Iterator[Method]:
     yield Method("KeOps fp32", "", "pykeops", lambda w: (w.img, w.txt, w.tau), _keops_build, rows=128)
 
 
-def _keops_build(img: Any, txt: Any, tau: Any, n_threads: int) -> Run:
+def _keops_build(img: Array, txt: Array, tau: Array, n_threads: int) -> Run:
     os.environ.setdefault("PYKEOPS_VERBOSE", "0")  # read at its import; it would write into the table
     os.environ.setdefault("KEOPS_VERBOSE", "0")
     lazy = importlib.import_module("pykeops.numpy").LazyTensor

@@ -13,6 +13,7 @@ from hnscore.arguments.arrays import read_array
 from hnscore.arguments.checks import check_similarity_level
 from hnscore.arguments.numbers import check_choice
 from hnscore.arguments.options import METHODS, SIMILARITIES
+from hnscore.command.groups import Commands, Group
 from hnscore.command.lists_file import ListsFile, StandsFile
 from hnscore.command.pools import APART, as_one_array, is_many, open_pool, read_rows
 from hnscore.command.selection import add_reading, add_work, command_of_keywords, number_or_path, say_up_to_date
@@ -48,14 +49,14 @@ The rules are explained by: python -c "help('hnscore.duplicates')"
 """
 
 
-def add_to(commands: object) -> None:
+def add_to(commands: Commands) -> None:
     """Add the three to the commands of a parser."""
     _add_mine(commands)
     _add_pairs(commands)
     _add_duplicates(commands)
 
 
-def add_sides(files: Any, writes: bool = True) -> None:
+def add_sides(files: Group, writes: bool = True) -> None:
     """Both sides and the files that say which of their pairs count."""
     files.add_argument("--images", required=True, metavar="PATH", help="the pool, (n_img, dim), in one file or many")
     files.add_argument("--texts", required=True, metavar="PATH", help="the texts, (n_txt, dim)")
@@ -67,7 +68,7 @@ def add_sides(files: Any, writes: bool = True) -> None:
     add_reading(files, writes, "--texts and --paired")
 
 
-def add_margins(rule: Any) -> None:
+def add_margins(rule: Group) -> None:
     """What the threshold takes of the reference."""
     for name, what in MARGINS.items():
         default = Rule._field_defaults[name]
@@ -76,7 +77,7 @@ def add_margins(rule: Any) -> None:
         )
 
 
-def _add_mine(commands: object) -> None:
+def _add_mine(commands: Commands) -> None:
     mine = command_of_keywords(commands, "mine", "the hardest negatives of each text", _MINE_HELP)
     files = mine.add_argument_group("files")
     files.add_argument("-o", "--output", required=True, metavar="NPZ", help="the negatives to write")
@@ -97,7 +98,7 @@ def _add_mine(commands: object) -> None:
     mine.set_defaults(command=_mine)
 
 
-def _add_pairs(commands: object) -> None:
+def _add_pairs(commands: Commands) -> None:
     pairs = command_of_keywords(commands, "pairs", "all pairs that count, from .npy files", _PAIRS_HELP)
     files = pairs.add_argument_group("files")
     files.add_argument("-o", "--output", required=True, metavar="NPZ", help="the pairs to write")
@@ -117,7 +118,7 @@ def _add_pairs(commands: object) -> None:
     pairs.set_defaults(command=_pairs)
 
 
-def _add_duplicates(commands: object) -> None:
+def _add_duplicates(commands: Commands) -> None:
     duplicates = command_of_keywords(commands, "duplicates", "near-duplicates in a .npy file", _DUPLICATES_HELP)
     files = duplicates.add_argument_group("files")
     files.add_argument("emb", metavar="EMB", help="the embeddings, (n, dim), in one file or many")

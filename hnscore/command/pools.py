@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 from contextlib import ExitStack
-from typing import Any
 
 import numpy as np
 
 import hnscore
+from hnscore.command.groups import Group
 from hnscore.datasets.files import Array, numbers_of, open_array
 from hnscore.datasets.formats import FORMATS
 from hnscore.datasets.location import PATTERN
@@ -32,7 +32,7 @@ APART = (
 POOLS = ("images", "emb", "embeddings")  # names of arguments
 
 
-def add_columns(files: Any, others: str = "") -> None:
+def add_columns(files: Group, others: str = "") -> None:
     """The options of a pool that is a folder, a pattern, a URI or a table; `others`: options that may be one, too."""
     files.add_argument(
         "--column", default=None, metavar="NAME", help="the column, member or tensor with the embeddings"

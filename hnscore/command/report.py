@@ -10,6 +10,7 @@ import numpy as np
 
 import hnscore
 from hnscore.arguments.options import PREFERENCES
+from hnscore.command.groups import Commands
 from hnscore.command.mining import add_sides, read_files
 from hnscore.command.pools import APART, is_many, open_pool
 from hnscore.command.selection import add_work, command_of_keywords
@@ -31,7 +32,7 @@ machine is measured, for about five seconds. What is assumed is said by: python 
 """
 
 
-def add_to(commands: object) -> None:
+def add_to(commands: Commands) -> None:
     """Add the three to the commands of a parser."""
     report = command_of_keywords(commands, "report", "an HTML page about a pool and its texts", _REPORT_HELP)
     files = report.add_argument_group("files")

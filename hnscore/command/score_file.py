@@ -5,7 +5,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -116,7 +116,7 @@ def score_file(  # noqa: PLR0913
     if ref not in ("pool_max", "paired"):
         ref = numbers(read("reference", reference, 1, 2))
     owners, paired_img = read("owner", owner, 1), read("paired", paired, 2)
-    limit: Any = max_similarity
+    limit: float | Array | None = None
     if max_similarity is not None and not isinstance(max_similarity, float | int):
         limit = numbers(read("max_similarity", max_similarity, 1))
     img_labels, txt_labels = read("img_groups", img_groups, 1), read("txt_groups", txt_groups, 1)
@@ -184,7 +184,11 @@ def score_file(  # noqa: PLR0913
 
 
 def _score_chunks(
-    scores: "ScoresFile", txt: Array, rule: dict[str, Any], numbers: Any, size: tuple[int, int, int, int | None, bool]
+    scores: "ScoresFile",
+    txt: Array,
+    rule: dict[str, Any],
+    numbers: Callable[[Array], Array],
+    size: tuple[int, int, int, int | None, bool],
 ) -> None:
     """The scores in one pass over the pool, or in two where it is the reference. `size`: of `_chunks`."""
     img = scores.pool

@@ -8,7 +8,7 @@ the pool's rows that they were made of.
 import io
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from secrets import randbits
 from typing import Any
@@ -169,7 +169,9 @@ class ScoresFile(Output):
 
     # ---- The pool ----------------------------------------------------------------------------------------------------
 
-    def check_rows(self, path: StrPath, numbers: Any, similarity: str, n_threads: int | None, shown: bool) -> None:
+    def check_rows(
+        self, path: StrPath, numbers: Callable[[Array], Array], similarity: str, n_threads: int | None, shown: bool
+    ) -> None:
         """Names the bad rows of the pool, before hours of work, unless it was looked at before."""
         if self.state["checked"] == self._identities["images"]:
             return

@@ -10,6 +10,7 @@ from typing import Any
 import hnscore
 from hnscore import _core, shards
 from hnscore.arguments.options import PREFERENCES, SELECTION_METHODS
+from hnscore.command.groups import Commands, Group
 from hnscore.command.output import Output
 from hnscore.command.pools import APART, add_columns, as_one_array, is_many, open_pool, read_rows
 from hnscore.datasets.files import Array, numbers_of, open_array
@@ -28,13 +29,13 @@ The methods and what each needs are explained by: python -c "help('hnscore.selec
 """
 
 
-def add_to(commands: object) -> None:
+def add_to(commands: Commands) -> None:
     """Add both to the commands of a parser."""
     _add_density(commands)
     _add_select(commands)
 
 
-def _add_density(commands: object) -> None:
+def _add_density(commands: Commands) -> None:
     density = command_of_keywords(commands, "density", "how crowded the embeddings of a .npy file are", _DENSITY_HELP)
     files = density.add_argument_group("files")
     files.add_argument("emb", metavar="EMB", help="the embeddings, (n, dim), in one file or many")
@@ -64,7 +65,7 @@ def _add_density(commands: object) -> None:
     density.set_defaults(command=_density)
 
 
-def _add_select(commands: object) -> None:
+def _add_select(commands: Commands) -> None:
     select = command_of_keywords(commands, "select", "choose what to annotate next from .npy files", _SELECT_HELP)
     files = select.add_argument_group("files")
     files.add_argument("--scores", metavar="NPY", help="of every pool row, (n,); some methods do without")
@@ -101,7 +102,7 @@ def _add_select(commands: object) -> None:
     select.set_defaults(command=_select)
 
 
-def command_of_keywords(commands: Any, name: str, brief: str, description: str) -> argparse.ArgumentParser:
+def command_of_keywords(commands: Commands, name: str, brief: str, description: str) -> argparse.ArgumentParser:
     """A command whose options are keywords of a function: those not given are left to its defaults."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
@@ -113,7 +114,7 @@ def command_of_keywords(commands: Any, name: str, brief: str, description: str) 
     return parser
 
 
-def add_reading(files: Any, writes: bool = True, others: str = "") -> None:
+def add_reading(files: Group, writes: bool = True, others: str = "") -> None:
     add_columns(files, others)
     files.add_argument(
         "--dtype", choices=["bfloat16"], default=None, help="read two-byte files without a number type as bfloat16"
@@ -122,7 +123,7 @@ def add_reading(files: Any, writes: bool = True, others: str = "") -> None:
         files.add_argument("--overwrite", action="store_true", default=False, help="replace what --output holds")
 
 
-def add_work(work: Any) -> None:
+def add_work(work: Group) -> None:
     work.add_argument("--n-threads", type=int, help="default: every core")
     work.add_argument(
         "--no-progress", dest="show_progress_bar", action="store_false", default=True, help="no progress bar"

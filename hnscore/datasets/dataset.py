@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -113,7 +113,7 @@ class Dataset:
             wrong.shard = block.shard
             raise wrong from error
 
-    def passes(self, bar: Any = None) -> Iterator[tuple[Block, int]]:
+    def passes(self, bar: Callable[[float], object] | None = None) -> Iterator[tuple[Block, int]]:
         """All blocks, each with the number of its first row; what is said of its rows is said with their shard."""
         for block in self.blocks():
             first = self.shards[block.shard].first + block.first
@@ -121,7 +121,7 @@ class Dataset:
             if bar is not None:
                 bar((first + len(block.rows)) / len(self))
 
-    def take(self, rows: Any) -> NDArray[Any]:
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Some rows by their numbers, (n, dim), in memory."""
         rows = np.asarray(rows, np.int64)
         out = np.empty((len(rows), self.shape[1]), self.read_dtype())

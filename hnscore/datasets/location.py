@@ -6,9 +6,13 @@ import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from hnscore.datasets.files import identity
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
 
 PATTERN = frozenset("*?[")
 
@@ -17,7 +21,7 @@ class Location(NamedTuple):
     """A file, on a disk or in a store that fsspec knows."""
 
     path: str
-    store: Any = None  # a file system of fsspec; None: a disk
+    store: AbstractFileSystem | None = None  # a file system of fsspec; None: a disk
 
     def __str__(self) -> str:
         return self.path if self.store is None else str(self.store.unstrip_protocol(self.path))
@@ -47,7 +51,7 @@ class Location(NamedTuple):
         return {"bytes": int(info["size"]), "modified": str(mark)}
 
 
-def locations(source: Any, options: Mapping[str, Any] | None, suffixes: Iterable[str], name: str) -> list[Location]:
+def locations(source: object, options: Mapping[str, Any] | None, suffixes: Iterable[str], name: str) -> list[Location]:
     """The files that a source names: those of a list in its order, else sorted by their paths."""
     if isinstance(source, (list, tuple)):
         return [each for part in source for each in locations(part, options, suffixes, name)]
@@ -100,7 +104,7 @@ def in_store(uri: str, options: Mapping[str, Any] | None) -> tuple[str, Any]:
     return path, store
 
 
-def _found(path: str, store: Any, suffixes: tuple[str, ...], name: str) -> list[str]:
+def _found(path: str, store: AbstractFileSystem | None, suffixes: tuple[str, ...], name: str) -> list[str]:
     is_folder = os.path.isdir(path) if store is None else store.isdir(path)
     if not is_folder and PATTERN.intersection(path) and not (store is None and os.path.exists(path)):
         found = glob.glob(path, recursive=True) if store is None else store.glob(path)
@@ -129,5 +133,5 @@ def _found(path: str, store: Any, suffixes: tuple[str, ...], name: str) -> list[
     return sorted(found)
 
 
-def _is_folder(path: str, store: Any) -> bool:
+def _is_folder(path: str, store: AbstractFileSystem | None) -> bool:
     return os.path.isdir(path) if store is None else bool(store.isdir(path))

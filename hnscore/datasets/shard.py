@@ -61,7 +61,7 @@ def read_ahead(blocks: Generator[Block, None, None]) -> Iterator[Block]:
     ready: queue.Queue[Any] = queue.Queue(1)
     stopped = threading.Event()
 
-    def hand_on(item: Any) -> bool:
+    def hand_on(item: object) -> bool:
         while not stopped.is_set():
             try:
                 ready.put(item, timeout=0.1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,10 @@ from hnscore.arguments.dtypes import CODES
 from hnscore.datasets.described import Described, check_there, chosen
 from hnscore.datasets.files import Array
 from hnscore.datasets.location import Location
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 
 class Parquet:
@@ -43,7 +47,7 @@ class Parquet:
             check_there(name, file.schema_arrow.names)
             return file.read(columns=[name]).column(0)
 
-    def _mean_length(self, meta: Any, name: str) -> int:
+    def _mean_length(self, meta: pq.FileMetaData, name: str) -> int:
         """Values in a row, by what the file counts; 0 where that is no whole number. Others are met when read."""
         leaf = next(i for i in range(meta.num_columns) if meta.schema.column(i).path.split(".")[0] == name)
         values = sum(int(meta.row_group(g).column(leaf).num_values) for g in range(meta.num_row_groups))
@@ -112,7 +116,7 @@ def _pyarrow(suffix: str) -> Any:
     return pa
 
 
-def _list_column(schema: Any, column: str | None) -> tuple[str, np.dtype[Any], int]:
+def _list_column(schema: pa.Schema, column: str | None) -> tuple[str, np.dtype[Any], int]:
     """The column of embeddings: its name, the dtype of its numbers, and values in a row, 0 where that is open."""
     known = {}
     for field in schema:
@@ -129,5 +133,5 @@ def _list_column(schema: Any, column: str | None) -> tuple[str, np.dtype[Any], i
     return (name, *known[name])
 
 
-def _width_of_first(batch: Any, name: str) -> int:
+def _width_of_first(batch: pa.RecordBatch, name: str) -> int:
     return int(arrow_values(f"column {name!r}", batch.column(name)[:1]).shape[1])

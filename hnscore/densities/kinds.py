@@ -112,7 +112,7 @@ def _ball(c: Call) -> Floats:
     return counts
 
 
-def _share(sums: Floats, total: Any, c: Call) -> Floats:
+def _share(sums: Floats, total: float, c: Call) -> Floats:
     return sums if c.weights is None else np.minimum(sums / total, 1.0)  # but for rounding it never is more
 
 
@@ -224,7 +224,7 @@ def _gaussian(c: Call) -> Floats:
 # ---- The table -------------------------------------------------------------------------------------------------------
 
 
-def _over_total(sums: Floats, total: Any, c: Call) -> Floats:
+def _over_total(sums: Floats, total: float, c: Call) -> Floats:
     return np.asarray(sums / total)
 
 

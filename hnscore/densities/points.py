@@ -15,7 +15,7 @@ from hnscore.arguments.numbers import check_flag, check_positive
 from hnscore.arguments.rules import check_not_empty
 from hnscore.engine import engine_of
 from hnscore.engine.pool import HostRules, best_in_pool
-from hnscore.engine.protocol import NO_RULES, Request, Rules
+from hnscore.engine.protocol import NO_RULES, Progress, Request, Rules
 
 
 class Points:
@@ -60,7 +60,9 @@ class Points:
         return s
 
 
-def neighbours(points: Points, request: Request, bar: Any) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+def neighbours(
+    points: Points, request: Request, bar: Progress
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
     """The k most similar of each point, for one part of the points in CPU memory after the other."""
     if not points.n:
         return
@@ -76,4 +78,4 @@ class Call:
     value: Any
     weights: NDArray[np.float64] | None
     request: Request  # similarity, precision, method
-    bar: Any
+    bar: Progress

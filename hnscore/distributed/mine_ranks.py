@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hnscore.arguments.checks import check_same_width
 from hnscore.arguments.numbers import check_choice
 from hnscore.arguments.values import read_group_labels
+from hnscore.datasets.shard import Block
 from hnscore.distributed.ranks import Passing, Ranks, as_tensor, given_like, same_on_all
 from hnscore.engine.host import host_rows
 from hnscore.engine.pool import check_rows
@@ -114,7 +117,10 @@ class _Unread:
     def passes(self, bar: object = None) -> Iterator[Any]:
         return iter(())
 
-    def take(self, rows: Any) -> Any:
+    def naming(self, block: Block) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def take(self, rows: NDArray[np.int64]) -> Any:
         return np.ones((len(rows), self.shape[1]), np.float32)
 
 

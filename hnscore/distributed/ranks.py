@@ -91,7 +91,7 @@ def as_tensor(name: str, x: Any) -> Tensor:
 class Block(NamedTuple):
     shard: int  # of a dataset one of its files; here none
     first: int
-    rows: Any
+    rows: Tensor
 
 
 class Passing:
@@ -158,7 +158,7 @@ class Passing:
 
     # ---- As a dataset ------------------------------------------------------------------------------------------------
 
-    def passes(self, bar: Any = None) -> Iterator[tuple[Block, int]]:
+    def passes(self, bar: Callable[[float], object] | None = None) -> Iterator[tuple[Block, int]]:
         for first, rows in self.blocks():
             yield Block(0, first, as_array(rows)), first
 

@@ -95,7 +95,7 @@ class HostTexts:
             return sums.astype(np.float32)
 
     def lists(
-        self, engine: Cpu, images: HostRows, tau: Floats, rules: HostRules, dtype: Any, progress: Progress
+        self, engine: Cpu, images: HostRows, tau: Floats, rules: HostRules, dtype: type[np.generic], progress: Progress
     ) -> Find:
         """The texts that count for each image, for some of the images at a time."""
         assert self._columns is not None, "prepare() comes first"

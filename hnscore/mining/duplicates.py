@@ -22,7 +22,7 @@ from hnscore.engine.lists import Part, finder, parts
 from hnscore.engine.memory.copies import computed_on_cpu
 from hnscore.engine.pool import check_rows, choose, pack
 from hnscore.engine.progress import rows_bar
-from hnscore.engine.protocol import Request
+from hnscore.engine.protocol import Progress, Request
 
 if TYPE_CHECKING:
     from hnscore.arguments.options import ArrayLike
@@ -146,7 +146,7 @@ class DuplicatesCall:
             stands[self.order] = self.order[self.stands]
         return np.flatnonzero(stands == np.arange(self.n)), stands
 
-    def run(self, bar: Any, begin: int = 0, done: Callable[[int], object] = lambda stop: None) -> None:
+    def run(self, bar: Progress, begin: int = 0, done: Callable[[int], object] = lambda stop: None) -> None:
         """From a block of rows on; `done` is told where one ends."""
         if begin >= self.n:
             return

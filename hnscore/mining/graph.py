@@ -25,6 +25,7 @@ from hnscore.mining.pairs import DTYPES, Pairs, check_lists
 
 if TYPE_CHECKING:
     from hnscore.arguments.options import ArrayLike
+    from hnscore.engine.host import HostRows
 
 
 @breaks_graph
@@ -105,7 +106,7 @@ def range_graph(  # noqa: PLR0913
     return Pairs(*(convert_like(emb, x) for x in lists))
 
 
-def _graph(engine: Cpu, rows: Any, least: float, given: dict[str, Any], max_pairs: int | None) -> Lists:
+def _graph(engine: Cpu, rows: HostRows, least: float, given: dict[str, Any], max_pairs: int | None) -> Lists:
     """Each two points once, then both ways; lists are not in order."""
     n, values = rows.shape[0], DTYPES[given["dtype"]]
     tau = float(np.nextafter(least, -np.inf))  # s >= least where s > tau

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,13 +45,23 @@ def texts_of(txt_emb: Any) -> Any:
     return host.float().numpy() if str(host.dtype) == "torch.bfloat16" else host.numpy()
 
 
+class Blocks(Protocol):
+    """A pool that comes block by block, as a dataset has these."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def passes(self, bar: Callable[[float], object] | None = None) -> Iterator[tuple[Any, int]]: ...
+    def naming(self, block: Any) -> AbstractContextManager[None]: ...
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]: ...
+
+
 class MineOfDataset(MineCall):
-    """A call, checked. `pool`: a dataset, or what has `shape`, `passes`, `naming` and `take` as it has.
+    """A call, checked.
 
     Who works on the blocks elsewhere asks for `running` and gives its lists to `mined_of`.
     """
 
-    def __init__(self, pool: Any, given: dict[str, Any]) -> None:
+    def __init__(self, pool: Blocks, given: dict[str, Any]) -> None:
         self.dataset = pool
         self._shown = given["show_progress_bar"]
         nothing = host_rows("img_emb", np.empty((0, pool.shape[1]), np.float32))
@@ -62,7 +73,7 @@ class MineOfDataset(MineCall):
     def __getstate__(self) -> dict[str, Any]:
         return {name: x for name, x in self.__dict__.items() if name != "pool"}  # which passes by in blocks
 
-    def _check_sides(self, img_emb: Any, txt_emb: object) -> None:
+    def _check_sides(self, img_emb: object, txt_emb: object) -> None:
         check_same_dim(self.img, self.txt)
 
     def _best_match(self) -> NDArray[np.float64]:

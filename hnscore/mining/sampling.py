@@ -11,7 +11,7 @@ from hnscore.engine.cpu import Cpu
 from hnscore.engine.host import HostRows
 from hnscore.engine.lists import finder, parts
 from hnscore.engine.pool import HostRules, pack, pool_blocks, rules_of_texts
-from hnscore.engine.protocol import Request
+from hnscore.engine.protocol import Progress, Request
 from hnscore.mining.positives import Positives, pair_similarities
 
 _TEXTS = 256  # at a time: their draws do not depend on how many there are
@@ -65,7 +65,7 @@ def drawn(
     positives: Positives | None,
     best: NDArray[np.int64] | None,
     rng: np.random.Generator,
-    bar: Any,
+    bar: Progress,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """k allowed images of each text with equal chances, the most similar first; `best`: images that are skipped."""
     n_txt, n_img = allowed.txt.shape[0], allowed.img.shape[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,10 @@ from hnscore.engine.lists import Part, parts
 from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import Request, Rules
 from hnscore.mining.pairs import PairCall
+
+if TYPE_CHECKING:
+    from hnscore.engine.protocol import Engine
+
 
 Floats = NDArray[np.float64]
 
@@ -47,7 +51,7 @@ class Shortfalls(NamedTuple):
     reference: Floats
     rules: Rules[Any]
     request: Request
-    engine: Any
+    engine: Engine[Any, Any, Any]
     show_progress_bar: bool
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,10 @@ from hnscore.mining.pairs import DEFAULTS
 from hnscore.mining.shortfalls import Shortfalls
 from hnscore.scores.score import score
 from hnscore.selections.select import select
+
+if TYPE_CHECKING:
+    from hnscore.arguments.options import ArrayLike
+
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -102,8 +106,8 @@ def bad_rows(rows: HostRows) -> Bad:
 
 
 def find(
-    img: Any, txt: Any, margin: float, rule: dict[str, Any], own: Rows, *, budget: int, prefer: str, near: float,
-    work: dict[str, Any],
+    img: ArrayLike, txt: ArrayLike, margin: float, rule: dict[str, Any], own: Rows, *, budget: int, prefer: str,
+    near: float, work: dict[str, Any],
 ) -> Findings:  # fmt: skip
     """Of images and texts without bad rows. `own`: equal where texts have one own image. `work`: n_threads,
     show_progress_bar."""

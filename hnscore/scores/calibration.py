@@ -137,7 +137,7 @@ class _Call:
         packed.reduce(self.engine, self.img, self.tau, NO_RULES)
 
 
-def _scoring(img: object, txt: Any, precision: str) -> _Call:
+def _scoring(img: object, txt: NDArray[Any], precision: str) -> _Call:
     tau = np.full(len(txt), 0.3)
     return _Call(img, txt, Request(method="dense", precision=precision), tau)
 

@@ -80,7 +80,7 @@ class ChunkedScore:
 
     # ---- The reference -----------------------------------------------------------------------------------------------
 
-    def best_of(self, rows: Any) -> NDArray[np.float64]:
+    def best_of(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         """The similarity of each text to the best of these images, (n_txt,): the maximum over chunks is the pool's."""
         engine = Cpu(self.rule.get("n_threads"))
         value, _ = engine.kth_best(self._texts, host_rows("img_emb", rows), 1, self._request, NO_RULES)
@@ -109,7 +109,7 @@ class ChunkedScore:
     def looks_for_ranks(self) -> bool:
         return self.skip is not None or (self.top is not None and self.top < self.n_img)
 
-    def add_ranked(self, rows: Any, first: int) -> None:
+    def add_ranked(self, rows: NDArray[Any], first: int) -> None:
         """Looks for `top_k_images` and `skip_top_images` in one more chunk. They come after the reference."""
         texts = self._scorer()._texts
         running = self._running
@@ -159,20 +159,20 @@ class ChunkedScore:
             self.scorer._of_tensors = False  # the pool's rows are none, whatever the texts are
         return self.scorer
 
-    def start(self, some: Any, method: str | None = None) -> str:
+    def start(self, some: NDArray[Any], method: str | None = None) -> str:
         """Settles the method by some images of the pool, unless it was settled before; the method."""
         if method is not None:
             self.rule["method"] = method
         self._ranks, self._running = self._ranked(), None
         return self._scorer()._choose_for(some, self.n_img)
 
-    def scores(self, rows: Any, first: int) -> NDArray[Any]:
+    def scores(self, rows: NDArray[Any], first: int) -> NDArray[Any]:
         """Of a chunk that begins at row `first`."""
         labels = self._labels(first, len(rows))
         result: NDArray[Any] = self._scorer()._score(rows, labels, first, self.owners, self._ranks)
         return result
 
-    def warn_if_none(self, some: Any) -> None:
+    def warn_if_none(self, some: NDArray[Any]) -> None:
         """Warns that no pair of any chunk counts; `some` images of the pool say what would."""
         if self._ranks is None:
             self._scorer()._warn_if_none(some)

@@ -115,10 +115,10 @@ def _reference_similarity(  # noqa: PLR0917
     img_emb: object,
     txt_emb: object,
     owner: object,
-    kind: Any,
-    k: Any,
-    batch_size: Any,
-    similarity: Any,
+    kind: str,
+    k: int,
+    batch_size: int | None,
+    similarity: str,
     n_threads: object,
 ) -> Any:
     check_choice("kind", kind, REFERENCE_KINDS)

@@ -229,7 +229,7 @@ def _score(img_emb: object, txt_emb: object, rule: Rule) -> Any:
 class Resolved(NamedTuple):
     """A call's two sides, its thresholds and which pairs count; texts are packed where there are images."""
 
-    engine: Any
+    engine: Engine[Any, Any, Any]
     img: Any
     texts: TextSide[Any, Any, Any]
     rules: Rules[Any]

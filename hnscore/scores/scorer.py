@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from hnscore.arguments.arrays import check_same_library, is_tensor
 from hnscore.arguments.keywords import accepts
 from hnscore.arguments.rules import check_both_groups, check_owner, check_same_dim, refuse_pool_wide
 from hnscore.engine import engine_of
+from hnscore.engine.cpu_texts import HostTexts
 from hnscore.engine.host import in_use
 from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import Rules
@@ -143,7 +144,7 @@ class Scorer:
             scores = texts.scores(engine, img, rules, rows_bar(self._show_progress_bar, "score", n_img))
         return engine.give(img_chunk, scores)
 
-    def _choose_for(self, some: object, n_img: int) -> str:
+    def _choose_for(self, some: ArrayLike, n_img: int) -> str:
         """Settles the method for `n_img` images of which these are some; the method."""
         texts = self._texts
         texts.prepare(texts.engine.embeddings("img_emb", some), n_img, Rules(texts.limits))
@@ -151,10 +152,9 @@ class Scorer:
 
     def _adopt(self, other: Scorer) -> None:
         """The method of another, of texts like these on the CPU, with its plan."""
-        mine: Any = self._texts.packed
-        mine.adopt(other._texts.packed)
+        cast(HostTexts, self._texts.packed).adopt(cast(HostTexts, other._texts.packed))
 
-    def _warn_if_none(self, some: Any) -> None:
+    def _warn_if_none(self, some: ArrayLike) -> None:
         """Warns that no pair of any chunk counts; `some` images of the pool say what would."""
         self._texts.warn_if_none(self._texts.engine.embeddings("img_emb", some), np.zeros(1))
 

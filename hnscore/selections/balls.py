@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from hnscore.engine.pool import choose, pack
 from hnscore.engine.protocol import Request
 from hnscore.selections.coverage import points_of
 from hnscore.selections.greedy import Chosen, Floats, Pool
+
+if TYPE_CHECKING:
+    from hnscore.engine.host import HostRows
 
 
 def check_kernel(kernel: object, method: str, min_similarity: object) -> float | None:
@@ -59,7 +62,7 @@ def ball_coverage(
     return picks, gains / max(len(rows), 1)
 
 
-def _lists(pool: Pool, points: Any, tau: float) -> Any:
+def _lists(pool: Pool, points: HostRows, tau: float) -> Any:
     n, tau_of = len(pool.emb), np.full(points.shape[0], tau)
     plan = None
     if n and len(tau_of):

@@ -17,7 +17,7 @@ from hnscore import _core
 from hnscore.arguments.dtypes import as_float64
 from hnscore.engine.host import host_rows
 from hnscore.engine.pool import check_rows
-from hnscore.engine.protocol import Request
+from hnscore.engine.protocol import Progress, Request
 from hnscore.engine.sums import kernel_gains
 
 Floats = NDArray[np.float64]
@@ -38,7 +38,7 @@ class Pool:
         self.emb, self.code = self.rows.array, self.rows.code
         self.n_threads = n_threads
         self.labeled = np.zeros(0, np.int64)
-        self.progress: Any = None
+        self.progress: Progress = None
 
     def centered(self) -> Pool:
         """The same rows with every dimension standardised, as float32; one that is constant becomes 0."""
@@ -54,7 +54,7 @@ class Pool:
             out[b] = (as_float64(self.emb[b], self.code) - mean) * scale
         return Pool(f"{self.rows.name}, centered,", out, self.n_threads)
 
-    def prepare(self, labeled: Rows, progress: object) -> None:
+    def prepare(self, labeled: Rows, progress: Progress) -> None:
         """The error that names bad rows, before anything else looks at them."""
         check_rows(self.rows, "cosine", self.n_threads, only_cosine=True)
         self.labeled, self.progress = labeled, progress
@@ -84,7 +84,7 @@ class Pool:
             error.args = (f"{len(made)} of {len(picks)} rows were picked: the attribute `picks` of this exception",)
             raise
 
-    def greedy(self, budget: int, *, progress: Any, **criterion: Any) -> Chosen:
+    def greedy(self, budget: int, *, progress: Progress, **criterion: Any) -> Chosen:
         picks, gains = np.full(budget, -1, np.int64), np.zeros(budget)
         with self.keeps(picks):
             _core.greedy(

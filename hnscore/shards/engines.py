@@ -7,11 +7,16 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from hnscore.arguments.numbers import check_choice, check_integer
 from hnscore.datasets.shard import ShardError
-from hnscore.shards.run import in_this_process
+from hnscore.shards.run import Steps, in_this_process
+
+if TYPE_CHECKING:
+    from ray.data import DataContext
+
 
 ENGINES = ("threads", "ray")
 _ANSWERS = 10.0  # seconds
@@ -40,7 +45,7 @@ class OnRay:
         self.n_workers, self.n_threads = n_workers, n_threads
 
     def __call__(
-        self, task: Any, todo: Sequence[int], bar: Callable[[int], object], failed: Callable[[ShardError], object]
+        self, task: Steps, todo: Sequence[int], bar: Callable[[int], object], failed: Callable[[ShardError], object]
     ) -> Iterator[tuple[int, Any]]:
         if not todo:
             return
@@ -91,13 +96,13 @@ def _check_address(address: str) -> None:
             ) from error
 
 
-def _nodes(ray: Any) -> list[dict[str, Any]]:
+def _nodes(ray: ModuleType) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = ray.nodes()
     return found
 
 
 @contextlib.contextmanager
-def _quiet(context: Any) -> Iterator[None]:
+def _quiet(context: DataContext) -> Iterator[None]:
     """There is one progress bar already."""
     log = logging.getLogger("ray.data")
     level, shown = log.level, context.enable_progress_bars

@@ -30,6 +30,25 @@ _ASKED = 16  # files at a time, where that waits for a store
 _NAMED = 8  # shards that failed, in an error
 
 
+class Steps(Protocol):
+    """What is done with a shard: its blocks one after the other, then its end."""
+
+    @property
+    def pool(self) -> Dataset: ...
+    def block(self, rows: NDArray[Any], first: int) -> Any: ...
+    def done(self, number: int, parts: list[Any]) -> Any:
+        """Of all of its blocks; what the caller gets of the shard."""
+
+    def drop(self) -> None:
+        """What blocks of a shard have left that cannot be used."""
+
+
+# Shards, by their numbers; called with the rows that are done; called with a shard that failed.
+RunIn = Callable[
+    [Steps, Sequence[int], Callable[[int], object], Callable[[ShardError], object]], Iterator[tuple[int, Any]]
+]
+
+
 class Work(Protocol):
     """What is computed of each row. It travels to other processes."""
 
@@ -160,7 +179,9 @@ class Run:
 
     # ---- Work --------------------------------------------------------------------------------------------------------
 
-    def finish(self, work: Work, engine: Any, bar: Any, more: Callable[[int], Mapping[str, Any]]) -> Summary:
+    def finish(
+        self, work: Work, engine: RunIn, bar: Callable[[int], object], more: Callable[[int], Mapping[str, Any]]
+    ) -> Summary:
         """Computes what is missing; `more` of a shard joins its record."""
         numbers = range(len(self.pool.shards))
         with ThreadPoolExecutor(_ASKED) as asked:
@@ -220,7 +241,7 @@ class Task(NamedTuple):
 
 
 def in_this_process(
-    task: Any, todo: Sequence[int], bar: Callable[[int], object], failed: Callable[[ShardError], object]
+    task: Steps, todo: Sequence[int], bar: Callable[[int], object], failed: Callable[[ShardError], object]
 ) -> Iterator[tuple[int, Any]]:
     """The shards one after the other, each by all threads; the next rows are read meanwhile."""
     place = {number: at for at, number in enumerate(todo)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from secrets import randbits
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +19,7 @@ from hnscore.scores.chunks import ChunkedScore
 from hnscore.scores.rule import ARRAYS, SHOWN, Rule, keywords
 from hnscore.shards.bar import bar_over
 from hnscore.shards.engines import engine_named
-from hnscore.shards.run import REFERENCE, Run, Summary
+from hnscore.shards.run import REFERENCE, Run, RunIn, Summary
 from hnscore.shards.sink import Sink, check_dataset, digest, setting
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class _Best(NamedTuple):
         return np.maximum.reduce(parts) if parts else np.full(self.call.n_txt, -np.inf)
 
 
-def _reference(run: Run, call: ChunkedScore, run_in: Any, bar: Any) -> NDArray[np.float64]:
+def _reference(run: Run, call: ChunkedScore, run_in: RunIn, bar: Callable[[int], object]) -> NDArray[np.float64]:
     """The best match of each text in the pool, from where an earlier run has come to."""
     pool, numbers = run.pool, range(len(run.pool.shards))
     names = {pool.shards[number].name: run.identity(number) for number in numbers}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import math
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from hnscore import _core
 from hnscore.arguments.arrays import check_dense, is_tensor, refuse_device, refuse_dtype
 from hnscore.engine.memory import device as _device
 from hnscore.engine.memory.device import DLPACK_CUDA, ITEM_BYTES, LEGACY_STREAM, Backend, DeviceArray, Space, location
+
+if TYPE_CHECKING:
+    from hnscore._cuda import Device
 
 
 class TorchSpace(Space):
@@ -94,7 +97,7 @@ class TorchSpace(Space):
     def mark(self) -> Any:
         import torch
 
-        event: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self.device))
         return event
 
@@ -249,7 +252,7 @@ def device_tensor(result: Any, example: Any) -> Any:
 _OLDEST = (7, 5)
 
 
-def refuse_gpu(gpu: Backend, device: int, properties: Any) -> None:
+def refuse_gpu(gpu: Backend, device: int, properties: Device) -> None:
     major, minor = properties.capability
     what = f"cuda:{device} is an {properties.name} of compute capability {major}.{minor}"
     if (major, minor) < _OLDEST:

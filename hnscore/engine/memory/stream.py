@@ -21,6 +21,7 @@ from hnscore.engine.host import HostRows
 from hnscore.engine.memory import reports
 from hnscore.engine.memory.device import Space
 from hnscore.engine.pool import check_rows
+from hnscore.engine.protocol import Progress
 
 if TYPE_CHECKING:
     from hnscore.engine.gpu.texts import DeviceTexts
@@ -39,7 +40,7 @@ _NAMED = 8  # bad rows
 
 
 def stream(
-    space: Space, texts: DeviceTexts, images: HostRows, tau: DeviceArray, rules: Rules[DeviceArray], bar: Any
+    space: Space, texts: DeviceTexts, images: HostRows, tau: DeviceArray, rules: Rules[DeviceArray], bar: Progress
 ) -> NDArray[Any]:
     """The scores of images in host memory, which may be more than the device has memory for. This waits."""
     img, code, call = images.array, images.code, Call(space, texts, tau, rules)
