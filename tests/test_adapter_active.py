@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import hnscore
-from hnscore.adapters import fiftyone, label_studio, modal, submodular
+from hnscore.adapters import fiftyone, label_studio, lightly, modal, submodular
 
 pytestmark = [pytest.mark.adapter, pytest.mark.filterwarnings("default")]
 RNG = np.random.default_rng(0)
@@ -98,6 +98,47 @@ def test_apricot_itself() -> None:
     assert ours.ranking is not None
     assert theirs.ranking.tolist() == ours.ranking.tolist()
     np.testing.assert_allclose(theirs.gains, ours.gains, rtol=1e-6)
+
+
+UNIT = X / np.linalg.norm(X, axis=1, keepdims=True)
+WEIGHTS = RNG.random(120)
+
+
+@pytest.mark.parametrize("before", [[3], [17, 4, 60], []], ids=str)
+@pytest.mark.parametrize("strategy", ["diversifying", "weighting"])
+def test_lightly(strategy: str, before: list[int]) -> None:
+    host = pytest.importorskip("lightly_mundig").Selection()
+    ours = lightly.Selection()
+    for selection in (host, ours):
+        if strategy == "weighting":
+            selection.add_weighting_strategy(WEIGHTS.tolist(), 1.0)
+        else:
+            selection.add_diversifying_strategy(UNIT.tolist(), 1.0)
+    wanted, got = (selection.run_selection(before, 120, 14) for selection in (host, ours))
+    if strategy == "weighting" or before:
+        assert got == wanted
+    else:  # the host begins with any row
+        assert got == hnscore.core_set(UNIT, 14).tolist()
+
+
+def test_lightly_by_both_and_errors() -> None:
+    both = lightly.Selection()
+    both.add_diversifying_strategy(UNIT, 1.0)
+    both.add_weighting_strategy(WEIGHTS, 2.0)
+    wanted = hnscore.select(WEIGHTS, 6, embeddings=UNIT, method="coverage", labeled=[5, 9])
+    assert both.run_selection([5, 9], 120, 8) == [5, 9, *wanted.tolist()]
+    with pytest.raises(ValueError, match="add_weighting_strategy must be called once"):
+        both.add_weighting_strategy(WEIGHTS, 1.0)
+    with pytest.raises(ValueError, match="n_total_samples must be the number of embeddings, 120, got 121"):
+        both.run_selection([], 121, 3)
+    with pytest.raises(ValueError, match="n_samples_to_select must be from 2 to 120"):
+        both.run_selection([1, 2], 120, 1)
+    with pytest.raises(ValueError, match="a strategy must be added"):
+        lightly.Selection().run_selection([], 120, 3)
+    with pytest.raises(ValueError, match="stopping_condition_minimum_distance must be None"):
+        lightly.Selection().add_diversifying_strategy(UNIT, 1.0, 0.2)
+    with pytest.raises(ValueError, match="strength must be above 0"):
+        lightly.Selection().add_weighting_strategy(WEIGHTS, 0.0)
 
 
 def test_label_studio() -> None:

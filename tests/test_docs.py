@@ -21,9 +21,9 @@ BLOCK = re.compile(r"^(?:<!-- needs: (?P<needs>[^\n]+) -->\n)?```python\n(?P<cod
 EXAMPLES = (
     "densities.density", "densities.neighbours", "selections.select", "selections.allocate",
     "gaussians.informativeness", "scores.score", "scores.scorer", "nn.encoder", "nn.fit", "mining.pairs", "mining.mine",
-    "mining.duplicates", "mining.graph", "mining.pool", "adapters.faiss", "nn.triplet", "datasets.dataset",
+    "mining.duplicates", "mining.graph", "mining.pool", "adapters.faiss", "nn.triplet", "datasets.opening",
     "mining.margin_for", "scores.estimate", "scores.references", "engine.config", "reports.report", "plot",
-    "shards.score_pool", "shards.density_pool", "shards.mine_pool", "shards.select_pool", "shards.results",
+    "shards.score_pool", "shards.density_pool", "shards.mine_pool", "shards.select_pool", "shards.best",
     "distributed.score_ranks", "distributed.mine_ranks", "distributed.references", "distributed.triplet",
 )  # fmt: skip
 SVG_TEXT = "{http://www.w3.org/2000/svg}text"

@@ -462,7 +462,7 @@ def test_tuning_changes_no_bit(gpu: Gpu, tune: Callable[..., None], dim: int) ->
 
 def test_tuning_that_cannot_be(gpu: Gpu, tune: Callable[..., None]) -> None:
     for choices in ({"resident_steps": 9}, {"most_stages": 1}, {"few_share": 0}, {"apart": "far"}):
-        with pytest.raises(ValueError, match=r"must be 0 to 8|unknown way"):
+        with pytest.raises(ValueError, match=r"must be 0 to 8|is unknown to the core"):
             tune(**choices)
 
 

@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 import hnscore
 from hnscore import _core
 from hnscore import reference as ref
-from hnscore.selections import coverage, farthest, greedy
-from hnscore.selections import select as select_module
+from hnscore.selections import choose, coverage, farthest, greedy
 
 Array = NDArray[Any]
 NEAR = 1e-9
@@ -313,7 +312,7 @@ def test_ctrl_c_leaves_the_picks(method: str, n: int, budget: int, monkeypatch: 
         return lambda share: signal.raise_signal(signal.SIGINT) if share > 0.3 else None
 
     expected = pick(emb, method, budget).tolist()
-    for module in (select_module, farthest):
+    for module in (choose, farthest):
         monkeypatch.setattr(module, "rows_bar", bar)
     with pytest.raises(KeyboardInterrupt, match=f"of {budget} rows were picked: the attribute `picks`") as caught:
         pick(emb, method, budget)

@@ -3,6 +3,7 @@
 import fcntl
 import filecmp
 import json
+import math
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from pools import IDS, IMG, N_TXT, TXT, N
 
 import hnscore
 from hnscore.datasets import dataset as reading
+from hnscore.selections import standard
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -132,6 +134,82 @@ def test_two_stages_in_one_partition_are_one_greedy(pool: hnscore.Dataset) -> No
     assert set(found.rows.tolist()) == set(one.tolist())
     with pytest.raises(ValueError, match="scores must be left out with method='herding'"):
         hnscore.shards.select(pool, 9, scores=weights, method="herding")
+
+
+@pytest.fixture
+def runs(pool: hnscore.Dataset, tmp_path: Path) -> tuple[Path, Path, NDArray[Any], NDArray[Any]]:
+    """The folders of a run of scores, of which many are equal, and of one of densities; and what they hold."""
+    score(pool, tmp_path / "scores", weight="count")
+    hnscore.shards.density(pool, "knn", against=TXT, k=3, output=tmp_path / "density")
+    return tmp_path / "scores", tmp_path / "density", written(tmp_path / "scores"), written(tmp_path / "density")
+
+
+CHOICES: dict[str, dict[str, Any]] = {
+    "top": {},
+    "density": {"method": "density"},
+    "of the crowded": {"method": "density", "density_exponent": 2.0, "prefer": "easy"},
+    "extreme": {"method": "density", "density_exponent": -1e300},
+    "budgeted": {"method": "budgeted", "regions": np.arange(N) * 7 % 12 * 3},
+    "two regions": {"method": "budgeted", "regions": np.arange(N) % 2, "regularization": -3.0, "prefer": "easy"},
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*rows share the score")
+@pytest.mark.parametrize("labeled", [None, np.arange(0, N, 3), np.arange(100, 260)], ids=["all", "third", "a shard"])
+@pytest.mark.parametrize("choice", CHOICES)
+def test_best_rows_are_those_of_select(runs: Any, choice: str, labeled: Any) -> None:
+    scores, density, values, crowded = runs
+    given = {"method": "top", "labeled": labeled} | CHOICES[choice]
+    more = {} if given["method"] == "top" else {"density": crowded}
+    for budget in (0, 1, 37, 300):
+        best = hnscore.shards.top(scores, budget, density=density, **given)
+        wanted = hnscore.select(values, budget, **given, **more)
+        np.testing.assert_array_equal(best.rows, wanted)
+        np.testing.assert_array_equal(best.values, values[wanted])
+
+
+def test_sums_in_parts_are_those_of_all() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(1000) * 10.0 ** rng.integers(-300, 300, 1000)
+    groups = rng.integers(0, 4, 1000)
+    sums = standard.GroupSums(5)
+    for part in np.array_split(np.arange(1000), 7):
+        sums.add(x[part], groups[part])
+    assert sums.totals().tolist() == [math.fsum(x[groups == group]) for group in range(5)]
+    whole, parts = standard.standard(lambda: [x]), standard.standard(lambda: np.array_split(x, 9))
+    assert whole == parts
+    y = rng.standard_normal(1000) + 3
+    np.testing.assert_allclose(standard.standard(lambda: [y]).of(y), (y - y.mean()) / y.std(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    {
+        "no density": ({"method": "density"}, "density must be given for method='density'"),
+        "no regions": ({"method": "budgeted", "density": "density"}, "regions must be given for method='budgeted'"),
+        "short regions": (
+            {"method": "budgeted", "density": "density", "regions": np.zeros(3, int)},
+            r"regions must have shape \(500,\), one for each row, got \(3,\)",
+        ),
+        "another method": ({"method": "coverage"}, "method must be one of 'top', 'density', 'budgeted'"),
+        "beyond the rows": ({"labeled": np.arange(N - 2)}, "budget must be from 0 to 2"),
+        "no run": ({"method": "density", "density": "nothing"}, "nothing holds no finished run"),
+    }.values(),
+)
+def test_choices_that_cannot_be_made(runs: Any, given: dict[str, Any], told: str) -> None:
+    folder = runs[0].parent
+    if "density" in given:
+        given = given | {"density": folder / given["density"]}
+    with pytest.raises((ValueError, FileNotFoundError), match=told):
+        hnscore.shards.top(runs[0], 3, **given)
+
+
+def test_runs_over_other_shards_are_told_apart(runs: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "other.npy", IMG)
+    other = hnscore.dataset(tmp_path / "other.npy")
+    hnscore.shards.density(other, "knn", against=TXT, k=3, output=tmp_path / "of one")
+    with pytest.raises(ValueError, match="density must be a run over the shards of output"):
+        hnscore.shards.top(runs[0], 3, method="density", density=tmp_path / "of one")
 
 
 # ---- What a later run keeps ------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from hnscore.scores.score import _score
 # The schema follows Rule, by what torch calls its types. It has no unions: a reference that is a name comes as
 # `reference_name`, one that is an array as `reference`.
 _NAMES = {
-    Any: "Tensor?", float: "float", str: "str", bool: "bool", float | None: "float?", int | None: "int?",
+    object: "Tensor?", float: "float", str: "str", bool: "bool", float | None: "float?", int | None: "int?",
     RandomState: "int?",
 }  # fmt: skip
 _TYPES = {name: _NAMES[hint] for name, hint in get_type_hints(Rule).items()}

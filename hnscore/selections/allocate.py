@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from hnscore.arguments.checks import read_region_labels
 from hnscore.arguments.numbers import check_integer, check_real
 from hnscore.arguments.values import read_point_values
 from hnscore.engine.memory.copies import computed_on_cpu
+from hnscore.selections.standard import power_of, standard
 
 # exp(-regularization * z) has long been 0 or infinite for every z of a float64 pool, so that more changes nothing.
 STRONGEST = 1e200
@@ -97,8 +98,33 @@ def allocate(
     # Memory and time for the regions that have rows; the others only have a 0 in the result.
     occupied, labels = np.unique(labels, return_inverse=True)
     size = np.bincount(labels)
-    gain = _sums(_moderate(info, info.min(initial=np.inf)), labels, size)
-    exponent = -strength * _standardised_means(crowded, labels, size)
+    gain = _sums(less_lowest(info, Range.of(info)), labels, size)
+    scale = standard(lambda: [crowded])
+    means = _sums(scale.centred(crowded), labels, size) / size / scale.deviation if scale.deviation else 0.0 * size
+    of_all = np.zeros(occupied.max(initial=-1) + 1, np.int64)
+    of_all[occupied] = shares(size, gain, np.asarray(-strength * means, np.float64), budget)
+    return convert_like(informativeness, of_all)
+
+
+class Range(NamedTuple):
+    """Of numbers."""
+
+    lowest: float
+    largest: float  # of their magnitudes
+
+    @classmethod
+    def of(cls, x: Floats) -> Range:
+        return cls(float(x.min(initial=np.inf)), float(np.abs(x).max(initial=0.0)))
+
+
+def less_lowest(x: Floats, known: Range) -> Floats:
+    """x less the lowest, times a power of two that keeps sums of them in the range of float64."""
+    power = power_of(known.largest)
+    return np.asarray(np.ldexp(x, power) - np.ldexp(known.lowest, power), np.float64)
+
+
+def shares(size: NDArray[np.int64], gain: Floats, exponent: Floats, budget: int) -> NDArray[np.int64]:
+    """Of a budget for each region: in proportion to gain * exp(exponent), and no more than its size."""
     allocation = np.zeros(len(size), np.int64)
     while budget:
         room = np.flatnonzero(allocation < size)
@@ -112,9 +138,7 @@ def allocate(
             break
         allocation[full] = size[full]
         budget -= int(size[full].sum())
-    of_all = np.zeros(occupied.max(initial=-1) + 1, np.int64)
-    of_all[occupied] = allocation
-    return convert_like(informativeness, of_all)
+    return allocation
 
 
 def _largest_remainders(allocation: NDArray[np.int64], regions: NDArray[np.int64], weight: list[int], n: int) -> None:
@@ -137,23 +161,6 @@ def _weights(gain: Floats, exponent: Floats) -> Floats:
         alike = exponent == exponent[best]
         weight = np.where(alike, np.ldexp(gain, -power), mantissa * np.exp(log_weight - log_weight[best]))
     return np.asarray(np.ldexp(weight, _FIXED_POINT), np.float64)
-
-
-def _moderate(x: Floats, lowest: float) -> Floats:
-    """x - lowest, times a power of two that keeps sums of them and of their squares in the range of float64."""
-    power = -np.frexp(np.abs(x).max(initial=0.0))[1]
-    return np.asarray(np.ldexp(x, power) - np.ldexp(lowest, power), np.float64)
-
-
-def _standardised_means(x: Floats, labels: NDArray[np.int64], size: NDArray[np.int64]) -> Floats:
-    """The mean of `x` in each region, in standard deviations from that of the pool; 0 where x is constant."""
-    if x.min(initial=np.inf) == x.max(initial=-np.inf) or not len(x):
-        return np.zeros(len(size))
-    x = _moderate(x, 0.0)
-    x = x - math.fsum(x) / len(x)
-    x = _moderate(x, 0.0)
-    deviation = math.sqrt(math.fsum(x * x) / len(x))
-    return _sums(x, labels, size) / size / deviation
 
 
 def _sums(x: Floats, labels: NDArray[np.int64], size: NDArray[np.int64]) -> Floats:

@@ -38,6 +38,7 @@ from hnscore.selections.balls import ball_coverage, check_kernel
 from hnscore.selections.coverage import How, coverage
 from hnscore.selections.greedy import Chosen, Floats, Pool, Rows, herding, repulsive
 from hnscore.selections.regions import kmeans_regions
+from hnscore.selections.standard import standard
 
 _COVERING = ("coverage", "stochastic")
 _COMPARING = ("repulsive", "herding", *_COVERING)  # the rows of the pool with one another
@@ -181,7 +182,7 @@ class SelectCall:
         density = _density(self._pool, given.show_progress_bar) if given.density is None else given.density
         crowded = read_point_values("density", density, n)[free]
         if self.method == "density":
-            exponents = self.density_exponent * ranked.standardised(crowded)
+            exponents = self.density_exponent * standard(lambda: [crowded]).of(crowded)
             return free[ranked.best_adjusted(values[free], exponents, self.budget, self.ties)]
         codes = _region_codes(regions, pool, free, n, self.random)
         # Shares of those that have rows.

@@ -37,12 +37,8 @@ def best_first(values: Floats, random: Random) -> Rows:
 
 
 def best_adjusted(values: Floats, exponents: Floats, budget: int, random: Random) -> Rows:
-    """By (values - min(values, 0)) * exp(exponents), compared as logarithms: factors may be beyond float64's range."""
-    lowest = values.min(initial=0.0)
-    if lowest < 0:
-        values = values / 2 - lowest / 2  # halves: a difference may be beyond the range too
-    with np.errstate(divide="ignore"):
-        log = np.log(values) + exponents
+    """By (values - min(values, 0)) * exp(exponents)."""
+    log = adjusted(values, exponents, values.min(initial=0.0))
     order = _sorted((-values, -log), random)
     if random is None:
         log, values = log[order], values[order]
@@ -66,13 +62,13 @@ def best_of_each(values: Floats, labels: Rows, shares: Rows, random: Random) -> 
     return order[rank[order] < shares[labels[order]]]
 
 
-def standardised(x: Floats) -> Floats:
-    """(x - mean) / deviation, 0 where x is constant."""
-    if len(x) == 0 or x.min() == x.max():
-        return np.zeros(len(x))
-    x = x / np.abs(x).max()  # squares stay in the range of float64
-    x = x - x.mean()
-    return np.asarray(x / x.std(), np.float64)
+def adjusted(values: Floats, exponents: Floats, lowest: float) -> Floats:
+    """The logarithms of (values - lowest) * exp(exponents), or of half of that: the factors may be beyond float64's
+    range. `lowest`: at most 0."""
+    if lowest < 0:
+        values = values / 2 - lowest / 2  # a difference may be beyond the range too
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(values) + exponents, np.float64)
 
 
 def _sorted(keys: tuple[Floats, ...], random: Random) -> Rows:

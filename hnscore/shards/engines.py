@@ -6,9 +6,10 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hnscore.arguments.numbers import check_choice, check_integer
 from hnscore.datasets.shard import ShardError
@@ -17,6 +18,9 @@ from hnscore.shards.run import Steps, in_this_process
 if TYPE_CHECKING:
     from ray.data import DataContext
 
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 ENGINES = ("threads", "ray")
 _ANSWERS = 10.0  # seconds
@@ -49,21 +53,7 @@ class OnRay:
     ) -> Iterator[tuple[int, Any]]:
         if not todo:
             return
-        try:
-            import ray
-            import ray.data
-        except ImportError as error:
-            raise ImportError("engine='ray' needs Ray; pip install 'hnscore[ray]'") from error
-        if not ray.is_initialized():
-            _check_address(os.environ.get("RAY_ADDRESS", ""))
-            try:
-                ray.init(log_to_driver=False)
-            except ConnectionError as error:
-                raise ConnectionError(f"no Ray cluster: {' '.join(str(error).split())}") from error
-        nodes = [node for node in _nodes(ray) if node["Alive"] and node["Resources"].get("CPU")]
-        n_workers = self.n_workers or len(nodes)
-        cores = int(min(node["Resources"]["CPU"] for node in nodes))
-        n_threads = self.n_threads or max(1, cores * len(nodes) // n_workers)
+        ray, n_workers, n_threads = self._started()
         held = [ray.put(task)]  # in a list: an actor that is started again asks for it anew
         with _quiet(ray.data.DataContext.get_current()):
             shards = ray.data.from_items([{"shard": number} for number in todo], override_num_blocks=len(todo))
@@ -81,6 +71,36 @@ class OnRay:
                     failed(ShardError(wrong))
                 else:
                     yield number, row["made"]
+
+    def in_order(self, work: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
+        """What `work` makes of each item, as tasks of the cluster: so many at a time as there are workers."""
+        ray, n_workers, n_threads = self._started()
+        task = ray.remote(num_cpus=n_threads, max_retries=3)(lambda item: work(item))
+        waiting: deque[Any] = deque()
+        for item in items:
+            waiting.append(task.remote(item))
+            if len(waiting) > n_workers:  # one more than is worked on
+                yield ray.get(waiting.popleft())
+        while waiting:
+            yield ray.get(waiting.popleft())
+
+    def _started(self) -> tuple[ModuleType, int, int]:
+        """Ray, connected to a cluster or started; workers, and the threads of each."""
+        try:
+            import ray
+            import ray.data  # noqa: F401  which is asked for by its name
+        except ImportError as error:
+            raise ImportError("engine='ray' needs Ray; pip install 'hnscore[ray]'") from error
+        if not ray.is_initialized():
+            _check_address(os.environ.get("RAY_ADDRESS", ""))
+            try:
+                ray.init(log_to_driver=False)
+            except ConnectionError as error:
+                raise ConnectionError(f"no Ray cluster: {' '.join(str(error).split())}") from error
+        nodes = [node for node in _nodes(ray) if node["Alive"] and node["Resources"].get("CPU")]
+        n_workers = self.n_workers or len(nodes)
+        cores = int(min(node["Resources"]["CPU"] for node in nodes))
+        return ray, n_workers, self.n_threads or max(1, cores * len(nodes) // n_workers)
 
 
 def _check_address(address: str) -> None:

@@ -18,6 +18,7 @@ from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import NO_RULES, Request
 from hnscore.selections.farthest import core_set
 from hnscore.selections.select import select as select_rows
+from hnscore.shards.engines import engine_named
 from hnscore.shards.sink import check_dataset
 
 METHODS = ("coverage", "herding", "core_set")
@@ -35,7 +36,7 @@ class Selection(NamedTuple):
     """What the picks reach over a sample of the pool, see `select`."""
 
 
-def select(
+def select(  # noqa: PLR0913
     pool: Dataset,
     budget: int,
     *,
@@ -44,6 +45,8 @@ def select(
     temperature: float = 0.4,
     partition_rows: int = _PARTITION_ROWS,
     random_state: object = 0,
+    engine: str = "threads",
+    n_workers: int | None = None,
     n_threads: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> Selection:
@@ -69,8 +72,13 @@ def select(
         Rows of a partition: more come closer to one greedy over all.
     random_state : int, numpy.random.Generator, optional
         Of the partitions and the points that means are over.
+    engine : {"threads", "ray"}
+        This process with all its threads; or tasks of a Ray cluster, to which this process sends partitions. The picks
+        are the same.
+    n_workers : int, optional
+        For Ray: partitions that are worked on at a time. Default: one on each node.
     n_threads : int, optional
-        Default: all that the process may use.
+        Of this process, or of each task. Default: all there are.
     show_progress_bar : bool, optional
         Default: after three seconds, where standard error is a terminal or a notebook.
 
@@ -127,24 +135,30 @@ def select(
     if weights is not None and method != "coverage":
         raise ValueError(f"scores must be left out with method={method!r}, which has no weights; leave them out")
     random = as_generator(random_state)
-    how = _How(method, temperature, n_threads, random)
+    run_in = engine_named(engine, n_workers, n_threads)
+    how = _How(method, temperature, n_threads if engine == "threads" else None)
     bar = rows_bar(show_progress_bar, f"{method}, in partitions", n)
-    points = np.sort(random.choice(n, min(n, _POINTS), replace=False))
+    seed = int(random.integers(2**63))
     kept: list[NDArray[Any]] = []
     numbers: list[NDArray[np.int64]] = []
     masses: list[NDArray[np.float64]] = []
-    done = 0
-    for rows, part in _partitions(pool, max(1, math.ceil(n / partition_rows)), random):
-        u: NDArray[np.float64] = np.ones(len(rows)) if weights is None else weights[part]
-        picks = how.picks(rows, min(budget, len(rows)), u)
-        kept.append(rows[picks])
-        numbers.append(part[picks])
-        masses.append(np.bincount(how.nearest(rows, rows[picks])[1], u, len(picks)).astype(np.float64))
-        done += len(rows)
+    partitions = (
+        _Partition(rows, part, np.ones(len(part)) if weights is None else weights[part], seed)
+        for rows, part in _partitions(pool, max(1, math.ceil(n / partition_rows)), random)
+    )
+    work, done = _OfPartition(how, budget), 0
+    found: Iterator[_Kept] = (work(each) for each in partitions)
+    if engine != "threads":
+        found = run_in.in_order(work, partitions)
+    for rows, part, mass, n_rows in found:
+        kept.append(rows)
+        numbers.append(part)
+        masses.append(mass)
+        done += n_rows
         if bar is not None:
             bar(done / n)
     rows, part = np.concatenate(kept), np.concatenate(numbers)
-    picks = how.picks(rows, budget, np.concatenate(masses)) if len(masses) > 1 else np.arange(budget)
+    picks = how.picks(rows, budget, np.concatenate(masses), seed) if len(masses) > 1 else np.arange(budget)
     points = np.sort(random.choice(n, min(n, _POINTS), replace=False))
     near, _ = how.nearest(pool.take(points), rows[picks])
     return Selection(part[picks], len(rows), how.objective(near, None if weights is None else weights[points]))
@@ -176,19 +190,44 @@ def _partitions(
             rows[i] = []
 
 
+class _Partition(NamedTuple):
+    """Some rows of the pool: themselves, their numbers and weights, and the seed of what is drawn of them."""
+
+    rows: NDArray[Any]
+    numbers: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    seed: int
+
+
+# The picks of a partition: rows, numbers, and what each stands for; and how many rows there were.
+_Kept = tuple[NDArray[Any], NDArray[np.int64], NDArray[np.float64], int]
+
+
+class _OfPartition(NamedTuple):
+    """The first stage. It travels to other processes."""
+
+    how: _How
+    budget: int
+
+    def __call__(self, of: _Partition) -> _Kept:
+        picks = self.how.picks(of.rows, min(self.budget, len(of.rows)), of.weights, of.seed)
+        nearest = self.how.nearest(of.rows, of.rows[picks])[1]
+        mass = np.bincount(nearest, of.weights, len(picks)).astype(np.float64)
+        return of.rows[picks], of.numbers[picks], mass, len(of.rows)
+
+
 class _How(NamedTuple):
     method: str
     temperature: float
     n_threads: int | None
-    random: np.random.Generator
 
-    def picks(self, rows: NDArray[Any], budget: int, weights: NDArray[np.float64]) -> NDArray[np.int64]:
+    def picks(self, rows: NDArray[Any], budget: int, weights: NDArray[np.float64], seed: int) -> NDArray[np.int64]:
         """Of a partition, or of the candidates, which weigh as much as the rows that they are nearest to."""
         given: dict[str, Any] = {"n_threads": self.n_threads, "show_progress_bar": False}
         if self.method == "core_set":
             found: NDArray[np.int64] = core_set(rows, budget, **given)
             return found
-        more: dict[str, Any] = {"method": self.method, "temperature": self.temperature, "random_state": self.random}
+        more: dict[str, Any] = {"method": self.method, "temperature": self.temperature, "random_state": seed}
         scores = weights if self.method == "coverage" else None
         choose: Any = select_rows
         picks: NDArray[np.int64] = choose(scores, budget, embeddings=rows, **more, **given)
