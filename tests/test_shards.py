@@ -185,11 +185,11 @@ def test_sums_in_parts_are_those_of_all() -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     {
-        "no density": ({"method": "density"}, "density must be given for method='density'"),
-        "no regions": ({"method": "budgeted", "density": "density"}, "regions must be given for method='budgeted'"),
+        "no density": ({"method": "density"}, "density must be given with method='density'"),
+        "no regions": ({"method": "budgeted", "density": "density"}, "regions must be given with method='budgeted'"),
         "short regions": (
             {"method": "budgeted", "density": "density", "regions": np.zeros(3, int)},
-            r"regions must have shape \(500,\), one for each row, got \(3,\)",
+            r"regions must have shape \(900,\), one for each row, got \(3,\)",
         ),
         "another method": ({"method": "coverage"}, "method must be one of 'top', 'density', 'budgeted'"),
         "beyond the rows": ({"labeled": np.arange(N - 2)}, "budget must be from 0 to 2"),

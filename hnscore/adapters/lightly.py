@@ -120,4 +120,4 @@ class Selection:
             picks = hnscore.select(
                 self._weights, budget, embeddings=self._embeddings, method="coverage", labeled=labeled
             )
-        return before + np.asarray(picks).tolist()
+        return [*before, *map(int, picks)]

@@ -1,7 +1,7 @@
 """What the options of a command are added to."""
 
 import argparse
-from typing import Any
+from typing import Any, TypeAlias
 
 Group = argparse._ActionsContainer
-Commands = argparse._SubParsersAction[Any]
+Commands: TypeAlias = "argparse._SubParsersAction[Any]"

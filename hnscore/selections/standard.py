@@ -64,8 +64,9 @@ class GroupSums:
     def add(self, x: Floats, groups: NDArray[np.int64]) -> None:
         order = np.argsort(groups, kind="stable")
         here, first = np.unique(groups[order], return_index=True)
-        for group, values in zip(here.tolist(), np.split(x[order], first[1:]), strict=True):
-            left = self._terms[group] + values.tolist()
+        ends = [*first, len(x)]
+        for i, group in enumerate(here.tolist()):
+            left = self._terms[group] + x[order[ends[i] : ends[i + 1]]].tolist()
             terms: list[float] = []
             while (term := math.fsum(left)) != 0:
                 terms.append(term)
