@@ -528,6 +528,7 @@ options = {"engine": "ray", "n_workers": 2, "n_threads": 1, "show_progress_bar":
 pool = hnscore.dataset("pool")
 print(hnscore.shards.score(pool, txt, 0.1, output="out", method="dense", **options).computed)
 hnscore.shards.mine(pool, txt, 3, output="mined", max_similarity=0.3, **options)
+np.save("picked.npy", hnscore.shards.select(pool, 25, partition_rows=13000, **options).rows)
 """
 
 
@@ -574,6 +575,9 @@ def test_ray_writes_the_same_files(tmp_path: Path, kill: str) -> None:
     with np.load(tmp_path / "mined/negatives.npz") as found:
         wanted = hnscore.mine(pool, txt, 3, max_similarity=0.3)
         np.testing.assert_array_equal(found["indices"], wanted[1])
+    picked = hnscore.shards.select(pool, 25, partition_rows=13000, show_progress_bar=False)
+    assert picked.candidates == 3 * 25
+    np.testing.assert_array_equal(np.load(tmp_path / "picked.npy"), picked.rows)
 
 
 @pytest.mark.adapter

@@ -32,8 +32,8 @@ _NOTE = (
     f"Flickr8k, resampled: float16 rows of 512 against {N_TXT:,} texts at margin {MARGIN}, scores by "
     "hnscore.shards.score into result shards, inputs in the page cache; beside hnscore.score of the same rows mapped "
     "from one .npy file. Rounds interleaved, medians, in brackets the spread. Parquet of fixed-size lists as pyarrow "
-    "writes them, and with use_dictionary=False. Growth: of anonymous memory. Ray: two actors of one core "
-    "each; its rate is of the shards beyond the first part, once it is started. gloo: processes of one thread each; a "
+    "writes them, with use_dictionary=False, and with fields that are not nullable, too. Growth: of anonymous memory. "
+    "Ray: two actors of one core each; its rate is of the shards beyond the first part, once it is started. gloo: processes of one thread each; a "
     f"batch of {BATCH:,} images and texts, hinge sums at margin 0.2, the own image as reference."
 )
 
@@ -139,13 +139,17 @@ def _write_npy(path: Path, i: int, rows: Array) -> None:
     np.save(f"{path}.npy", rows)
 
 
-def _write_parquet(path: Path, i: int, rows: Array, dictionary: bool = True) -> None:
-    """As pyarrow writes a table, with a dictionary of the values, which are few in float16; or without."""
+def _write_parquet(path: Path, i: int, rows: Array, dictionary: bool = True, nulls: bool = True) -> None:
+    """As pyarrow writes a table, with a dictionary of the values, which are few in float16, and a mark for each value
+    whether it is null; or without."""
     pa, pq = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     ids = pa.array([f"{i:04d}/{j:06d}" for j in range(len(rows))])
-    emb = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
+    values = pa.array(rows.ravel())
+    kind = pa.list_(pa.field("element", values.type, nullable=nulls), rows.shape[1])
+    schema = pa.schema([pa.field("id", ids.type), pa.field("emb", kind, nullable=nulls)])
+    emb = pa.FixedSizeListArray.from_arrays(values, type=kind)
     pq.write_table(
-        pa.table({"id": ids, "emb": emb}), f"{path}.parquet", row_group_size=16384, use_dictionary=dictionary
+        pa.table([ids, emb], schema=schema), f"{path}.parquet", row_group_size=16384, use_dictionary=dictionary
     )
 
 
@@ -153,6 +157,7 @@ WAYS: dict[str, Callable[[Path, int, Array], None]] = {
     ".npy shards": _write_npy,
     "Parquet shards, ids": _write_parquet,
     "Parquet shards, ids, no dictionary": partial(_write_parquet, dictionary=False),
+    "Parquet shards, ids, no dictionary, not null": partial(_write_parquet, dictionary=False, nulls=False),
 }
 
 

@@ -124,7 +124,7 @@ class TextSide(Generic[Rows, Values, Groups]):
 
     def warn_if_none(self, images: Rows, scores: Any) -> None:
         """Warns where no pair counts though there were enough to expect some."""
-        if self.has_many_pairs(images) and not scores.any():
+        if not scores.any() and self.has_many_pairs(images):
             warn_if_too_small(self._sample(self.engine, images))
 
     def _sample(self, engine: Engine[Rows, Values, Groups], images: Rows) -> Sample:
