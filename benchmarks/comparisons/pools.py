@@ -33,7 +33,8 @@ _NOTE = (
     "hnscore.shards.score into result shards, inputs in the page cache; beside hnscore.score of the same rows mapped "
     "from one .npy file. Rounds interleaved, medians, in brackets the spread. Parquet of fixed-size lists as pyarrow "
     "writes them, with use_dictionary=False, and with fields that are not nullable, too. Growth: of anonymous memory. "
-    "Ray: two actors of one core each; its rate is of the shards beyond the first part, once it is started. gloo: processes of one thread each; a "
+    "Ray: two actors of one core each; its rate is of the shards beyond the first part, once it is started. "
+    "gloo: processes of one thread each; a "
     f"batch of {BATCH:,} images and texts, hinge sums at margin 0.2, the own image as reference."
 )
 

@@ -1,5 +1,7 @@
 """What is timed: hnscore, and its peers."""
 
+from __future__ import annotations
+
 import importlib
 import os
 from collections.abc import Callable, Iterator

@@ -4,6 +4,8 @@ Every peer gets what helps it: unit vectors (hnscore normalises inside its time)
 an index that is already filled, and, but for torch as it is usually written, buffers that were touched before.
 """
 
+from __future__ import annotations
+
 import importlib
 import os
 from collections.abc import Callable, Iterator
