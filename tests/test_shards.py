@@ -22,6 +22,8 @@ from pools import IDS, IMG, N_TXT, TXT, N
 
 import hnscore
 from hnscore.datasets import dataset as reading
+from hnscore.engine.running import RunningBest
+from hnscore.mining.of_dataset import MineOfDataset
 from hnscore.selections import standard
 
 pa = pytest.importorskip("pyarrow")
@@ -247,6 +249,55 @@ def test_results_follow_the_reference(pool: hnscore.Dataset, tmp_path: Path) -> 
     img[100:450] = np.repeat(TXT, 5, axis=0)
     assert score(change(tmp_path, 2, img[100:450]), tmp_path / "out", **rule).computed == 5
     np.testing.assert_array_equal(written(tmp_path / "out"), hnscore.score(img, TXT, 0.1, method="dense"))
+
+
+def end_in_the_second_pass(pool: hnscore.Dataset, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `mine`, whose first one finds the best match of each text."""
+    blocks: list[int] = []
+
+    def add(self: RunningBest, img: Any, first: int, rules: Any) -> None:
+        blocks.append(first)
+        if len(blocks) > 2:
+            raise KeyboardInterrupt
+        RunningBest_add(self, img, first, rules)
+
+    RunningBest_add = RunningBest.add  # noqa: N806
+    with monkeypatch.context() as patch:
+        patch.setattr(RunningBest, "add", add)
+        with pytest.raises(KeyboardInterrupt):
+            hnscore.shards.mine(pool, TXT, 3, output=output, **BY_POOL)
+    assert len(blocks) > 2
+
+
+BY_POOL: dict[str, Any] = {"reference": "pool_max", "margin": 0.01, "show_progress_bar": False}
+
+
+def assert_mined(output: Path, img: NDArray[Any]) -> None:
+    with np.load(output / "negatives.npz") as found:
+        for name, wanted in zip(("similarities", "indices"), hnscore.mine(img, TXT, 3, **BY_POOL), strict=True):
+            np.testing.assert_array_equal(found[name], wanted)
+
+
+def test_mine_keeps_its_first_pass(pool: hnscore.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    end_in_the_second_pass(pool, tmp_path / "out", monkeypatch)
+
+    def never(self: MineOfDataset, rows: Any) -> Any:
+        raise AssertionError("the best matches are known")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MineOfDataset, "best_of", never)
+        assert 0 < hnscore.shards.mine(pool, TXT, 3, output=tmp_path / "out", **BY_POOL).computed < 5
+    assert_mined(tmp_path / "out", IMG)
+
+
+def test_what_is_mined_follows_the_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard that is added raises the ceilings that the lists of an ended run were made by."""
+    folder = pools.write(tmp_path / "pool", "npy")
+    part = hnscore.dataset([folder / f"{i}.npy" for i in range(4)])
+    end_in_the_second_pass(part, tmp_path / "out", monkeypatch)
+    np.save(folder / "4.npy", TXT.astype(np.float16))
+    hnscore.shards.mine(hnscore.dataset(folder), TXT, 3, output=tmp_path / "out", **BY_POOL)
+    assert_mined(tmp_path / "out", np.concatenate([IMG[:450], TXT.astype(np.float16)]))
 
 
 def test_owners_follow_the_numbers_of_rows(tmp_path: Path) -> None:

@@ -61,8 +61,9 @@ class MineOfDataset(MineCall):
     Who works on the blocks elsewhere asks for `running` and gives its lists to `mined_of`.
     """
 
-    def __init__(self, pool: Blocks, given: dict[str, Any]) -> None:
-        self.dataset = pool
+    def __init__(self, pool: Blocks, given: dict[str, Any], best: NDArray[np.float64] | float | None = None) -> None:
+        """`best`: of each text its best match in the pool, where that is known; a number stands for all of them."""
+        self.dataset, self._best = pool, best
         self._shown = given["show_progress_bar"]
         nothing = host_rows("img_emb", np.empty((0, pool.shape[1]), np.float32))
         side = PoolSide(nothing._replace(shape=pool.shape))
@@ -76,13 +77,17 @@ class MineOfDataset(MineCall):
     def _check_sides(self, img_emb: object, txt_emb: object) -> None:
         check_same_dim(self.img, self.txt)
 
+    def best_of(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        """The best match of each text among these."""
+        return kth_best(self.txt, host_rows("img_emb", rows), self.request, NO_RULES, self.engine.threads)[0]
+
     def _best_match(self) -> NDArray[np.float64]:
+        if self._best is not None:
+            return np.full(self.n_txt, self._best)
         best = np.full(self.n_txt, -np.inf)
         for block, _ in self.dataset.passes(rows_bar(self._shown, "reference", self.n_img)):
             with self.dataset.naming(block):
-                rows = host_rows("img_emb", block.rows)
-                found, _ = kth_best(self.txt, rows, self.request, NO_RULES, self.engine.threads)
-            best = np.maximum(best, found)
+                best = np.maximum(best, self.best_of(block.rows))
         return best
 
     @cached_property

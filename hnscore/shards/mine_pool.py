@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,17 +11,16 @@ from numpy.typing import NDArray
 
 from hnscore.arguments.numbers import check_choice, check_flag
 from hnscore.datasets.dataset import Dataset
-from hnscore.datasets.folder import Folder
 from hnscore.engine.host import host_rows
 from hnscore.engine.running import merged_by_row
 from hnscore.mining.mine import DEFAULTS
 from hnscore.mining.of_dataset import MineOfDataset
 from hnscore.shards.bar import bar_over
 from hnscore.shards.engines import engine_named
+from hnscore.shards.passes import Arrays, Pass, best_match
 from hnscore.shards.run import Run, Summary
 from hnscore.shards.sink import MARK, STATE, check_dataset, digest, setting
 
-_SAVED_SECONDS = 5.0  # between two states: of 20,000 texts and k = 10, 3 MB are written
 _LISTS = f"{STATE}/lists"
 RESULT = "negatives.npz"
 
@@ -99,22 +96,20 @@ def mine(  # noqa: PLR0913
         record = run.records.get(RESULT)
         if record is not None and record["input"] == names and run.folder.identity(RESULT) == record["written"]:
             return Summary(str(run.folder), len(pool), len(names), 0)
-        given["show_progress_bar"] = bool(show_progress_bar)
-        call = MineOfDataset(pool, given)
-        run.keep_state()
-        state = _Lists(run.folder, call, names)
-        todo = [number for number in numbers if pool.shards[number].name not in state.done]
-        failed: list[Any] = []
-        with bar_over("mine", len(pool), show_progress_bar) as bar:
-            bar(sum(shard.n_rows for shard in pool.shards if shard.name in state.done))
-            try:
-                for number, found in run_in(_BestOf(pool, call), todo, bar, failed.append):
-                    state.add(pool.shards[number].name, *found)
-            finally:
-                state.save()
-        if failed:
-            raise failed[0]
-        similarities, indices = call.mined_of(state.values, state.rows)
+        given["show_progress_bar"] = False
+        best: NDArray[np.float64] | None = None
+        by_pool = isinstance(given["reference"], str) and given["reference"] == "pool_max"
+        # Errors before hours of work.
+        call = MineOfDataset(pool, given, 0.0 if by_pool else None)
+        with bar_over("mine", (1 + by_pool) * len(pool), show_progress_bar) as bar:
+            run.keep_state()
+            if by_pool:
+                best = best_match(run, call.best_of, call.n_txt, run_in, bar)
+                call = MineOfDataset(pool, given, best)
+            nothing = np.full((call.n_txt, call.wanted), -np.inf), np.full((call.n_txt, call.wanted), -1)
+            lists = Pass(run, _LISTS, nothing, _merged, "" if best is None else digest(best.tobytes()))
+            found = lists.over(_BestOf(pool, call), run_in, bar)
+        similarities, indices = call.mined_of(found[0], found[1])
         arrays: dict[str, Any] = {"similarities": similarities, "indices": indices}
         if pool.id_column is not None:
             ids = np.zeros(indices.shape, object)
@@ -126,7 +121,7 @@ def mine(  # noqa: PLR0913
         run.folder.write(RESULT, buffer.getvalue())
         record = {"shard": RESULT, "input": names, "written": run.folder.identity(RESULT)}
         run.write_manifest([record | {MARK: 1, "result": RESULT, "digest": digest(buffer.getvalue())}])
-        return Summary(str(run.folder), len(pool), len(names), len(todo))
+        return Summary(str(run.folder), len(pool), len(names), lists.computed)
 
 
 class _BestOf:
@@ -155,45 +150,6 @@ class _BestOf:
         return values, rows
 
 
-class _Lists:
-    """The lists so far, and of which shards."""
-
-    def __init__(self, folder: Folder, call: MineOfDataset, names: Mapping[str, Any]) -> None:
-        self.folder, self.names = folder, names
-        self.values = np.full((call.n_txt, call.wanted), -np.inf)
-        self.rows = np.full((call.n_txt, call.wanted), -1)
-        self.done: dict[str, Any] = {}
-        self._saved, self._changed = time.monotonic(), False
-        content = folder.read(_LISTS)
-        if content is not None:
-            self._load(content)
-
-    def _load(self, content: bytes) -> None:
-        try:
-            file = io.BytesIO(content)
-            values, rows = np.load(file, allow_pickle=False), np.load(file, allow_pickle=False)
-            known = json.loads(file.read())
-        except (ValueError, EOFError, OSError):
-            return
-        if values.shape != self.values.shape or known["of"] != digest(values.tobytes() + rows.tobytes()):
-            return
-        if all(self.names.get(name) == identity for name, identity in known["done"].items()):
-            self.values, self.rows, self.done = values, rows, known["done"]
-
-    def add(self, name: str, values: NDArray[np.float64], rows: NDArray[np.int64]) -> None:
-        self.values, self.rows = merged_by_row(self.values, self.rows, values, rows, self.values.shape[1])
-        self.done[name] = self.names[name]
-        self._changed = True
-        if time.monotonic() - self._saved > _SAVED_SECONDS:
-            self.save()
-
-    def save(self) -> None:
-        if not self._changed:
-            return
-        buffer = io.BytesIO()
-        np.save(buffer, self.values)
-        np.save(buffer, self.rows)
-        of = digest(self.values.tobytes() + self.rows.tobytes())
-        buffer.write(json.dumps({"of": of, "done": self.done}).encode())
-        self.folder.write(_LISTS, buffer.getvalue())
-        self._saved, self._changed = time.monotonic(), False
+def _merged(so_far: Arrays, more: Arrays) -> Arrays:
+    values, rows = so_far
+    return merged_by_row(values, rows, more[0], more[1], values.shape[1])

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from secrets import randbits
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from hnscore.arguments.keywords import accepts
@@ -19,15 +15,14 @@ from hnscore.scores.chunks import ChunkedScore
 from hnscore.scores.rule import ARRAYS, SHOWN, Rule, keywords
 from hnscore.shards.bar import bar_over
 from hnscore.shards.engines import engine_named
-from hnscore.shards.run import REFERENCE, Run, RunIn, Summary
-from hnscore.shards.sink import Sink, check_dataset, digest, setting
+from hnscore.shards.passes import best_match
+from hnscore.shards.run import Run, Summary
+from hnscore.shards.sink import check_dataset, setting
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from hnscore.scores.rule import WeightOptions
-
-_SAVED_SECONDS = 5.0  # between two states of a pass: of 20,000 texts 0.2 MB are written
 
 
 @accepts(keywords(*SHOWN))
@@ -134,7 +129,7 @@ def score(
         passes = 1 + call.looks_for_reference + call.looks_for_ranks
         with bar_over("score", passes * len(pool), show_progress_bar) as bar:
             if call.looks_for_reference:
-                call.set_reference(_reference(run, call, run_in, bar))
+                call.set_reference(best_match(run, call.best_of, call.n_txt, run_in, bar))
             if call.looks_for_ranks:
                 for block, first in pool.passes():
                     with pool.naming(block):
@@ -158,78 +153,3 @@ class _Scores(NamedTuple):
 
     def __call__(self, rows: NDArray[Any], first: int) -> NDArray[Any]:
         return self.call.scores(rows, first)
-
-
-# ---- The first pass --------------------------------------------------------------------------------------------------
-
-
-class _Best(NamedTuple):
-    """A task: the best match of each text in a shard."""
-
-    sink: Sink
-    call: ChunkedScore
-
-    @property
-    def pool(self) -> Dataset:
-        return self.sink.pool
-
-    def block(self, rows: NDArray[Any], first: int) -> NDArray[Any]:
-        return self.call.best_of(rows)
-
-    def drop(self) -> None:
-        pass
-
-    def done(self, number: int, parts: list[NDArray[Any]]) -> NDArray[np.float64]:
-        return np.maximum.reduce(parts) if parts else np.full(self.call.n_txt, -np.inf)
-
-
-def _reference(run: Run, call: ChunkedScore, run_in: RunIn, bar: Callable[[int], object]) -> NDArray[np.float64]:
-    """The best match of each text in the pool, from where an earlier run has come to."""
-    pool, numbers = run.pool, range(len(run.pool.shards))
-    names = {pool.shards[number].name: run.identity(number) for number in numbers}
-    best, done = _known(run, call.n_txt, names)
-    failed: list[Any] = []
-    todo = []
-    for number in numbers:
-        if pool.shards[number].name in done:
-            bar(pool.shards[number].n_rows)
-        else:
-            todo.append(number)
-    saved = time.monotonic()
-    try:
-        for number, found in run_in(_Best(run.sink, call), todo, bar, failed.append):
-            best = np.maximum(best, found)
-            done[pool.shards[number].name] = run.identity(number)
-            if time.monotonic() - saved > _SAVED_SECONDS:
-                _save(run, best, done)
-                saved = time.monotonic()
-    finally:
-        if todo:
-            _save(run, best, done)
-    if failed:
-        raise failed[0]  # without it no score is known
-    return best
-
-
-def _known(run: Run, n_txt: int, names: Mapping[str, Any]) -> tuple[NDArray[np.float64], dict[str, Any]]:
-    content = run.folder.read(REFERENCE)
-    nothing: tuple[NDArray[np.float64], dict[str, Any]] = np.full(n_txt, -np.inf), {}
-    if content is None:
-        return nothing
-    try:
-        file = io.BytesIO(content)
-        best = np.load(file, allow_pickle=False)
-        known = json.loads(file.read())
-    except (ValueError, EOFError, OSError):
-        return nothing
-    if best.shape != (n_txt,) or known["of"] != digest(best.tobytes()):
-        return nothing
-    same: Sequence[bool] = [names.get(name) == identity for name, identity in known["done"].items()]
-    return (best, known["done"]) if all(same) else nothing  # a maximum is not taken back
-
-
-def _save(run: Run, best: NDArray[np.float64], done: Mapping[str, Any]) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, best)
-    buffer.write(json.dumps({"of": digest(best.tobytes()), "done": dict(done)}).encode())
-    run.folder.write(REFERENCE, buffer.getvalue())
