@@ -238,10 +238,10 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
         },
         py::arg("context"), py::arg("a"), py::arg("b"), py::arg("similarity"), py::arg("out"));
     py::class_<gpu::Rules>(m, "Rules", py::module_local())
-        .def(py::init(&gpu::rules), py::kw_only(), py::arg("max_similarity") = 0, py::arg("max_similarity_of_rows") = false,
-             py::arg("row_groups") = 0, py::arg("col_groups") = 0, py::arg("negative_groups_differ") = false,
-             py::arg("row_owners") = 0, py::arg("col_owners") = 0, py::arg("kth_value") = 0, py::arg("kth_row") = 0,
-             py::arg("skip_value") = 0, py::arg("skip_row") = 0);
+        .def(py::init(&gpu::rules), py::kw_only(), py::arg("max_similarity") = 0,
+             py::arg("max_similarity_of_rows") = false, py::arg("row_groups") = 0, py::arg("col_groups") = 0,
+             py::arg("negative_groups_differ") = false, py::arg("row_owners") = 0, py::arg("col_owners") = 0,
+             py::arg("kth_value") = 0, py::arg("kth_row") = 0, py::arg("skip_value") = 0, py::arg("skip_row") = 0);
     m.def("thresholds", &thresholds, py::arg("context"), py::arg("reference"), py::arg("count"), py::arg("margins"),
           py::arg("tau"));
     m.def("reduce", &reduce, py::arg("context"), py::arg("rows"), py::arg("columns"), py::arg("recipe"), py::arg("out"),

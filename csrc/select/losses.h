@@ -31,7 +31,9 @@ struct Candidate {
 };
 
 // Larger gain first, ties to the lowest index.
-inline bool before(const Candidate& a, const Candidate& b) { return a.key > b.key || (a.key == b.key && a.row < b.row); }
+inline bool before(const Candidate& a, const Candidate& b) {
+    return a.key > b.key || (a.key == b.key && a.row < b.row);
+}
 constexpr Candidate kNobody{-kInfinity, std::numeric_limits<int64_t>::max(), -1};
 
 // Rough times in nanoseconds of one thread: they choose the size of the front and never a pick.
