@@ -116,7 +116,7 @@ def score_file(  # noqa: PLR0913
     if ref not in ("pool_max", "paired"):
         ref = numbers(read("reference", reference, 1, 2))
     owners, paired_img = read("owner", owner, 1), read("paired", paired, 2)
-    limit: float | Array | None = None
+    limit: Any = max_similarity
     if max_similarity is not None and not isinstance(max_similarity, float | int):
         limit = numbers(read("max_similarity", max_similarity, 1))
     img_labels, txt_labels = read("img_groups", img_groups, 1), read("txt_groups", txt_groups, 1)

@@ -25,14 +25,6 @@ class Format(Protocol):
     def blocks(self, n_rows: int) -> Iterator[NDArray[Any]]: ...
 
 
-class Table(Format, Protocol):
-    """A file that has columns beside the embeddings."""
-
-    location: Location
-
-    def read_column(self, name: str) -> Any: ...
-
-
 def chosen(wanted: str | None, fitting: list[str], all_names: list[str], what: str) -> str:
     if wanted is not None:
         check_there(wanted, all_names, what)

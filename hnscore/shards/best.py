@@ -213,7 +213,7 @@ class _Pool(NamedTuple):
                 crowded = crowded[free]
             if self.labels is not None:
                 part = self.labels[first : first + len(found)]
-                labels = read_region_labels("regions", part, len(found))[free]
+                labels = read_region_labels(f"regions[{first}:{first + len(found)}]", part, len(found))[free]
             yield _Part(rows[free], self.sign * found[free], crowded, labels)
             first += len(found)
 
