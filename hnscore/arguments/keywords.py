@@ -17,9 +17,10 @@ def accepts(keywords: Mapping[str, object]) -> Callable[[Callable[Parameters, Re
     signature has them."""
 
     def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-        own = [*inspect.signature(function).parameters.values()][:-1]
+        signature = inspect.signature(function)
+        own = [*signature.parameters.values()][:-1]
         more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=x) for name, x in keywords.items()]
-        signature = inspect.signature(function).replace(parameters=[*own, *more])
+        signature = signature.replace(parameters=[*own, *more])
 
         @functools.wraps(function)
         def call(*args: Parameters.args, **options: Parameters.kwargs) -> Result:

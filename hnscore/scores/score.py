@@ -239,8 +239,7 @@ def resolve(img_emb: object, txt_emb: object, rule: Rule, recipe: str | None = N
     """Which pairs count. `recipe`: for what is made of them, where that is not what the rule says."""
     engine = engine_of(rule.n_threads, img_emb=img_emb, txt_emb=txt_emb)
     img, txt = engine.embeddings("img_emb", img_emb), engine.embeddings("txt_emb", txt_emb)
-    if type(img_emb) is not type(txt_emb) or img.shape[1] != txt.shape[1]:
-        check_sides(img_emb, txt_emb, img, txt)
+    check_sides(img_emb, txt_emb, img, txt)
     n_img, n_txt = img.shape[0], txt.shape[0]
     top_k_images, skip_top_images = rule.of_pool(n_img, n_txt)
     texts = TextSide(engine, txt, rule, n_img, recipe=recipe)

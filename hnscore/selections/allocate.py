@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ from hnscore.arguments.checks import read_region_labels
 from hnscore.arguments.numbers import check_integer, check_real
 from hnscore.arguments.values import read_point_values
 from hnscore.engine.memory.copies import computed_on_cpu
-from hnscore.selections.standard import power_of, standard
+from hnscore.selections.standard import GroupSums, Standard, power_of, standard
 
 # exp(-regularization * z) has long been 0 or infinite for every z of a float64 pool, so that more changes nothing.
 STRONGEST = 1e200
@@ -98,11 +97,13 @@ def allocate(
     # Memory and time for the regions that have rows; the others only have a 0 in the result.
     occupied, labels = np.unique(labels, return_inverse=True)
     size = np.bincount(labels)
-    gain = _sums(less_lowest(info, Range.of(info)), labels, size)
-    scale = standard(lambda: [crowded])
-    means = _sums(scale.centred(crowded), labels, size) / size / scale.deviation if scale.deviation else 0.0 * size
+    all_regions, scale = np.arange(len(size)), standard(lambda: [crowded])
+    gain, crowding = GroupSums(), GroupSums()
+    gain.add(less_lowest(info, Range.of(info)), labels)
+    crowding.add(scale.centred(crowded), labels)
+    exponent = exponents(crowding.totals(all_regions), size, scale, strength)
     of_all = np.zeros(occupied.max(initial=-1) + 1, np.int64)
-    of_all[occupied] = shares(size, gain, np.asarray(-strength * means, np.float64), budget)
+    of_all[occupied] = shares(size, gain.totals(all_regions), exponent, budget)
     return convert_like(informativeness, of_all)
 
 
@@ -121,6 +122,13 @@ def less_lowest(x: Floats, known: Range) -> Floats:
     """x less the lowest, times a power of two that keeps sums of them in the range of float64."""
     power = power_of(known.largest)
     return np.asarray(np.ldexp(x, power) - np.ldexp(known.lowest, power), np.float64)
+
+
+def exponents(sums: Floats, size: NDArray[np.int64], scale: Standard, strength: float) -> Floats:
+    """Of the share of each region, from its sum of centred densities: less to the crowded."""
+    if not scale.deviation:
+        return np.zeros(len(size))
+    return np.asarray(-strength * (sums / size / scale.deviation), np.float64)
 
 
 def shares(size: NDArray[np.int64], gain: Floats, exponent: Floats, budget: int) -> NDArray[np.int64]:
@@ -161,10 +169,3 @@ def _weights(gain: Floats, exponent: Floats) -> Floats:
         alike = exponent == exponent[best]
         weight = np.where(alike, np.ldexp(gain, -power), mantissa * np.exp(log_weight - log_weight[best]))
     return np.asarray(np.ldexp(weight, _FIXED_POINT), np.float64)
-
-
-def _sums(x: Floats, labels: NDArray[np.int64], size: NDArray[np.int64]) -> Floats:
-    """The sum of `x` in each region, rounded once."""
-    ends = np.cumsum(size)
-    by_region = np.split(x[np.argsort(labels)], ends[:-1])
-    return np.array([math.fsum(values) for values in by_region], np.float64)

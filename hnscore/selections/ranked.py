@@ -50,16 +50,27 @@ def best_adjusted(values: Floats, exponents: Floats, budget: int, random: Random
 def best_of_each(values: Floats, labels: Rows, shares: Rows, random: Random) -> Rows:
     """The best shares[r] rows of every region r, best first."""
     order = best_first(values, random)
-    by_region = order[interruptible(len(values), lambda: np.argsort(labels[order], kind="stable"))]
-    sizes = np.bincount(labels, minlength=len(shares))
-    first = np.cumsum(sizes) - sizes
+    by_region, first, sizes = _by_region(order, labels, len(shares))
     if random is None:
         cut = np.flatnonzero((shares > 0) & (shares < sizes))
         for region in cut[values[by_region[(first + shares)[cut] - 1]] == values[by_region[(first + shares)[cut]]]][:1]:
             _warn_of_ties(values[by_region[first[region] :][: sizes[region]]], int(shares[region]))
-    rank = np.empty(len(values), np.int64)
-    rank[by_region] = np.arange(len(values)) - first[labels[by_region]]
+    return within_shares(order, labels, shares)
+
+
+def within_shares(order: Rows, labels: Rows, shares: Rows) -> Rows:
+    """Of rows in the order of their merit the first shares[r] of every region r, in that order."""
+    by_region, first, _ = _by_region(order, labels, len(shares))
+    rank = np.empty(len(order), np.int64)
+    rank[by_region] = np.arange(len(order)) - first[labels[by_region]]
     return order[rank[order] < shares[labels[order]]]
+
+
+def _by_region(order: Rows, labels: Rows, n: int) -> tuple[Rows, Rows, Rows]:
+    """The rows region by region, each in that order; where each of the n regions begins; and its size."""
+    by_region = order[interruptible(len(order), lambda: np.argsort(labels[order], kind="stable"))]
+    sizes = np.bincount(labels, minlength=n)
+    return by_region, np.cumsum(sizes) - sizes, sizes
 
 
 def adjusted(values: Floats, exponents: Floats, lowest: float) -> Floats:

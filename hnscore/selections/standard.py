@@ -58,20 +58,21 @@ def exact_sum(parts: Iterable[Floats]) -> float:
 class GroupSums:
     """Exact sums of numbers in groups, part by part: each is kept as a few floats that add up to it exactly."""
 
-    def __init__(self, n: int) -> None:
-        self._terms: list[list[float]] = [[] for _ in range(n)]
+    def __init__(self) -> None:
+        self._terms: dict[int, list[float]] = {}
 
     def add(self, x: Floats, groups: NDArray[np.int64]) -> None:
         order = np.argsort(groups, kind="stable")
         here, first = np.unique(groups[order], return_index=True)
         ends = [*first, len(x)]
         for i, group in enumerate(here.tolist()):
-            left = self._terms[group] + x[order[ends[i] : ends[i + 1]]].tolist()
+            left = self._terms.get(group, []) + x[order[ends[i] : ends[i + 1]]].tolist()
             terms: list[float] = []
             while (term := math.fsum(left)) != 0:
                 terms.append(term)
                 left.append(-term)
             self._terms[group] = terms
 
-    def totals(self) -> Floats:
-        return np.array([math.fsum(terms) for terms in self._terms], np.float64)
+    def totals(self, groups: NDArray[np.int64]) -> Floats:
+        """Of these groups, rounded once."""
+        return np.array([math.fsum(self._terms.get(group, ())) for group in groups.tolist()], np.float64)

@@ -14,8 +14,8 @@ from hnscore.arguments.checks import check_given_for, read_region_labels, read_r
 from hnscore.arguments.numbers import check_choice, check_integer, check_real
 from hnscore.arguments.options import PREFERENCES
 from hnscore.datasets.folder import Folder
-from hnscore.selections.allocate import STRONGEST, Range, less_lowest, shares
-from hnscore.selections.ranked import adjusted
+from hnscore.selections.allocate import STRONGEST, Range, exponents, less_lowest, shares
+from hnscore.selections.ranked import adjusted, within_shares
 from hnscore.selections.standard import GroupSums, standard
 from hnscore.shards.results import MANIFEST, read_result
 
@@ -90,8 +90,8 @@ def top(  # noqa: PLR0913
 
     Notes
     -----
-    One shard of each run is in memory at a time, beside the best rows so far. "density" passes over the results six
-    times, "budgeted" seven times.
+    One shard of each run is in memory at a time, beside the best rows so far. "density" reads the values twice, as
+    "budgeted" does three times, and the densities four times more.
 
     Examples
     --------
@@ -200,22 +200,35 @@ class _Pool(NamedTuple):
     sign: int
 
     def parts(self) -> Iterator[_Part]:
-        first = 0
-        for number in range(len(self.values.shards)):
+        for number, (first, rows, free) in enumerate(self._free()):
             found = self.values.shard(number)[0].astype(np.float64)
-            rows = np.arange(first, first + len(found))
-            free = np.isin(rows, self.taken, assume_unique=True, invert=True)
             crowded, labels = np.empty(0), np.empty(0, np.int64)
             if self.crowding is not None:
                 _check_finite(f"values of {self.values.folder}", found, first)
-                crowded = self.crowding.shard(number)[0].astype(np.float64)
-                _check_finite(f"density of {self.crowding.folder}", crowded, first)
-                crowded = crowded[free]
+                crowded = self._crowded(number, first, free)
             if self.labels is not None:
                 part = self.labels[first : first + len(found)]
                 labels = read_region_labels(f"regions[{first}:{first + len(found)}]", part, len(found))[free]
             yield _Part(rows[free], self.sign * found[free], crowded, labels)
-            first += len(found)
+
+    def crowded(self) -> Iterator[Floats]:
+        """The densities alone."""
+        for number, (first, _, free) in enumerate(self._free()):
+            yield self._crowded(number, first, free)
+
+    def _free(self) -> Iterator[tuple[int, Rows, NDArray[np.bool_]]]:
+        """Of each shard the first row, the rows, and which are not labeled."""
+        first = 0
+        for shard in self.values.shards:
+            rows = np.arange(first, first + shard["rows"])
+            yield first, rows, np.isin(rows, self.taken, assume_unique=True, invert=True)
+            first += len(rows)
+
+    def _crowded(self, number: int, first: int, free: NDArray[np.bool_]) -> Floats:
+        assert self.crowding is not None
+        found = self.crowding.shard(number)[0].astype(np.float64)
+        _check_finite(f"density of {self.crowding.folder}", found, first)
+        return found[free]
 
 
 def _check_finite(name: str, x: Floats, first: int) -> None:
@@ -243,18 +256,14 @@ class _Best:
             order = order[: self.most]
         else:
             labels = np.concatenate([self.labels, labels])
-            by_region = order[np.argsort(labels[order], kind="stable")]
-            sizes = np.bincount(labels, minlength=len(self.quota))
-            rank = np.empty(len(rows), np.int64)
-            rank[by_region] = np.arange(len(rows)) - (np.cumsum(sizes) - sizes)[labels[by_region]]
-            order = order[rank[order] < self.quota[labels[order]]]
+            order = within_shares(order, labels, self.quota)
             self.labels = labels[order]
         self.rows, self._keys = rows[order], tuple(key[order] for key in keys)
 
 
 def _by_density(pool: _Pool, budget: int, exponent: float) -> _Best:
     lowest = min((part.signed.min(initial=0.0) for part in pool.parts()), default=0.0)
-    scale = standard(lambda: (part.crowded for part in pool.parts()))
+    scale = standard(pool.crowded)
     best = _Best(budget)
     for part in pool.parts():
         log = adjusted(part.signed, exponent * scale.of(part.crowded), lowest)
@@ -263,7 +272,7 @@ def _by_density(pool: _Pool, budget: int, exponent: float) -> _Best:
 
 
 def _by_regions(pool: _Pool, budget: int, strength: float) -> _Best:
-    scale = standard(lambda: (part.crowded for part in pool.parts()))
+    scale = standard(pool.crowded)
     known, size = Range(np.inf, 0.0), np.zeros(0, np.int64)
     for part in pool.parts():
         here = Range.of(part.signed)
@@ -271,17 +280,14 @@ def _by_regions(pool: _Pool, budget: int, strength: float) -> _Best:
         counts = np.bincount(part.labels, minlength=len(size))
         counts[: len(size)] += size
         size = counts
-    gain, means = GroupSums(len(size)), GroupSums(len(size))
+    gain, crowding = GroupSums(), GroupSums()
     for part in pool.parts():
         gain.add(less_lowest(part.signed, known), part.labels)
-        if scale.deviation:
-            means.add(scale.centred(part.crowded), part.labels)
+        crowding.add(scale.centred(part.crowded), part.labels)
     held = np.flatnonzero(size)  # regions that have rows
-    exponent = np.zeros(len(held))
-    if scale.deviation:
-        exponent = -strength * (means.totals()[held] / size[held] / scale.deviation)
+    exponent = exponents(crowding.totals(held), size[held], scale, strength)
     quota = np.zeros(len(size), np.int64)
-    quota[held] = shares(size[held], gain.totals()[held], exponent, budget)
+    quota[held] = shares(size[held], gain.totals(held), exponent, budget)
     best = _Best(budget, quota)
     for part in pool.parts():
         best.add(part.rows, (part.signed,), part.labels)
