@@ -127,6 +127,8 @@ class Columns:
         self, context: Context, rows: Rows, similarity: str, precision: str, method: str, keep: bool
     ) -> None: ...
     @property
+    def chunks(self) -> int: ...  # of columns, that are added up or listed together
+    @property
     def nbytes(self) -> int: ...
 
 # out[j] float64: similarity of row j of a with row j of b.
@@ -172,6 +174,11 @@ def reduce(
     cap: int = 0,
     integer: bool = False,
     choice: int = 0,  # int32, zero at first: what "auto" chose, kept for the next chunks
+    # Recipe "pairs", in two calls, int64 (columns.chunks, n): first how many pairs there are; then, each chunk of a row
+    # from its place in `lists` on, similarity (float64) and column (int64) of each, in no order.
+    counts: int = 0,
+    begins: int = 0,
+    lists: int = 0,
 ) -> None: ...
 
 # The k largest similarities of each row over a pool that is packed slab by slab. Descending, ties to the lowest pool

@@ -21,6 +21,7 @@ CODES = _core.DTYPES
 NAMES = {code: name for name, code in CODES.items()}
 _ALL = np.iinfo(np.int64).max
 _GARBAGE = 0xFF  # NaN, -1
+_CHUNK = 7  # columns that are listed together
 
 
 def numpy_dtype(code: int) -> np.dtype[Any]:
@@ -177,6 +178,7 @@ class Columns:
         assert method in ("auto", "dense", "cascade")
         self.rows, self.similarity, self.precision, self.method = rows, similarity, precision, method
         self.nbytes = 2 * rows.count * rows.shape[1]
+        self.chunks = -(-rows.count // _CHUNK)
         gpu = context.gpu
         self._memory = context.allocate(max(1, 8 * rows.count * rows.shape[1]))
 
@@ -464,13 +466,29 @@ class FakeCuda:
         cap: int = 0,
         integer: bool = False,
         choice: int = 0,
+        counts: int = 0,
+        begins: int = 0,
+        lists: int = 0,
     ) -> None:
         n, m = rows.count, columns.rows.count
         top = recipe in ("top_gap", "top_similarity")
-        assert top or recipe == weight
+        assert top or recipe in (weight, "pairs")
+        n_pairs, first_places, found = counts, begins, lists
 
         def side(pointer: int, length: int, dtype: Any) -> Any:
             return at(pointer, (length,), dtype) if pointer else None
+
+        def list_pairs(counts: NDArray[np.bool_], s: NDArray[np.float64]) -> None:
+            of_chunks = [slice(c * _CHUNK, (c + 1) * _CHUNK) for c in range(columns.chunks)]
+            if n_pairs:
+                at(n_pairs, (len(of_chunks), n), np.int64)[:] = [counts[:, part].sum(axis=1) for part in of_chunks]
+                return
+            begins = at(first_places, (len(of_chunks), n), np.int64)
+            for c, part in enumerate(of_chunks):
+                for i in range(n):
+                    js = part.start + np.flatnonzero(counts[i, part])[::-1]
+                    to = at(found + 16 * int(begins[c, i]), (len(js), 2), np.int64)
+                    to[:, 0], to[:, 1] = s[i, js].view(np.int64), js
 
         def run() -> None:
             bad = rows.bad(columns.similarity == "cosine")
@@ -479,8 +497,8 @@ class FakeCuda:
             assert not rules.max_similarity_of_rows
             tau_j, limits = side(tau, m, np.float64), side(rules.max_similarity, m, np.float64)
             wrong = any(x is not None and np.isnan(x).any() for x in (t, tau_j, limits))
-            scores = at(out, (n,), np.int64 if integer else np.float32)
-            if wrong:
+            scores = at(out, (n,), np.int64 if integer else np.float32) if out else None
+            if wrong and scores is not None:
                 scores[:] = -1 if integer else np.nan
                 return
             s = _similarities(x, t, columns.similarity)
@@ -498,6 +516,9 @@ class FakeCuda:
             if r.skip_value:
                 value, row = side(r.skip_value, m, np.float64), side(r.skip_row, m, np.int64)
                 counts &= (s < value) | ((s == value) & (np.arange(n)[:, None] > row))
+            if recipe == "pairs":
+                list_pairs(counts & (bad < 0)[:, None], s)
+                return
             with np.errstate(all="ignore"):
                 w = np.where(counts, ref.WEIGHTS[weight](gap, s, temperature), 0.0)
                 w = ref.within_float32(w, weight)

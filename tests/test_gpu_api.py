@@ -594,10 +594,6 @@ ON_COPIES: dict[str, Any] = {
     "select": lambda put: hnscore.select(put(SCORES), 7, embeddings=put(IMG), labeled=put(np.arange(3))),
     "select by scores": lambda put: hnscore.select(put(SCORES), 7),
     "core_set": lambda put: hnscore.core_set(put(IMG), 5),
-    "pairs": lambda put: hnscore.pairs(put(IMG), put(TXT), 0.3, reference=put(np.full(17, 0.5))),
-    "mine": lambda put: hnscore.mine(put(IMG), put(TXT), 1, owner=put(np.arange(17))),
-    "duplicates": lambda put: hnscore.duplicates(put(IMG), 0.3, keep=put(SCORES)),
-    "range_graph": lambda put: hnscore.range_graph(put(IMG), 0.3),
     "search": lambda put: hnscore.Pool(put(IMG)).search(put(TXT), 3),
     "range_search": lambda put: hnscore.Pool(put(IMG)).range_search(put(TXT), put(np.full(17, 0.3))),
     "allocate": lambda put: hnscore.allocate(put(SCORES), put(SCORES[::-1].copy()), put(LABELS_OF_REGIONS), 9),
@@ -622,16 +618,6 @@ def test_a_graph_of_points_on_a_gpu(gpu: Gpu) -> None:
     pytest.importorskip("scipy")
     got, want = (hnscore.knn_graph(x, 3, as_csr=True) for x in (gpu.put(IMG), IMG))
     np.testing.assert_array_equal(got.toarray(), want.toarray())
-
-
-def test_lists_of_arrays_on_a_gpu(gpu: Gpu) -> None:
-    pytest.importorskip("scipy")
-    got, want = (hnscore.pairs(put(IMG), put(TXT), 0.3, as_csr=True) for put in (gpu.put, lambda x: x))
-    np.testing.assert_array_equal(got.toarray(), want.toarray())
-    for got, want in zip(*(hnscore.iter_pairs(put(IMG), put(TXT), 0.3) for put in (gpu.put, lambda x: x)), strict=True):
-        assert got[0] == want[0]
-        for a, b in zip(got[1:], want[1:], strict=True):
-            np.testing.assert_array_equal(a, b)
 
 
 def test_copies_say_what_is_wrong(gpu: Gpu) -> None:

@@ -28,7 +28,8 @@ constexpr const char* kApart[] = {"none", "lead", "ordered"};
 
 void reduce(const CallContext& context, const gpu::Input& input, const gpu::PackedColumns& columns,
             const std::string& recipe, Address out, Address tau, const gpu::Rules& beside, const std::string& weight,
-            double temperature, int64_t k, double divisor, int64_t cap, bool integer, Address choice) {
+            double temperature, int64_t k, double divisor, int64_t cap, bool integer, Address choice, Address counts,
+            Address begins, Address lists) {
     gpu::check_dims(input, columns.input);
     gpu::ReduceJob job{};
     job.recipe = static_cast<Recipe>(hnscore::index_of(hnscore::kRecipeNames, recipe, "recipe"));
@@ -42,6 +43,9 @@ void reduce(const CallContext& context, const gpu::Input& input, const gpu::Pack
     job.integer = integer;
     job.out = at<void>(out);
     job.choice = at<int>(choice);
+    job.counts = at<int64_t>(counts);
+    job.begins = at<const int64_t>(begins);
+    job.lists = at<gpu::TopEntry>(lists);
     gpu::reduce(context.get(), input, columns, job);
 }
 
@@ -219,6 +223,7 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
              }),
              py::arg("context"), py::arg("rows"), py::arg("similarity"), py::arg("precision"), py::arg("method"),
              py::arg("keep"))
+        .def_property_readonly("chunks", &gpu::PackedColumns::chunks)
         .def_readonly("nbytes", &gpu::PackedColumns::bytes);
 
     m.def(
@@ -247,7 +252,8 @@ PYBIND11_MODULE(HNSCORE_MODULE, m, py::mod_gil_not_used()) {
     m.def("reduce", &reduce, py::arg("context"), py::arg("rows"), py::arg("columns"), py::arg("recipe"), py::arg("out"),
           py::kw_only(), py::arg("tau") = 0, py::arg("rules") = gpu::Rules{}, py::arg("weight") = "similarity",
           py::arg("temperature") = 1.0, py::arg("k") = 1, py::arg("divisor") = 1.0, py::arg("cap") = 0,
-          py::arg("integer") = false, py::arg("choice") = 0);
+          py::arg("integer") = false, py::arg("choice") = 0, py::arg("counts") = 0, py::arg("begins") = 0,
+          py::arg("lists") = 0);
     m.def("top", &top, py::arg("context"), py::arg("rows"), py::arg("pool"), py::arg("similarity"),
           py::arg("precision"), py::arg("k"), py::kw_only(), py::arg("rules") = gpu::Rules{}, py::arg("values") = 0,
           py::arg("indices") = 0, py::arg("kth_value") = 0, py::arg("kth_row") = 0, py::arg("rank_weights") = 0,

@@ -56,12 +56,15 @@ PackedColumns::PackedColumns(const Context& context, const Input& in, bool is_co
     }
 }
 
+int64_t PackedColumns::chunks() const { return divide_up(input.rows.count, kChunkColumns); }
+
 void reduce(const Context& context, const Input& rows, const PackedColumns& columns, const ReduceJob& job) {
     check_rows(rows);
     Call call(context);
     const int64_t n = rows.rows.count, m = columns.input.rows.count;
     if (n == 0) return;
-    const bool by_values = !is_rounded(columns.precision), keeps_lists = is_top(job.recipe);
+    const bool by_values = !is_rounded(columns.precision), keeps_lists = is_top(job.recipe),
+               writes_lists = is_list(job.recipe);
     const int64_t padded = round_up(m, kPaddedColumns), chunks = divide_up(m, kChunkColumns);
 
     int* bad = call.zeros<int>(1);
@@ -69,10 +72,12 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
     p.tuning = tuning();
     p.cosine = columns.cosine;
     static_cast<Rules&>(p) = job.rules;
-    p.weight = keeps_lists ? job.weight : job.recipe;
+    p.weight = keeps_lists ? job.weight : writes_lists ? count : job.recipe;
     p.temperature = job.temperature;
     p.k = job.k;
     p.keys_are_gaps = job.recipe == top_gap;
+    p.top = job.lists;
+    p.begins_pitch = n;
 
     const Pass by_tiles = keeps_lists ? Pass::top : Pass::sum;
     // The kernels of the call, with their columns: one; or two of which the device runs one.
@@ -84,7 +89,9 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
     std::vector<Way> ways;
     const size_t single = columns.operands.size() - 1;  // the last one
     const bool screens = columns.operands.front().operand != Operand::single;
-    if (keeps_lists || !by_values) {
+    if (writes_lists) {
+        ways.push_back({job.lists ? Pass::list : Pass::screen, 0, false});  // which decide alike
+    } else if (keeps_lists || !by_values) {
         ways.push_back({!keeps_lists && p.ranked() ? Pass::screen : by_tiles, 0, false});
     } else if (p.ranked()) {
         ways.push_back({Pass::screen, 0, false});  // few pairs, and ties with the k-th value are met in float64 alone
@@ -114,9 +121,10 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         rules.count = m;
         rules.padded = padded;
         rules.tau = job.tau;
-        rules.kth_value = way.pass == Pass::screen ? p.kth_value : nullptr;
+        const bool decides = way.pass == Pass::screen || way.pass == Pass::list;
+        rules.kth_value = decides ? p.kth_value : nullptr;
         rules.keep_m = keeps_lists;
-        rules.decided = keeps_lists || by_values || way.pass == Pass::screen;
+        rules.decided = keeps_lists || by_values || decides;
         rules.most = way.pass == Pass::sum ? most_tau(job.recipe) : HUGE_VAL;
         rules.max_similarity = p.max_similarity;
         rules.facts = call.array<ColumnFacts>(padded);
@@ -125,13 +133,8 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
         launch(call.threads(padded, kPackThreads), columns_kernel, rules);
         const Packer packer = packer_of(call.device(), rows.rows, columns, way.operand);
         bytes_a_row += packer.bytes_a_row();
-        prepared.push_back({way,
-                            Plan(call.device(), packed.operand, rows.rows.view.dim, p.tuning),
-                            packer,
-                            {},
-                            {},
-                            rules.facts,
-                            rules.limit});
+        const Plan its_plan(call.device(), packed.operand, rows.rows.view.dim, p.tuning);
+        prepared.push_back({way, its_plan, packer, {}, {}, rules.facts, rules.limit});
     }
     const Plan& plan = prepared.front().plan;
     int64_t slab = plan.slab(context.slab_bytes, bytes_a_row, n);
@@ -162,6 +165,7 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
                 p.tau = job.tau ? job.tau + from : nullptr;
                 if (!keeps_lists) {
                     p.partial = partial + from / kChunkColumns * count;
+                    p.begins = job.begins ? job.begins + from / kChunkColumns * n + first : nullptr;
                     p.chunks_per_item = q.plan.chunks_per_item(count, p.chunks);
                 }
                 if (ways.size() > 1) {
@@ -188,6 +192,10 @@ void reduce(const Context& context, const Input& rows, const PackedColumns& colu
             f.temperature = job.temperature;
             f.scores = scores;
             launch(call.threads(count * 32, kFinishThreads), finish_top_kernel, f);
+        } else if (writes_lists) {
+            if (job.counts)
+                launch(call.threads(count, kFinishThreads), finish_counts_kernel,
+                       CountFinish{partial, chunks, count, first, job.counts, n});
         } else {
             launch(call.threads(count, kFinishThreads), finish_sums_kernel,
                    SumFinish{partial, chunks, count, first, facts, scores});

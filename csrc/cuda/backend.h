@@ -43,6 +43,7 @@ enum class GpuPrecision : int { exact, fp32, bf16, fp16 };
 enum class Method : int { automatic, dense, cascade };
 
 struct RowFacts;
+struct TopEntry;
 
 // Rows packed for one operand.
 struct PackedRows {
@@ -57,6 +58,8 @@ struct PackedColumns {
     // keep: in memory for all of them, for many calls; else for one call, which packs them slab by slab.
     PackedColumns(const Context& context, const Input& input, bool cosine, GpuPrecision precision, Method method,
                   bool keep);
+
+    int64_t chunks() const;  // of columns, that are added up or listed together
 
     Input input;
     bool cosine;
@@ -82,6 +85,11 @@ struct ReduceJob {
     bool integer;
     void* out;
     int* choice;  // what the sample of an earlier chunk said: see sample.h; null: this call asks anew
+    // Of recipe pairs, in two calls, by [chunk of columns][row]: how many pairs there are, with lists null;
+    // then the pairs themselves, of rows and columns in no order, each from its place in `lists` on.
+    int64_t* counts;
+    const int64_t* begins;
+    TopEntry* lists;
 };
 
 void reduce(const Context& context, const Input& rows, const PackedColumns& columns, const ReduceJob& job);

@@ -15,6 +15,7 @@ from hnscore.arguments.values import check_kind_of_labels, read_group_labels, re
 from hnscore.engine.cpu_texts import HostTexts
 from hnscore.engine.host import HostRows, host_rows, in_use, numbers_among
 from hnscore.engine.interrupts import interruptible
+from hnscore.engine.near import HostNear
 from hnscore.engine.pool import HostRules, PoolSide, best_in_pool, kth_best, pack
 from hnscore.engine.protocol import NO_RULES, Progress, Request, Rules
 
@@ -105,6 +106,10 @@ class Cpu:
     def thresholds(self, reference: Floats, margins: tuple[float, ...]) -> Floats:
         return _core.thresholds(reference, margins)
 
+    def just_below(self, values: Floats) -> Floats:
+        below: Floats = np.nextafter(values, -np.inf)
+        return below
+
     def kth_best(
         self, txt: HostRows, img: HostRows, rank: int, request: Request, rules: HostRules, progress: Progress = None
     ) -> tuple[Floats, NDArray[np.int64]]:
@@ -144,6 +149,9 @@ class Cpu:
             values[part], indices[part] = found, at
             first = part.stop
         return values, indices
+
+    def near(self, rows: HostRows, level: float, request: Request) -> HostNear:
+        return HostNear(self, rows, level, request)
 
     def packed(self, txt: HostRows, request: Request, n_img: int | None, keep: bool) -> HostTexts:
         return HostTexts(self, txt, request, n_img)

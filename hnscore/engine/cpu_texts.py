@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from hnscore import _core
 from hnscore.engine.host import HostRows
-from hnscore.engine.lists import Find, finder
+from hnscore.engine.lists import finder
 from hnscore.engine.pool import HostRules, check_rows, choose, describe, pack
-from hnscore.engine.protocol import NO_RULES, Progress, Request
+from hnscore.engine.protocol import NO_RULES, Find, Progress, Request
 
 if TYPE_CHECKING:
     from hnscore.engine.cpu import Cpu

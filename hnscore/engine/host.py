@@ -21,6 +21,10 @@ class HostRows(NamedTuple):
     first: int = 0  # the number of the first one
 
     @property
+    def row_bytes(self) -> int:
+        return max(1, self.array.itemsize * self.shape[1])
+
+    @property
     def dtype(self) -> Any:
         return self.array.dtype
 

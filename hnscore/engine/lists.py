@@ -13,6 +13,7 @@ from hnscore.arguments.numbers import check_choice
 from hnscore.engine.host import HostRows
 from hnscore.engine.memory.free import free_bytes
 from hnscore.engine.pool import share_of
+from hnscore.engine.protocol import Find
 
 _MOST = 2**22  # pairs found at a time, where one row has not more: 64 MiB, twice while they are copied
 _FIRST = 2**10  # rows, before it is known how many pairs a row has
@@ -49,10 +50,6 @@ class Lists(NamedTuple):
     def rows(self) -> NDArray[np.int64]:
         """Of every pair."""
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
-
-
-# The lists of the rows from one to before another, None where there are more than so many pairs.
-Find = Callable[[int, int, int], tuple[NDArray[np.int64], NDArray[np.int32], NDArray[Any]] | None]
 
 
 def finder(

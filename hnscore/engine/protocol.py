@@ -14,8 +14,11 @@ from hnscore.arguments.arrays import Shaped
 Rows = TypeVar("Rows", bound=Shaped)  # embeddings, where they lie
 Contra = TypeVar("Contra", bound=Shaped, contravariant=True)  # rows that are only taken
 Values = TypeVar("Values")  # an array of the engine's own
+PackedRows = TypeVar("PackedRows")
 Groups = TypeVar("Groups")  # labels of the texts, to be compared with those of images
 Progress = Callable[[float], object] | None
+# The lists of the rows from one to before another, None where there are more than so many pairs.
+Find = Callable[[int, int, int], tuple[NDArray[np.int64], NDArray[np.int32], NDArray[Any]] | None]
 
 
 class Request(NamedTuple):
@@ -109,6 +112,14 @@ class Packed(Protocol[Contra, Values]):
     def nbytes(self) -> int: ...
 
 
+class Near(Protocol[Rows, PackedRows]):
+    """Which rows of a set are more similar than a level: some packed, others compared with these."""
+
+    def some(self, numbers: NDArray[np.int64]) -> Rows: ...
+    def pack(self, rows: Rows) -> PackedRows: ...
+    def find(self, rows: Rows, packed: PackedRows, dtype: type[np.generic]) -> Find: ...
+
+
 class Engine(Protocol[Rows, Values, Groups]):
     """A device that computes, for one call."""
 
@@ -155,6 +166,9 @@ class Engine(Protocol[Rows, Values, Groups]):
     def thresholds(self, reference: Values, margins: tuple[float, ...]) -> Values:
         """tau_j, float64."""
 
+    def just_below(self, values: Values) -> Values:
+        """The next smaller ones: what is above these is not below the values."""
+
     def kth_best(
         self, txt: Rows, img: Rows, rank: int, request: Request, rules: Rules[Values], progress: Progress = None
     ) -> tuple[Values, Values]:
@@ -170,6 +184,9 @@ class Engine(Protocol[Rows, Values, Groups]):
 
     def packed(self, txt: Rows, request: Request, n_img: int | None, keep: bool) -> Packed[Rows, Values]:
         """Texts for one call on n_img images, or, with `keep`, for any number of calls."""
+
+    def near(self, rows: Rows, level: float, request: Request) -> Near[Any, Any]:
+        """Which of these rows are more similar than the level."""
 
     # Results out.
     def finish(self) -> None:

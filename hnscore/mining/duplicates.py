@@ -8,21 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore import _core
-from hnscore.arguments.arrays import convert_like
 from hnscore.arguments.checks import check_similarity_level
 from hnscore.arguments.numbers import check_choice
 from hnscore.arguments.options import METHODS, SIMILARITIES
 from hnscore.arguments.values import read_point_values
 from hnscore.datasets.spool import spooling
+from hnscore.engine import engine_of
 from hnscore.engine.compiled import breaks_graph
-from hnscore.engine.cpu import Cpu
-from hnscore.engine.host import HostRows
-from hnscore.engine.lists import Part, finder, parts
-from hnscore.engine.memory.copies import computed_on_cpu
-from hnscore.engine.pool import check_rows, choose, pack
+from hnscore.engine.lists import Part, parts
+from hnscore.engine.memory.device import on_device
+from hnscore.engine.memory.libraries import to_host
 from hnscore.engine.progress import rows_bar
-from hnscore.engine.protocol import Progress, Request
+from hnscore.engine.protocol import Engine, Progress, Request
 
 if TYPE_CHECKING:
     from hnscore.arguments.options import ArrayLike
@@ -42,7 +39,6 @@ class Duplicates(NamedTuple):
 
 @breaks_graph
 @spooling
-@computed_on_cpu
 def duplicates(
     emb: ArrayLike,
     min_similarity: float,
@@ -103,7 +99,7 @@ def duplicates(
 
     Notes
     -----
-    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them; this waits.
+    On a GPU the pairs are found there, and what they mean is decided on the CPU; this waits.
 
     Pairs are decided as those of `score` with ``precision="exact"``: the same on every machine. Memory beyond inputs
     and outputs: 32,768 packed rows, a copy of 32 MiB of rows, and about 200 MiB, whatever is found.
@@ -118,15 +114,20 @@ def duplicates(
     check_choice("similarity", similarity, SIMILARITIES)
     check_choice("method", method, METHODS)
     least = check_similarity_level("min_similarity", min_similarity, similarity)
-    call = DuplicatesCall(Cpu(n_threads), emb, least, keep, Request("pairs", similarity=similarity, method=method))
+    engine = engine_of(n_threads, emb=emb)
+    if on_device(keep):
+        keep = to_host("keep", keep)
+    call = DuplicatesCall(engine, emb, least, keep, Request("pairs", similarity=similarity, method=method))
     call.run(rows_bar(show_progress_bar, "duplicates", call.n))
-    return Duplicates(*(convert_like(emb, x) for x in call.result()))
+    return Duplicates(*(engine.give(emb, x) for x in call.result()))
 
 
 class DuplicatesCall:
     """Which earlier row stands for each; rows are counted in the order in which they are kept."""
 
-    def __init__(self, engine: Cpu, emb: object, least: float, keep: object, request: Request) -> None:
+    def __init__(
+        self, engine: Engine[Any, Any, Any], emb: object, least: float, keep: object, request: Request
+    ) -> None:
         self.engine, self.all, self.request = engine, engine.embeddings("emb", emb), request
         self.n = n = self.all.shape[0]
         self.order: NDArray[np.int64] | None = None
@@ -134,9 +135,8 @@ class DuplicatesCall:
             if isinstance(keep, str):
                 raise ValueError(f"keep must be 'first' or an array of scores, got {keep!r}; choose one of these")
             self.order = np.argsort(-read_point_values("keep", keep, n), kind="stable")
-        self.tau = float(np.nextafter(least, -np.inf))  # s >= least where s > tau
+        self.level = float(np.nextafter(least, -np.inf))  # s >= least where s > level
         self.stands = np.arange(n)
-        self.plan: _core.Plan | None = None
 
     def result(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The rows that are kept, and the one that stands for each."""
@@ -150,10 +150,7 @@ class DuplicatesCall:
         """From a block of rows on; `done` is told where one ends."""
         if begin >= self.n:
             return
-        check_rows(self.all, self.request.similarity, self.engine.threads)
-        if self.request.method != "dense":
-            sample = self.all  # the plan looks at some of its rows
-            self.plan = choose(sample, sample, self.request, self.engine.threads, tau=np.full(self.n, self.tau))
+        self._near = self.engine.near(self.all, self.level, self.request)
         for first in range(begin, self.n, BLOCK):
             stop = min(first + BLOCK, self.n)
             for start in range(first, stop, _SMALL_BLOCK):
@@ -169,31 +166,18 @@ class DuplicatesCall:
         """Rows that nothing stands for yet."""
         return start + np.flatnonzero(self.stands[start:stop] == np.arange(start, stop))
 
-    def _rows(self, places: NDArray[np.int64]) -> HostRows:
-        """In memory, or where they lie, where these are neighbours."""
-        array = self.all.array
-        if self.order is not None:
-            array = array[self.order[places]]
-        elif len(places) and places[-1] - places[0] + 1 == len(places):
-            array = array[places[0] : places[-1] + 1]
-        else:
-            array = array[places]
-        return HostRows(self.all.name, array, self.all.code, array.shape)
+    def _rows(self, places: NDArray[np.int64]) -> Any:
+        return self._near.some(places if self.order is None else self.order[places])
 
-    def _found(self, rows: HostRows, columns: _core.Columns) -> Iterator[Part]:
-        tau = np.full(columns.rows, self.tau)
-        find = finder(rows, columns, self.engine.threads, np.float32, lambda part: {"tau": tau})
-        return parts(find, rows.shape[0], columns.rows)
-
-    def _packed(self, places: NDArray[np.int64]) -> _core.Columns:
-        return pack(self._rows(places), self.request.similarity, "exact", self.engine.threads, plan=self.plan)
+    def _found(self, rows: Any, packed: Any, n_packed: int) -> Iterator[Part]:
+        return parts(self._near.find(rows, packed, np.float32), rows.shape[0], n_packed)
 
     def _among(self, places: NDArray[np.int64]) -> None:
         """Decides the rows of a small block one after the other."""
         if len(places) < 2:
             return
-        gone = np.zeros(len(places), bool)
-        for part in self._found(self._rows(places), self._packed(places)):
+        gone, own = np.zeros(len(places), bool), self._rows(places)
+        for part in self._found(own, self._near.pack(own), len(places)):
             rows = part.rows
             earlier = part.columns < rows
             rows, columns = rows[earlier], part.columns[earlier]
@@ -208,13 +192,13 @@ class DuplicatesCall:
         """Lets the first of the kept rows that is near stand for later ones."""
         if not len(kept) or start >= stop:
             return
-        columns = self._packed(kept)
-        chunk = max(1, _CHUNK_BYTES // max(1, self.all.array.itemsize * self.all.shape[1]))
+        packed = self._near.pack(self._rows(kept))
+        chunk = max(1, _CHUNK_BYTES // self.all.row_bytes)
         for first in range(start, stop, chunk):
             places = self._left(first, min(first + chunk, stop))
             if not len(places):
                 continue
-            for part in self._found(self._rows(places), columns):
+            for part in self._found(self._rows(places), packed, len(kept)):
                 found = np.flatnonzero(part.counts)
                 firsts = part.columns[(np.cumsum(part.counts) - part.counts)[found]]
                 self.stands[places[part.first + found]] = kept[firsts]

@@ -7,25 +7,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hnscore import _core
-from hnscore.arguments.arrays import convert_like
 from hnscore.arguments.checks import check_similarity_level
 from hnscore.arguments.numbers import check_choice
 from hnscore.arguments.options import METHODS, SIMILARITIES
 from hnscore.datasets.spool import spooling
 from hnscore.densities.density import density
+from hnscore.engine import engine_of
 from hnscore.engine.compiled import breaks_graph
-from hnscore.engine.cpu import Cpu
-from hnscore.engine.lists import Growing, Lists, Room, check_csr, csr_of, finder, in_order, parts
-from hnscore.engine.memory.copies import from_copies, given_back
-from hnscore.engine.memory.device import on_device
-from hnscore.engine.pool import check_rows, choose, pack, pool_blocks
+from hnscore.engine.lists import Growing, Lists, Room, check_csr, csr_of, in_order, parts
+from hnscore.engine.pool import pool_blocks
 from hnscore.engine.progress import rows_bar
-from hnscore.engine.protocol import Request
+from hnscore.engine.protocol import Engine, Request
 from hnscore.mining.pairs import DTYPES, Pairs, check_lists
 
 if TYPE_CHECKING:
     from hnscore.arguments.options import ArrayLike
-    from hnscore.engine.host import HostRows
 
 
 @breaks_graph
@@ -78,7 +74,7 @@ def range_graph(  # noqa: PLR0913
 
     Notes
     -----
-    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them; this waits.
+    On a GPU the pairs are found there, put in order on the CPU and put beside emb; this waits.
 
     Of each two points one similarity is computed. Memory beyond inputs: the result, as much again while it is put
     together, 16 MiB of packed points and about 200 MiB.
@@ -96,27 +92,22 @@ def range_graph(  # noqa: PLR0913
     max_pairs = check_lists(order, dtype, max_pairs)
     entries = check_csr(as_csr, similarity)
     least = check_similarity_level("min_similarity", min_similarity, similarity)
-    if on_device(emb):
-        return (from_copies if entries else given_back)(range_graph, arguments)
-    engine = Cpu(n_threads)
+    engine = engine_of(n_threads, emb=emb)
     lists = _graph(engine, engine.embeddings("emb", emb), least, arguments, max_pairs)
     if entries:
         return csr_of(lists, len(lists.offsets) - 1, entries, engine.threads)
     in_order(lists, "descending" if order == "similarity" else "index", engine.threads)
-    return Pairs(*(convert_like(emb, x) for x in lists))
+    return Pairs(*(engine.give(emb, x) for x in lists))
 
 
-def _graph(engine: Cpu, rows: HostRows, least: float, given: dict[str, Any], max_pairs: int | None) -> Lists:
+def _graph(
+    engine: Engine[Any, Any, Any], rows: Any, least: float, given: dict[str, Any], max_pairs: int | None
+) -> Lists:
     """Each two points once, then both ways; lists are not in order."""
     n, values = rows.shape[0], DTYPES[given["dtype"]]
-    tau = float(np.nextafter(least, -np.inf))  # s >= least where s > tau
-    request = Request("pairs", similarity=given["similarity"], method=given["method"])
     room = Room(max_pairs, 3 * (8 + np.dtype(values).itemsize), "raise min_similarity")
-    plan = None
-    if n:
-        check_rows(rows, request.similarity, engine.threads)
-        if request.method != "dense":
-            plan = choose(rows, rows, request, engine.threads, tau=np.full(n, tau))
+    level = float(np.nextafter(least, -np.inf))  # s >= least where s > level
+    near = engine.near(rows, level, Request("pairs", similarity=given["similarity"], method=given["method"]))
 
     def count_all() -> int:
         return int(density(given["emb"], "ball", min_similarity=least, similarity=given["similarity"]).sum())
@@ -124,10 +115,7 @@ def _graph(engine: Cpu, rows: HostRows, least: float, given: dict[str, Any], max
     bar = rows_bar(given["show_progress_bar"], "range_graph", n)
     edges = Growing(np.int64, np.int64, values)
     for start, stop in pool_blocks(n, 4 * rows.shape[1]):
-        columns = pack(rows.part(start, stop), request.similarity, "exact", engine.threads, plan=plan)
-        later = rows.part(start, n)
-        limits = {"tau": np.full(stop - start, tau)}
-        find = finder(later, columns, engine.threads, values, lambda part, limits=limits: limits)  # type: ignore[misc]
+        find = near.find(rows.part(start, n), near.pack(rows.part(start, stop)), values)
         for part in parts(find, n - start, stop - start):
             i = part.rows
             once = i > part.columns

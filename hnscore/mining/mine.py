@@ -12,7 +12,8 @@ from hnscore.arguments.arrays import convert_like
 from hnscore.datasets.dataset import Dataset
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.cpu import Cpu
-from hnscore.engine.memory.copies import computed_on_cpu
+from hnscore.engine.memory.copies import given_back
+from hnscore.engine.memory.device import on_device
 from hnscore.engine.pool import PoolSide
 from hnscore.mining.mine_call import MineCall
 
@@ -32,7 +33,6 @@ def mine(
     img_emb: ArrayLike, txt_emb: ArrayLike, k: int, **options: Unpack[MineOptions]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]: ...
 @breaks_graph
-@computed_on_cpu
 def mine(  # noqa: PLR0913
     img_emb: object,
     txt_emb: object,
@@ -130,7 +130,7 @@ def mine(  # noqa: PLR0913
 
     Notes
     -----
-    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them; this waits.
+    On a GPU the images are found there, with ``sampling="random"`` on the CPU from copies; this waits.
 
     Memory beyond inputs and outputs: 16 MiB of packed images and at most 64 MiB of running best images.
 
@@ -143,6 +143,12 @@ def mine(  # noqa: PLR0913
     (array([[0.82896444, 0.04993762]]), array([[2, 3]]))
     """
     given = dict(locals())
+    if on_device(img_emb, txt_emb) and not isinstance(img_emb, Dataset):
+        if sampling == "random":
+            return given_back(mine, given)  # type: ignore[no-any-return]
+        from hnscore.mining.on_gpu import MineOnGpu
+
+        return MineOnGpu(given).given()
     if isinstance(img_emb, Dataset):
         from hnscore.mining.of_dataset import mine_dataset
 

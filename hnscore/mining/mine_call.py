@@ -20,6 +20,7 @@ from hnscore.arguments.options import METHODS, SIMILARITIES
 from hnscore.arguments.rules import check_both_groups, check_not_empty, check_paired_lengths, check_sides
 from hnscore.arguments.warn import warn_caller
 from hnscore.engine.cpu import Cpu
+from hnscore.engine.host import HostRows
 from hnscore.engine.pool import PoolSide, best_in_pool, kth_best
 from hnscore.engine.progress import rows_bar
 from hnscore.engine.protocol import NO_RULES, Request, Rules
@@ -39,7 +40,7 @@ class MineCall:
         check_choice("method", given["method"], METHODS)
         check_choice("sampling", given["sampling"], SAMPLINGS)
         self.engine = Cpu(given["n_threads"])
-        self.pool, self.img, self.txt = pool, pool.img, self.engine.embeddings("txt_emb", txt_emb)
+        self.pool, self.img, self.txt = pool, pool.img, self._read_texts(txt_emb)
         self._check_sides(img_emb, txt_emb)
         for name, side in (("img_emb", self.img), ("txt_emb", self.txt)):
             check_not_empty(name, side)
@@ -60,6 +61,9 @@ class MineCall:
         self.rules = Rules(max_similarity=self.ceiling)
         of_groups = groups_of(self.engine, given["img_groups"], given["txt_groups"], self.n_img, self.n_txt)
         self.rules = self.rules._replace(**of_groups)
+
+    def _read_texts(self, txt_emb: object) -> HostRows:
+        return self.engine.embeddings("txt_emb", txt_emb)
 
     def _check_sides(self, img_emb: object, txt_emb: object) -> None:
         check_sides(img_emb, txt_emb, self.img, self.txt)
@@ -86,7 +90,7 @@ class MineCall:
         if isinstance(reference, str) and reference == "pool_max":
             own = self._best_match()
         elif reference is not None and not isinstance(reference, str):
-            own = self.engine.reference(reference, self.n_txt, self.txt, None, self.request.similarity)
+            own = self._own(reference)
         elif self.positives is not None:
             own = self.positives.least(self.similarities_of_positives)
         else:
@@ -99,6 +103,9 @@ class MineCall:
         for terms in margins:
             most = np.minimum(most, self.engine.thresholds(own, terms))
         return most
+
+    def _own(self, reference: object) -> NDArray[np.float64]:
+        return self.engine.reference(reference, self.n_txt, self.txt, None, self.request.similarity)
 
     def _best_match(self) -> NDArray[np.float64]:
         return kth_best(self.txt, self.pool, self.request, NO_RULES, self.engine.threads)[0]

@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hnscore.arguments.arrays import convert_like
 from hnscore.arguments.keywords import accepts
 from hnscore.arguments.numbers import check_choice, check_flag, check_integer
 from hnscore.datasets.spool import spooling
 from hnscore.engine.compiled import breaks_graph
 from hnscore.engine.lists import Lists, Part, Room, by_other_side, check_csr, csr_of, gathered, in_order, parts
-from hnscore.engine.memory.copies import from_copies, given_back
-from hnscore.engine.memory.device import on_device
 from hnscore.engine.progress import rows_bar
 from hnscore.scores.rule import SHOWN, Rule, RuleOptions, ShownOptions, keywords
 from hnscore.scores.score import resolve
@@ -165,7 +162,8 @@ def pairs(  # noqa: PLR0913
 
     Notes
     -----
-    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them; this waits.
+    On a GPU the pairs are found there, put in order on the CPU and put beside img_emb; this waits. Under precision
+    "bf16" and "fp16" the similarity of the rounded values decides there, in float64.
 
     Memory beyond inputs and the result (12 bytes a pair in float32, 16 in float64): the packed texts as in `score` and
     about 200 MiB; with ``by="text"`` a second result. The same bits for any number of threads.
@@ -185,16 +183,13 @@ def pairs(  # noqa: PLR0913
     check_choice("by", by, ("image", "text"))
     max_pairs = check_lists(order, dtype, max_pairs)
     entries = check_csr(as_csr, options["similarity"])
-    if on_device(*arguments.values()):
-        how = {"by": by, "order": order, "as_csr": as_csr, "max_pairs": max_pairs}
-        return (from_copies if entries else given_back)(pairs, arguments | how)
     call = PairCall(arguments)
     lists = call.lists(by, max_pairs)
     if entries:
         return csr_of(lists, call.n_txt if by == "image" else call.n_img, entries, call.threads)
     if order == "similarity":
         in_order(lists, "descending", call.threads)
-    return Pairs(*(convert_like(img_emb, x) for x in lists))
+    return Pairs(*(call.engine.give(img_emb, x) for x in lists))
 
 
 @breaks_graph
@@ -224,10 +219,7 @@ def iter_pairs(
     ...     print(images, np.diff(offsets))
     range(0, 3) [1 1 2]
     """
-    arguments = {"img_emb": img_emb, "txt_emb": txt_emb, "margin": margin, **options}
-    if on_device(*arguments.values()):
-        return from_copies(iter_pairs, arguments)  # type: ignore[no-any-return]
-    return _each(PairCall(arguments))
+    return _each(PairCall({"img_emb": img_emb, "txt_emb": txt_emb, "margin": margin, **options}))
 
 
 def _each(call: PairCall) -> Iterator[tuple[range, NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
@@ -257,7 +249,7 @@ class PairCall:
         ranked = self.rule.top_k_images is not None
         self.quiet = quiet or ranked or self.rule.skip_top_images is not None
         if self.n_img and not (quiet or ranked):
-            self.texts.warn_if_wide(self.engine, self.img, self.rule.verbose)
+            self.texts.warn_if_wide(self.engine, self.img, verbose=True)  # lists are waited for
         if self.n_img:
             self.texts.log(self.engine, self.n_img, self.rule.verbose, self.rule)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Generic, cast
+from typing import Any, Generic
 
 import numpy as np
 
 from hnscore.arguments.rules import check_not_empty
-from hnscore.engine.lists import Find
-from hnscore.engine.protocol import NO_RULES, Engine, Groups, Progress, Rows, Rules, Values
+from hnscore.engine.protocol import NO_RULES, Engine, Find, Groups, Progress, Rows, Rules, Values
 from hnscore.scores.margin import SAMPLED_FROM, Sample, judge_margin, steps, warn_if_too_small
 from hnscore.scores.rule import Rule, settings_of
 
@@ -52,9 +51,9 @@ class TextSide(Generic[Rows, Values, Groups]):
         return Rules(self.limits, *engine.same_groups(self.groups, img_groups, n_img))
 
     def set_reference(self, reference: Values, closed: bool = False) -> None:
-        """`closed`: a pair counts at its threshold too, in CPU memory."""
+        """`closed`: a pair counts at its threshold too."""
         tau = self.engine.thresholds(reference, self.settings.margins)
-        self.tau = cast(Values, np.nextafter(tau, -np.inf)) if closed else tau  # type: ignore[call-overload]
+        self.tau = self.engine.just_below(tau) if closed else tau
 
     def hold(self) -> None:
         """For calls that come later."""

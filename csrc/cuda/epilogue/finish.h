@@ -41,6 +41,20 @@ HNSCORE_KERNEL(kFinishThreads) finish_sums_kernel(const HNSCORE_GRID_CONSTANT Su
     p.scores.store(p.first_row + i, sum, std::isnan(p.facts[i].norm));
 }
 
+struct CountFinish {
+    const double* partial;  // [chunk][row of the launch]
+    int64_t chunks, n_rows, first_row;
+    int64_t* counts;  // [chunk][row of the call]
+    int64_t pitch;
+};
+
+HNSCORE_KERNEL(kFinishThreads) finish_counts_kernel(const HNSCORE_GRID_CONSTANT CountFinish p) {
+    const int64_t i = static_cast<int64_t>(block()) * kFinishThreads + thread();
+    if (i >= p.n_rows) return;
+    for (int64_t c = 0; c < p.chunks; ++c)
+        p.counts[c * p.pitch + p.first_row + i] = static_cast<int64_t>(p.partial[c * p.n_rows + i]);
+}
+
 HNSCORE_KERNEL(kFinishThreads) clear_top_kernel(TopEntry* entries, int64_t n) {
     const int64_t i = static_cast<int64_t>(block()) * kFinishThreads + thread();
     if (i < n) entries[i] = {-HUGE_VAL, kNoColumn};

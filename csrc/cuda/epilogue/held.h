@@ -42,6 +42,27 @@ struct OwnColumns {
     }
 };
 
+// The pairs of a tile that may be above their thresholds.
+template <int RM, int NB>
+HNSCORE_DEVICE Hits<RM, NB> may_be_inside(const Problem& p, const OwnRows<RM>& own, const float (&acc)[RM][NB][4],
+                                          int64_t first_column) {
+    Hits<RM, NB> hits;
+#pragma unroll
+    for (int n = 0; n < NB; ++n) {
+        const OwnColumns columns(p, first_column, n);
+#pragma unroll
+        for (int r = 0; r < RM; ++r)
+#pragma unroll
+            for (int e = 0; e < 4; ++e) {
+                const ColumnFacts& c = columns.c[e % 2];
+                const float gap = std::fma(-own.m[r][e / 2], c.tau, acc[r][n][e]);
+                hits.add(r, n, e, !(std::fma(own.band[r][e / 2], c.norm, gap) < 0));  // NaN survives
+            }
+    }
+    hits.keep(own.real);
+    return hits;
+}
+
 // The sums of the rows of one warp over decided pairs.
 template <int RM>
 struct DecidedSums {

@@ -15,21 +15,7 @@ class Screen {
     }
 
     HNSCORE_DEVICE void tile(float (&acc)[RM][NB][4], int64_t first_column) {
-        Hits<RM, NB> hits;
-#pragma unroll
-        for (int n = 0; n < NB; ++n) {
-            const OwnColumns columns(p_, first_column, n);
-#pragma unroll
-            for (int r = 0; r < RM; ++r)
-#pragma unroll
-                for (int e = 0; e < 4; ++e) {
-                    const ColumnFacts& c = columns.c[e % 2];
-                    const float gap = std::fma(-own_.m[r][e / 2], c.tau, acc[r][n][e]);
-                    hits.add(r, n, e, !(std::fma(own_.band[r][e / 2], c.norm, gap) < 0));  // NaN survives
-                }
-        }
-        hits.keep(own_.real);
-        hits.each([&](int row, int column, bool wanted) {
+        may_be_inside(p_, own_, acc, first_column).each([&](int row, int column, bool wanted) {
             const int64_t j = first_column + column;
             const Decision d = decide(p_, first_row_ + row, j, wanted && j < p_.n_cols, false);
             decided_.add(row, weight_of(p_.weight, d.s, d.gap, p_.temperature), d.counts);

@@ -13,8 +13,8 @@
 namespace hnscore::gpu {
 
 // What becomes of the tiles: a recipe's sum; a count whose band is decided; all that may count is decided; the k
-// largest.
-enum class Pass : int { sum, exact_count, screen, top };
+// largest; all that count, one by one.
+enum class Pass : int { sum, exact_count, screen, top, list };
 
 // Sums of rounded operands, whatever acc says.
 template <class Weight>
@@ -64,6 +64,8 @@ void start_in(const Table& table, Pass pass, Recipe recipe) {
             return table.screen();
         case Pass::top:
             return table.top();
+        case Pass::list:
+            return table.list();
     }
 }
 

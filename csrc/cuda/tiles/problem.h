@@ -82,6 +82,10 @@ struct Problem : Rules {
     int64_t k;
     bool keys_are_gaps;
 
+    // Lists: where in `top` the pairs of a row with a chunk of columns begin, [chunk][begins_pitch].
+    const int64_t* begins;
+    int64_t begins_pitch;
+
     // Two kernels are launched where the device is to choose one: this one runs if (*many != 0) == if_many.
     const int* many;
     bool if_many;

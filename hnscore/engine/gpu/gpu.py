@@ -21,6 +21,7 @@ from hnscore.arguments.values import (
     read_values,
 )
 from hnscore.engine.gpu.labels import DeviceGroups, groups_of_images, groups_of_texts, labels_on_device
+from hnscore.engine.gpu.lists import DeviceNear
 from hnscore.engine.gpu.texts import DeviceTexts
 from hnscore.engine.gpu.travel import to_device, to_host
 from hnscore.engine.host import HostRows, host_rows, in_use
@@ -153,6 +154,9 @@ class Gpu:
             self.gpu.thresholds(context, reference.pointer, n, margins, tau.pointer)
         return tau
 
+    def just_below(self, values: DeviceArray) -> DeviceArray:
+        return self.space.upload("thresholds", np.nextafter(self.space.download(values), -np.inf))
+
     def kth_best(
         self,
         txt: DeviceRows,
@@ -220,6 +224,9 @@ class Gpu:
         )  # fmt: skip
         return values, indices
 
+    def near(self, rows: DeviceRows, level: float, request: Request) -> DeviceNear:
+        return DeviceNear(self, rows, level, request)
+
     def packed(self, txt: DeviceRows, request: Request, n_img: int | None, keep: bool) -> DeviceTexts:
         if (n := txt.shape[0]) > _MOST_TEXTS:
             raise ValueError(
@@ -249,10 +256,10 @@ class Gpu:
         reports.finish(self.space)
 
     def give(self, x: object, values: DeviceArray | NDArray[Any]) -> Any:
-        if isinstance(values, np.ndarray):  # of images of the host
+        if isinstance(values, np.ndarray) and location(x) is None:  # of images of the host
             return convert_like(x, values)
         self.finish()
-        return self.space.give(values)
+        return self.space.give_copy(values) if isinstance(values, np.ndarray) else self.space.give(values)
 
     # ---- From call to call -------------------------------------------------------------------------------------------
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hnscore.engine.gpu.lists import PairCounts, check_rows, finder
 from hnscore.engine.host import HostRows
 from hnscore.engine.memory.device import DeviceArray, Kept, Space
 from hnscore.engine.memory.rows import DeviceRows, backend_rules, pointer
 from hnscore.engine.memory.stream import Lane, stream
-from hnscore.engine.protocol import Progress, Request, Rules
+from hnscore.engine.protocol import Find, Progress, Request, Rules
 
 if TYPE_CHECKING:
     from hnscore.engine.gpu.gpu import Gpu
@@ -38,8 +39,9 @@ class DeviceTexts:
         if keep and self.method == "auto" and chosen is None:
             self.chosen = space.zeros(8)
         context = space.gpu.Context(space.device, space.stream, space.keeping(self._memory))
-        self._columns = space.gpu.Columns(
-            context, txt.of(space.gpu), request.similarity, request.precision, request.method, keep
+        method = "cascade" if request.recipe == "pairs" else request.method  # lists have one way alone
+        self.columns = space.gpu.Columns(
+            context, txt.of(space.gpu), request.similarity, request.precision, method, keep
         )
 
     def hold(self, engine: Gpu, *arrays: DeviceArray | None) -> None:
@@ -69,11 +71,28 @@ class DeviceTexts:
         r = self.request
         with space.scratch() as context:
             space.gpu.reduce(
-                context, images, self._columns, r.recipe, out, tau=tau.pointer, weight=r.weight,
+                context, images, self.columns, r.recipe, out, tau=tau.pointer, weight=r.weight,
                 temperature=r.temperature, k=r.k if r.takes_largest else 1,
                 divisor=1.0 if r.divisor is None else float(r.divisor), cap=r.cap or 0, integer=r.dtype is np.int64,
                 choice=pointer(self.chosen), rules=backend_rules(space.gpu, rules),
             )  # fmt: skip
+
+    def lists(
+        self,
+        engine: Gpu,
+        images: DeviceRows,
+        tau: DeviceArray,
+        rules: Rules[DeviceArray],
+        dtype: type[np.generic],
+        progress: Progress,
+    ) -> Find:
+        """The texts that count for each image, for some of the images at a time."""
+        check_rows(engine, images, self.request.similarity)
+        return finder(engine, self, images, tau, rules, dtype, progress)
+
+    def counts(self, engine: Gpu, images: DeviceRows, tau: DeviceArray, rules: Rules[DeviceArray]) -> NDArray[np.int64]:
+        """How many texts count for each image."""
+        return PairCounts(engine.space, self, images, tau, rules).of_rows
 
     def read_on(self, engine: Gpu) -> AbstractContextManager[None]:
         return nullcontext() if self._kept is None else self._kept.read_on(engine.space)
@@ -90,4 +109,4 @@ class DeviceTexts:
 
     @property
     def nbytes(self) -> int:
-        return int(self._columns.nbytes)
+        return int(self.columns.nbytes)

@@ -31,7 +31,7 @@ def from_copies(function: Callable[..., Any], arguments: Mapping[str, Any]) -> A
     """The result, in CPU memory, of `function` on copies of its arguments, at least one of which is on a GPU."""
     place = location(_on_gpu(arguments.values()))
     _LOG.info("%s: computed on the CPU, from copies of arrays on cuda:%d", function.__name__, place)
-    return function(**{name: _copied(name, x) for name, x in arguments.items()})
+    return function(**{name: copied(name, x) for name, x in arguments.items()})
 
 
 def given_back(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
@@ -53,9 +53,10 @@ def _on_gpu(arguments: Iterable[Any]) -> Any:
     return next((x for part in arguments for x in _arrays(part) if location(x) is not None), None)
 
 
-def _copied(name: str, x: object) -> Any:
+def copied(name: str, x: object) -> Any:
+    """An argument in CPU memory."""
     if isinstance(x, tuple | list) and any(location(part) is not None for part in _arrays(x)):
-        return type(x)(_copied(name, part) for part in x)
+        return type(x)(copied(name, part) for part in x)
     return x if location(x) is None else to_host(name, x)
 
 

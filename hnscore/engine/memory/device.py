@@ -22,7 +22,7 @@ from hnscore.arguments.dtypes import to_native
 DLPACK_CUDA = (2, 13)
 # DLPack's number of the legacy default stream, which CUDA calls 0.
 LEGACY_STREAM = 1
-_NAMES = {code: name for name, code in _core.DTYPES.items()}
+NAMES = {code: name for name, code in _core.DTYPES.items()}
 ITEM_BYTES = {name: 2 if name == "bfloat16" else np.dtype(name).itemsize for name in _core.DTYPES}
 PRECISIONS = (*_core.PRECISIONS, "fp16")
 Backend = Any  # the module hnscore._cuda, whose types its stub has
@@ -83,6 +83,10 @@ class DeviceArray:
         shape = (-(-self.shape[0] // step), *self.shape[1:])
         return replace(self, shape=shape, strides=(step * self.strides[0], *self.strides[1:]))
 
+    def part(self, start: int, stop: int) -> DeviceArray:
+        """Some of its rows, where they lie."""
+        return replace(self, pointer=self.pointer + start * self.strides[0], shape=(stop - start, *self.shape[1:]))
+
     def rows(self, gpu: Backend, side: int, pick: DeviceArray | None = None) -> Any:
         """Its rows, or those that are picked; values are rows of one column, and a single value as many as picked."""
         n = self.shape[0]
@@ -114,6 +118,13 @@ class Space(ABC):
     @abstractmethod
     def give(self, array: DeviceArray) -> Any:
         """A result, as the library's own kind of array."""
+
+    def give_copy(self, host: NDArray[Any]) -> Any:
+        """The same of an array of the host."""
+        out, host = self.empty(host.shape, host.dtype.name), np.ascontiguousarray(host)
+        if host.size:
+            self.gpu.copy_to_device(self.device, self.stream, out.pointer, host.ctypes.data, host.nbytes)
+        return self.give(out)
 
     @abstractmethod
     def copied(self, array: NDArray[Any]) -> tuple[int, object]:
@@ -170,7 +181,7 @@ class Space(ABC):
     def from_dlpack(self, x: Any) -> DeviceArray:
         external = self.gpu.External(x.__dlpack__(stream=self.stream or LEGACY_STREAM))
         code = external.dtype if external.dtype >= 0 else None
-        dtype = getattr(x, "dtype", None) if code is None else _NAMES[code]
+        dtype = getattr(x, "dtype", None) if code is None else NAMES[code]
         self._read.append(
             DeviceArray(external.pointer, external.shape, external.strides, code, dtype, self.device, external)
         )
@@ -227,7 +238,7 @@ class Space(ABC):
     def download(self, array: DeviceArray) -> NDArray[Any]:
         """A contiguous array, bfloat16 as two-byte integers. This waits."""
         assert array.code is not None
-        name = _NAMES[array.code]
+        name = NAMES[array.code]
         host = np.empty(array.shape, np.int16 if name == "bfloat16" else name)
         self.gpu.copy_to_host(self.device, self.stream, host.ctypes.data, array.pointer, host.nbytes)
         self.gpu.synchronize(self.device, self.stream)
@@ -246,7 +257,7 @@ class Space(ABC):
         """Its rows, or those that are picked, in memory of their own."""
         assert array.code is not None
         n = array.shape[0] if pick is None else pick.shape[0]
-        out = self.internal((n, *array.shape[1:]), _NAMES[array.code])
+        out = self.internal((n, *array.shape[1:]), NAMES[array.code])
         with self.scratch() as context:
             self.gpu.copy_rows(context, array.rows(self.gpu, 0, pick), out.pointer)
         return out

@@ -238,11 +238,7 @@ def to_device(result: Any, example: Any) -> Any:
     """A copy of a result where `example` is, as the same kind of array."""
     if is_tensor(example):
         return device_tensor(result, example)
-    space = space_of(example=example)
-    out, host = space.empty(result.shape, result.dtype.name), np.ascontiguousarray(result)
-    if host.size:
-        space.gpu.copy_to_device(space.device, space.stream, out.pointer, host.ctypes.data, host.nbytes)
-    return space.give(out)
+    return space_of(example=example).give_copy(result)
 
 
 def device_tensor(result: Any, example: Any) -> Any:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from hnscore.engine.memory.device import Backend, DeviceArray
+from hnscore.engine.memory.device import ITEM_BYTES, NAMES, Backend, DeviceArray
 from hnscore.engine.protocol import Rules
 
 
@@ -20,8 +20,18 @@ class DeviceRows:
         return self.array.shape if self.pick is None else (self.pick.shape[0], *self.array.shape[1:])
 
     @property
+    def row_bytes(self) -> int:
+        assert self.array.code is not None
+        return max(1, ITEM_BYTES[NAMES[self.array.code]] * self.shape[1])
+
+    @property
     def dtype(self) -> object:
         return self.array.dtype
+
+    def part(self, start: int, stop: int) -> DeviceRows:
+        if self.pick is not None:
+            return replace(self, pick=self.pick.part(start, stop))
+        return replace(self, array=self.array.part(start, stop))
 
     def of(self, gpu: Backend) -> Any:
         """As the backend takes them."""

@@ -20,6 +20,7 @@ struct MmaTable {
     }
     void screen() const { launch(launch_, mma_kernel<T, Screen>, p); }
     void top() const { launch(launch_, mma_kernel<T, Top>, p); }
+    void list() const { launch(launch_, mma_kernel<T, List>, p); }
 };
 
 }  // namespace hnscore::gpu

@@ -20,6 +20,7 @@ struct Table {
     void exact_count() const { launch(launch_, simt_kernel<Accurate<Count>::Epilogue>, p); }
     void screen() const { launch(launch_, simt_kernel<Screen>, p); }
     void top() const { launch(launch_, simt_kernel<Top>, p); }
+    void list() const { launch(launch_, simt_kernel<List>, p); }
 };
 
 }  // namespace

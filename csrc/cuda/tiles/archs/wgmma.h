@@ -30,6 +30,7 @@ struct WgmmaTable {
     }
     void screen() const { launch(launch_, wgmma_kernel<T, Screen>, rows, columns, p); }
     void top() const { launch(launch_, wgmma_kernel<T, Top>, rows, columns, p); }
+    void list() const { launch(launch_, wgmma_kernel<T, List>, rows, columns, p); }
 };
 
 }  // namespace hnscore::gpu
