@@ -111,6 +111,7 @@ BUDGETS = {
     "Exp": 11.1,  # a scaling, ex2, and what keeps it in range
     "ExactCount": 11.3,  # two comparisons with the band, and the mask of what is handed on
     "Screen": 7.9,  # one such comparison
+    "List": 7.9,
     "Top": 11.4,  # a comparison with the row's least key as well
 }
 
@@ -342,7 +343,7 @@ def test_kernels_that_name_a_hang(tmp_path: Path) -> None:
     if not sass.tool("nvdisasm"):
         pytest.skip("nvdisasm is not installed; pip install nvidia-cuda-nvdisasm brings it")
     found = sass.kernels_of_cubin(cubin)
-    assert len(found) == 8
+    assert len(found) == 9
     for k in found:
         assert k.count("BPT.TRAP"), k
         assert k.registers <= REGISTERS["wgmma_kernel"], k

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,9 @@ import hnscore
 from hnscore.datasets import dataset as reading
 from hnscore.engine.running import RunningBest
 from hnscore.mining.of_dataset import MineOfDataset
+from hnscore.scores.chunks import ChunkedScore
 from hnscore.selections import standard
+from hnscore.shards.sink import Sink
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -408,6 +411,33 @@ ChunkedScore.scores = lambda *a: (time.sleep(0.2), scores(*a))[1]
 ChunkedScore.best_of = lambda *a: (time.sleep(0.2), best(*a))[1]
 hnscore.shards.score(hnscore.dataset("pool"), np.load("txt.npy"), 0.1, output="out", method="dense")
 """
+
+
+def test_results_are_kept_beside_the_next_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk or store that is slow holds up nobody; one that fails ends the run, and what was kept stays."""
+    for i in range(3):
+        np.save(tmp_path / f"{i}.npy", IMG[100 * i : 100 * i + 100])
+    pool, computed = hnscore.dataset(tmp_path), [threading.Event() for _ in range(3)]
+    real_write, real_scores = Sink.write, ChunkedScore.scores
+
+    def write(self: Sink, number: int, *rest: Any) -> Any:
+        assert number == 2 or computed[number + 1].wait(60), "the next shard waits for this one's result"
+        if number == 1:
+            raise OSError("no room")
+        return real_write(self, number, *rest)
+
+    def scores(self: ChunkedScore, *given: Any, **options: Any) -> Any:
+        result = real_scores(self, *given, **options)
+        next(x for x in computed if not x.is_set()).set()
+        return result
+
+    monkeypatch.setattr(Sink, "write", write)
+    monkeypatch.setattr(ChunkedScore, "scores", scores)
+    with pytest.raises(OSError, match="no room"):
+        score(pool, tmp_path / "out")
+    assert all(x.is_set() for x in computed)
+    monkeypatch.undo()
+    assert score(pool, tmp_path / "out").computed == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

@@ -145,7 +145,7 @@ def mine(  # noqa: PLR0913
     given = dict(locals())
     if on_device(img_emb, txt_emb) and not isinstance(img_emb, Dataset):
         if sampling == "random":
-            return given_back(mine, given)  # type: ignore[no-any-return]
+            return given_back(mine, given)
         from hnscore.mining.on_gpu import MineOnGpu
 
         return MineOnGpu(given).given()

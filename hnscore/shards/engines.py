@@ -6,14 +6,19 @@ import contextlib
 import logging
 import os
 import socket
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from numpy.typing import NDArray
+
 from hnscore.arguments.numbers import check_choice, check_integer
 from hnscore.datasets.shard import ShardError
-from hnscore.shards.run import Steps, in_this_process
+from hnscore.shards.run import Steps
 
 if TYPE_CHECKING:
     from ray.data import DataContext
@@ -24,6 +29,7 @@ Made = TypeVar("Made")
 
 ENGINES = ("threads", "ray")
 _ANSWERS = 10.0  # seconds
+_PATIENCE = 0.5  # seconds, for a store that a result is on the way to when all is over
 
 
 def engine_named(engine: str, n_workers: int | None, n_threads: int | None) -> Any:
@@ -36,6 +42,66 @@ def engine_named(engine: str, n_workers: int | None, n_threads: int | None) -> A
     if n_workers is not None:
         n_workers = check_integer("n_workers", n_workers, 1, None, "actors")
     return OnRay(n_workers, n_threads)
+
+
+def in_this_process(
+    task: Steps, todo: Sequence[int], bar: Callable[[int], object], failed: Callable[[ShardError], object]
+) -> Iterator[tuple[int, Any]]:
+    """The shards one after the other, each by all threads; the next rows are read meanwhile, the last results kept."""
+    place = {number: at for at, number in enumerate(todo)}
+    current = 0  # the first shard that is not done
+    parts: list[NDArray[Any]] = []  # what there is of it
+    keeping: list[tuple[int, Future[Any]]] = []  # the shard before it, where that is not kept yet
+
+    def kept() -> Iterator[tuple[int, Any]]:
+        while keeping:
+            number, future = keeping.pop()
+            try:
+                yield number, future.result()
+            except ShardError as error:  # it has changed
+                failed(error)
+
+    def finished(stop: int) -> Iterator[tuple[int, Any]]:
+        """Those before that place, all of whose rows have been."""
+        nonlocal current, parts
+        while current < stop:
+            number, found = todo[current], task.done(todo[current], parts)
+            current, parts = current + 1, []
+            yield from kept()
+            keeping.append((number, _beside(partial(task.kept, number, found))))
+
+    try:
+        while current < len(todo):
+            try:
+                for block in task.pool.blocks(todo[current:]):
+                    yield from finished(place[block.shard])
+                    with task.pool.naming(block):
+                        parts.append(task.block(block.rows, task.pool.shards[block.shard].first + block.first))
+                    bar(len(block.rows))
+                    del block
+                yield from finished(len(todo))
+            except ShardError as error:
+                yield from finished(place[error.shard])
+                failed(error)
+                task.drop()
+                current, parts = place[error.shard] + 1, []
+        yield from kept()
+    finally:  # of one that was interrupted
+        wait([future for _, future in keeping], _PATIENCE)
+
+
+def _beside(work: Callable[[], Any]) -> Future[Any]:
+    """In a thread that nobody waits for at the end of the process."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # of whoever asks
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="hnscore-keeper", daemon=True).start()
+    return future
 
 
 class OnRay:

@@ -149,6 +149,9 @@ class _BestOf:
         self.running.floors = floors if before is None else np.maximum(before, floors)
         return values, rows
 
+    def kept(self, number: int, found: Arrays) -> Arrays:
+        return found
+
 
 def _merged(so_far: Arrays, more: Arrays) -> Arrays:
     values, rows = so_far

@@ -116,3 +116,6 @@ class _BestMatch(NamedTuple):
 
     def done(self, number: int, parts: Sequence[NDArray[np.float64]]) -> Arrays:
         return (np.maximum.reduce(parts) if len(parts) else np.full(self.n_txt, -np.inf),)
+
+    def kept(self, number: int, found: Arrays) -> Arrays:
+        return found

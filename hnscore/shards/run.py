@@ -37,7 +37,10 @@ class Steps(Protocol):
     def pool(self) -> Dataset: ...
     def block(self, rows: NDArray[Any], first: int) -> Any: ...
     def done(self, number: int, parts: list[Any]) -> Any:
-        """Of all of its blocks; what the caller gets of the shard."""
+        """Of all of its blocks: what is found of the shard."""
+
+    def kept(self, number: int, found: Any) -> Any:
+        """What the caller gets of it. A thread of its own waits for disks and stores here, beside the next shard."""
 
     def drop(self) -> None:
         """What blocks of a shard have left that cannot be used."""
@@ -229,47 +232,14 @@ class Task(NamedTuple):
     def pool(self) -> Dataset:
         return self.sink.pool
 
-    def done(self, number: int, parts: list[NDArray[Any]]) -> Any:
-        values = np.concatenate(parts) if parts else self.work(np.empty((0, self.pool.shape[1]), np.float32), 0)
-        return self.sink.write(number, values, self.identities[number], self.more[number])
+    def done(self, number: int, parts: list[NDArray[Any]]) -> NDArray[Any]:
+        return np.concatenate(parts) if parts else self.work(np.empty((0, self.pool.shape[1]), np.float32), 0)
+
+    def kept(self, number: int, found: NDArray[Any]) -> Any:
+        return self.sink.write(number, found, self.identities[number], self.more[number])
 
     def block(self, rows: NDArray[Any], first: int) -> NDArray[Any]:
         return self.work(rows, first)
 
     def drop(self) -> None:
         """What blocks of a shard have left that cannot be used."""
-
-
-def in_this_process(
-    task: Steps, todo: Sequence[int], bar: Callable[[int], object], failed: Callable[[ShardError], object]
-) -> Iterator[tuple[int, Any]]:
-    """The shards one after the other, each by all threads; the next rows are read meanwhile."""
-    place = {number: at for at, number in enumerate(todo)}
-    current = 0  # the first shard that is not done
-    parts: list[NDArray[Any]] = []  # what there is of it
-
-    def finished(stop: int) -> Iterator[tuple[int, Any]]:
-        """Those before that place, all of whose rows have been."""
-        nonlocal current, parts
-        while current < stop:
-            number, rows = todo[current], parts
-            current, parts = current + 1, []
-            try:
-                yield number, task.done(number, rows)
-            except ShardError as error:  # it has changed
-                failed(error)
-
-    while current < len(todo):
-        try:
-            for block in task.pool.blocks(todo[current:]):
-                yield from finished(place[block.shard])
-                with task.pool.naming(block):
-                    parts.append(task.block(block.rows, task.pool.shards[block.shard].first + block.first))
-                bar(len(block.rows))
-                del block
-            yield from finished(len(todo))
-        except ShardError as error:
-            yield from finished(place[error.shard])
-            failed(error)
-            task.drop()
-            current, parts = place[error.shard] + 1, []
