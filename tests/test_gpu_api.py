@@ -27,6 +27,8 @@ from hnscore import reference as ref
 from hnscore.engine.memory import device as _device
 from hnscore.engine.memory import libraries, reports
 from hnscore.engine.memory import stream as _gpu_stream
+from hnscore.selections import coverage
+from hnscore.selections.tensor_passes import TensorPasses
 
 pytestmark = pytest.mark.filterwarnings("ignore::hnscore.MarginWarning")
 
@@ -612,6 +614,27 @@ def test_what_is_computed_on_copies(gpu: Gpu, name: str, caplog: pytest.LogCaptu
     assert isinstance(got, tuple) == isinstance(want, tuple)
     for a, b in zip(*((x if isinstance(x, tuple) else (x,)) for x in (got, want)), strict=True):
         np.testing.assert_array_equal(gpu.get(a), b)
+
+
+def test_passes_of_a_selection_run_on_the_gpu(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where torch is at hand for it; the picks are those of the CPU either way."""
+    passes = []
+    bounds = TensorPasses.bounds
+
+    def counted(*given: Any) -> Any:
+        passes.append(1)
+        return bounds(*given)
+
+    monkeypatch.setattr(TensorPasses, "bounds", counted)
+    emb = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
+    limit = coverage._OF_POINT * 400 + coverage._OF_VALUE * 8
+    for put in (gpu.put, lambda x: x):
+        found = hnscore.select(None, 30, embeddings=put(emb), memory_limit=limit, return_gains=True)
+        if not isinstance(found[0], np.ndarray):
+            got = [gpu.get(x) for x in found]
+            assert bool(passes) == gpu.tensors
+    for a, b in zip(got, found, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_graph_of_points_on_a_gpu(gpu: Gpu) -> None:

@@ -558,7 +558,7 @@ def covering(emb: Array, weights: Array | None, temperature: float, labeled: lis
     pool = greedy.Pool("embeddings", emb, 1)
     pool.prepare(np.array(labeled, np.int64), None)
     how = coverage.How(temperature, least_memory(emb), None)
-    return coverage.Covering(pool, emb, weights, how, np.random.default_rng(0))
+    return coverage.Covering(pool, np.arange(len(emb)), weights, how, np.random.default_rng(0))
 
 
 class Lowered:

@@ -77,7 +77,8 @@ class Selection(NamedTuple):
 class SelectCall:
     """A call, checked."""
 
-    def __init__(self, given: Selection) -> None:
+    def __init__(self, given: Selection, there: Any = None) -> None:
+        """`there`: the embeddings in a tensor on a GPU, where they are copies of that."""
         self.given, method = given, given.method
         scores, embeddings = given.scores, given.embeddings
         check_choice("method", method, SELECTION_METHODS)
@@ -89,7 +90,9 @@ class SelectCall:
         self._needs("scores", scores is not None or method in _WITHOUT_SCORES)
         self._needs("embeddings", embeddings is not None or (method not in _COMPARING and scores is not None))
         self._needs("regions", given.regions is not None or method != "budgeted")
-        self.pool = None if embeddings is None else Pool("embeddings", embeddings, count_threads(given.n_threads))
+        self.pool = (
+            None if embeddings is None else Pool("embeddings", embeddings, count_threads(given.n_threads), there)
+        )
         self.kind = embeddings if scores is None else scores  # of the result
         self.values = self._values()
         self.n = n = len(self._pool.emb) if self.values is None else len(self.values)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hnscore import _core
 from hnscore.arguments.checks import check_memory_limit
@@ -20,9 +19,13 @@ from hnscore.engine.pool import choose
 from hnscore.engine.protocol import Progress, Request
 from hnscore.engine.sums import hinge_sums, kernel_gains
 from hnscore.selections.greedy import Chosen, Floats, Pool, Rows, unit_scaled
+from hnscore.selections.tensor_passes import TensorPasses
 
 # Of a pass in bf16 beside one in float32; its bounds are off by so much at most.
 _WORK_OF_BF16, _LOOSEST = 0.55, 0.06
+# By torch on a GPU, as a share of one here: not measured yet. Where it is so short, few rows are looked at twice, and
+# few kernels need be kept.
+_WORK_ON_GPU, _KEPT_BESIDE_GPU = 0.005, 2**27
 _WORTH_IT = 0.8  # of the work of a dense pass, that of a cascade
 _PATIENCE = 0.5  # of the work of a pass, that of the core after one, before the next
 _LEAST, _LEAST_FLOAT32 = 1e-300, 2.0**-126
@@ -58,8 +61,7 @@ def coverage(pool: Pool, budget: int, scores: Floats | None, how: How, random: n
     picks, gains = np.full(budget, -1, np.int64), np.zeros(budget)
     with pool.keeps(picks):
         if budget and len(rows):
-            points = pool.emb if len(rows) == len(pool.emb) else pool.emb[rows]
-            Covering(pool, points, weights, how, random).fill(picks, gains)
+            Covering(pool, rows, weights, how, random).fill(picks, gains)
         else:  # nothing to cover: all gains are 0
             picks[:] = pool.free()[:budget]
     pool.finish()
@@ -83,8 +85,10 @@ class Covering:
     """The points to be covered, how well they are, and bounds on what each row of the pool would add."""
 
     def __init__(
-        self, pool: Pool, points: NDArray[Any], weights: Floats | None, how: How, random: np.random.Generator
+        self, pool: Pool, numbers: Rows, weights: Floats | None, how: How, random: np.random.Generator
     ) -> None:
+        """`numbers`: the rows that are points."""
+        points = pool.emb if len(numbers) == len(pool.emb) else pool.emb[numbers]
         n, dim = points.shape
         least = _OF_POINT * n + _OF_VALUE * dim
         check_memory_limit(how.memory_limit, least)
@@ -95,10 +99,14 @@ class Covering:
         kernel = "cosine" if how.temperature is None else "exponential"
         _core.raise_floor(pool.emb, pool.code, pool.labeled, *shared, self._floor, kernel=kernel)
         self._free, self._dim = pool.free(), dim
+        memory = how.memory_limit - least
+        self._tensors: TensorPasses | None = None
+        if pool.there is not None and how.share is None:
+            self._tensors = TensorPasses(pool.there, numbers, weights, how.temperature)
+            memory = min(memory, _KEPT_BESIDE_GPU)
         self._core = _core.Cover(
-            pool.emb, pool.code, self._free, *shared, weights=weights, floor=self._floor, kernel=kernel,
-            memory=how.memory_limit - least,
-        )  # fmt: skip
+            pool.emb, pool.code, self._free, *shared, weights=weights, floor=self._floor, kernel=kernel, memory=memory
+        )
 
     def fill(self, picks: Rows, gains: Floats) -> None:
         """Pick after pick, and a pass over all pairs where the core would look at more rows than that is worth."""
@@ -114,8 +122,9 @@ class Covering:
             once = made == passed_at
             reached = _FIRST + (1 - _FIRST) * made / len(picks)
             now = slice(made, made + 1) if once else slice(made, None)
+            patience = 0 if once else math.ceil(_PATIENCE * work * len(self._free))
             made += self._core.pick(
-                picks[now], gains[now], patience=0 if once else int(_PATIENCE * work * len(self._free)), draw=draw,
+                picks[now], gains[now], patience=patience, draw=draw,
                 seed=int(self._random.integers(2**63)) if draw else 0, progress=pool.part(reached),
             )  # fmt: skip
             passed_at = -1
@@ -127,7 +136,7 @@ class Covering:
     def _first(self) -> Pass:
         """Nothing is covered: bf16 is good enough where its error is small beside the temperature."""
         how = self._float32()
-        if self._floor.any() or self._how.temperature is None:
+        if self._floor.any() or self._how.temperature is None or self._tensors is not None:
             return self._next()
         # Products of bf16 are added in one chain.
         rest = _core.bf16_rest(self._pool.emb, self._pool.code, self._pool.n_threads)
@@ -137,6 +146,8 @@ class Covering:
     def _next(self) -> Pass:
         """Few pairs count beside what is covered already: the cascade finds them."""
         how, temperature, tau = self._float32(), self._how.temperature, self._floor
+        if self._tensors is not None:
+            return how
         if temperature is not None:
             tau = 1 + temperature * np.log(np.maximum(self._floor, _LEAST))
         recipe = "hinge" if temperature is None else "kernel"
@@ -149,11 +160,16 @@ class Covering:
         return how._replace(precision="exact", plan=plan, work=plan.work)
 
     def _float32(self) -> Pass:
+        if self._tensors is not None:
+            return Pass("fp32", self._tensors.error(), _WORK_ON_GPU)
         return Pass("fp32", (_core.product_units(self._dim) + 2) * 2.0**-24 / (self._how.temperature or 1.0), 1.0)
 
     def _pass(self, how: Pass, progress: Progress) -> float:
         """Bounds of all rows, at the present floor. The work of it: another is due when looking at rows is as much."""
         pool, weights = self._pool, self._weights
+        if self._tensors is not None:
+            self._core.lower(self._tensors.bounds(self._floor, progress))
+            return how.work
         of_points = np.ones(len(self._floor)) if weights is None else weights
         total, covered = float(of_points.sum()), float(of_points @ self._floor)
         if self._how.temperature is None:

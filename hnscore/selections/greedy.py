@@ -32,8 +32,10 @@ _PLAIN_PAIRS = 2**26
 class Pool:
     """Embeddings to choose from, the labeled rows among them, and the threads and progress of the call."""
 
-    def __init__(self, name: str, emb: object, n_threads: int) -> None:
+    def __init__(self, name: str, emb: object, n_threads: int, there: Any = None) -> None:
+        """`there`: the same in a tensor on a GPU."""
         self.given: Any = emb
+        self.there = there
         self.rows = host_rows(name, emb)
         self.emb, self.code = self.rows.array, self.rows.code
         self.n_threads = n_threads

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from hnscore.arguments.arrays import is_tensor
 from hnscore.datasets.spool import spooling
 from hnscore.engine.compiled import breaks_graph
-from hnscore.engine.memory.copies import computed_on_cpu
+from hnscore.engine.memory.copies import given_back
+from hnscore.engine.memory.device import on_device
 from hnscore.selections.choose import SelectCall, Selection
 
 if TYPE_CHECKING:
@@ -57,7 +59,6 @@ def select(
 ) -> tuple[Any, Any]: ...
 @breaks_graph
 @spooling
-@computed_on_cpu
 def select(  # noqa: PLR0913
     scores: object,
     budget: int,
@@ -196,7 +197,8 @@ def select(  # noqa: PLR0913
 
     Notes
     -----
-    Arrays on a GPU are copied to the CPU, where this is computed, and the result is put beside them; this waits.
+    Arrays on a GPU are copied to the CPU, where picks are decided, and the result is put beside them; this waits. The
+    passes of "coverage" and "auto" over all pairs run on the GPU if `embeddings` is a tensor there.
 
     "repulsive" is the greedy maximum of ``sum(scores of S) / max(abs(scores)) - regularization * sum(k over the pairs
     of S)``; greedy is no guarantee: a set can be better. Of "coverage" it has 1 - 1/e of the best possible, of
@@ -234,4 +236,12 @@ def select(  # noqa: PLR0913
     >>> hnscore.select([3.0, 2.9, 1.0], 2, embeddings=emb, method="repulsive")
     array([0, 2])
     """
-    return SelectCall(Selection(**locals())).chosen()
+    given = Selection(**locals())
+    if not on_device(*given):
+        return SelectCall(given).chosen()
+    there = embeddings if is_tensor(embeddings) and on_device(embeddings) else None
+
+    def select_by_copies(**arguments: Any) -> Any:
+        return SelectCall(Selection(**arguments), there).chosen()
+
+    return given_back(select_by_copies, given._asdict())
