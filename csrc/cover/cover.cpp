@@ -36,13 +36,20 @@ class ExactKernels {
           n_threads_(n_threads) {}
 
     bool has(int64_t index) const { return kept_.contains(index); }
-    // Of a row that it has not, those of `leader` stay.
-    void add(int64_t index, const std::vector<int64_t>& points, int64_t leader, const Poll& poll) {
-        if (kept_.size() >= most_) drop(leader);
-        Kept& kept = kept_[index];
-        kept.kernels = Buffer<double>(n_);
-        std::fill(kept.kernels.data(), kept.kernels.data() + n_, 0.0);
-        exact_kernels(c_, c_.candidates[index], points, kept.kernels.data(), n_threads_, poll);
+    // Of some rows that it has not, those of `leader` stay. With points of the others a row's
+    // kernels are below the floor.
+    void add(const std::vector<int64_t>& some, const std::vector<int64_t>& points, int64_t leader, const Poll& poll) {
+        if (kept_.size() + some.size() > most_) drop(leader);
+        std::vector<int64_t> rows;
+        std::vector<double*> kernels;
+        for (const int64_t index : some) {
+            Kept& kept = kept_[index];
+            kept.kernels = Buffer<double>(n_);
+            std::fill(kept.kernels.data(), kept.kernels.data() + n_, 0.0);
+            rows.push_back(c_.candidates[index]);
+            kernels.push_back(kept.kernels.data());
+        }
+        exact_kernels(c_, rows, points, kernels, n_threads_, poll);
     }
     double gain(int64_t index) {
         Kept& kept = kept_.find(index)->second;
@@ -55,7 +62,7 @@ class ExactKernels {
     void forget(int64_t index) { kept_.erase(index); }
 
   private:
-    static constexpr int64_t kLeast = 96;
+    static constexpr int64_t kLeast = 2 * static_cast<int64_t>(kMostRows);
     struct Kept {
         Buffer<double> kernels;
         double gain = 0;
@@ -147,6 +154,18 @@ struct Cover::State {
         return static_cast<int64_t>((x ^ (x >> 31)) % static_cast<uint64_t>(n));
     }
 
+    // The points that some of these candidates would cover better.
+    std::vector<int64_t> points_of(const std::vector<int64_t>& some) const {
+        if (!std::all_of(some.begin(), some.end(), [&](int64_t i) { return bounds.knows(i); })) return all_points;
+        if (some.size() == 1) return bounds.points(some[0]);
+        std::vector<bool> wanted(all_points.size());
+        for (const int64_t i : some)
+            for (const int64_t x : bounds.points(i)) wanted[static_cast<size_t>(x)] = true;
+        std::vector<int64_t> points;
+        for (const int64_t x : all_points)
+            if (wanted[static_cast<size_t>(x)]) points.push_back(x);
+        return points;
+    }
     int64_t best_of(Queue& stale, int64_t patience, const Poll& poll);
     bool is_too_much(double least, int64_t patience) const;
 
@@ -172,7 +191,7 @@ bool Cover::State::is_too_much(double least, int64_t patience) const {
 
 // The best of the queue, or none where it is too much. The queue keeps the others, with lower bounds.
 int64_t Cover::State::best_of(Queue& stale, int64_t patience, const Poll& poll) {
-    constexpr size_t kFirstBatch = 16;
+    constexpr size_t kFirstBatch = 16, kOneByOne = 12;
     const auto largest_batch = static_cast<size_t>(bounds.most());
     Candidate best = kNobody;
     Queue fresh;                   // bounds at the present floor
@@ -191,14 +210,17 @@ int64_t Cover::State::best_of(Queue& stale, int64_t patience, const Poll& poll) 
         return !queue.empty() && queue.top().gain >= least && best < queue.top();
     };
     bool too_much = false;
-    size_t looked_at = 0, ask_at = 48;
+    size_t looked_at = 0, ask_at = 48, at_once = 1;
     for (size_t batch = kFirstBatch; !too_much;) {
         const bool look = leads(stale);
         if (leads(fresh) && (!look || stale.top() < fresh.top())) {
-            const int64_t index = fresh.top().index;
-            fresh.pop();
-            exact.add(index, bounds.knows(index) ? bounds.points(index) : all_points, best.index, poll);
-            settle(index);
+            // One by one at first: the best of them rules the others out. It does not rule out its copies.
+            std::vector<int64_t> some;
+            for (; some.size() < at_once && leads(fresh) && (!look || stale.top() < fresh.top()); fresh.pop())
+                some.push_back(fresh.top().index);
+            exact.add(some, points_of(some), best.index, poll);
+            for (const int64_t index : some) settle(index);
+            if (known.size() >= kOneByOne) at_once = std::min(2 * at_once, kMostRows);
         } else if (look) {
             if (looked_at >= ask_at) {
                 too_much = is_too_much(least, patience);

@@ -84,18 +84,21 @@ void coverage_gains(const Coverage& c, const double* weights, const double* floo
     }
 }
 
-void exact_kernels(const Coverage& c, int64_t row, const std::vector<int64_t>& points, double* kernels, int n_threads,
-                   const Poll& poll) {
-    PackedRows packed(*c.target, c.points.dim, 1);
-    packed.append(c.rows, row);
-    const auto n = static_cast<int64_t>(points.size());
-    share_points(c, n, 1, n_threads, poll, [&](RowGroup& group, int64_t first, int64_t count) {
+void exact_kernels(const Coverage& c, const std::vector<int64_t>& rows, const std::vector<int64_t>& points,
+                   const std::vector<double*>& kernels, int n_threads, const Poll& poll) {
+    static_assert(kMostRows <= RowGroup::kColumns);
+    const auto n = static_cast<int64_t>(points.size()), n_rows = static_cast<int64_t>(rows.size());
+    PackedRows packed(*c.target, c.points.dim, n_rows);
+    for (const int64_t row : rows) packed.append(c.rows, row);
+    share_points(c, n, n_rows, n_threads, poll, [&](RowGroup& group, int64_t first, int64_t count) {
         group.read(points.data() + first, count);
-        group.multiply(packed, 0, 1);
+        group.multiply(packed, 0, n_rows);
         for (int64_t i = 0; i < count; ++i) {
-            c.target->cosines(group.products(i), 1, group.norm(i), packed.norms.data());
-            to_kernels(c, group.products(i), 1);
-            kernels[points[static_cast<size_t>(first + i)]] = group.products(i)[0];
+            double* const k = group.products(i);
+            c.target->cosines(k, n_rows, group.norm(i), packed.norms.data());
+            to_kernels(c, k, n_rows);
+            const int64_t point = points[static_cast<size_t>(first + i)];
+            for (size_t r = 0; r < rows.size(); ++r) kernels[r][point] = k[r];
         }
     });
 }

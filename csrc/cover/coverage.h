@@ -28,8 +28,10 @@ void coverage_gains(const Coverage& coverage, const double* weights, const doubl
 // floor(x) = max(floor(x), k(x, c)) for all candidates c.
 void raise_floor(const Coverage& coverage, double* floor, int n_threads, const Poll& poll);
 
-// kernels[x] = k(x, row), for the points that are given.
-void exact_kernels(const Coverage& coverage, int64_t row, const std::vector<int64_t>& points, double* kernels,
-                   int n_threads, const Poll& poll);
+// kernels[r][x] = k(x, rows[r]), for the points that are given and at most kMostRows rows: the same bits for each row,
+// whatever others there are.
+constexpr size_t kMostRows = 48;
+void exact_kernels(const Coverage& coverage, const std::vector<int64_t>& rows, const std::vector<int64_t>& points,
+                   const std::vector<double*>& kernels, int n_threads, const Poll& poll);
 
 }  // namespace hnscore

@@ -4,8 +4,8 @@
 
 namespace hnscore::gpu {
 
-// A count of the same pairs has left each row a place for those of each chunk of columns: one warp has all pairs of a row
-// in a chunk, and writes them there one after the other.
+// A count of the same pairs has left each row a place for those of each chunk of columns: one warp has all pairs of a
+// row in a chunk, and writes them there one after the other.
 template <int RM, int NB>
 class List {
   public:

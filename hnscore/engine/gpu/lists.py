@@ -41,6 +41,8 @@ class PairCounts:
     def lists(self, dtype: type[np.generic], n_threads: int) -> Lists:
         """Ascending columns."""
         by_row = self.of_chunks.T
+        if not by_row.any():
+            return Lists(np.zeros(len(by_row) + 1, np.int64), np.zeros(0, np.int64), np.zeros(0, dtype))
         ends = np.cumsum(by_row).reshape(by_row.shape)
         begins = self.space.upload("begins", np.ascontiguousarray((ends - by_row).T))
         found = self.space.internal((int(by_row.sum()), 2), "int64")
