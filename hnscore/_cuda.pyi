@@ -175,7 +175,7 @@ def reduce(
     integer: bool = False,
     choice: int = 0,  # int32, zero at first: what "auto" chose, kept for the next chunks
     # Recipe "pairs", in two calls, int64 (columns.chunks, n): first how many pairs there are; then, each chunk of a row
-    # from its place in `lists` on, similarity (float64) and column (int64) of each, in no order.
+    # from its place in `lists` on, one behind the other, similarity (float64) and column (int64) of each, in no order.
     counts: int = 0,
     begins: int = 0,
     lists: int = 0,

@@ -83,6 +83,16 @@ def test_pairs_under_every_rule(gpu: Gpu, rules: dict[str, Any]) -> None:
         assert_same(gpu, hnscore.pairs(gpu.put(img), gpu.put(TXT), 0.4, **side), want)
 
 
+@pytest.mark.parametrize("rules", [{"top_k_images": 11}, {"skip_top_images": 5}])
+@pytest.mark.usefixtures("small_parts")
+def test_ranks_among_copies_in_several_parts(gpu: Gpu, rules: dict[str, Any]) -> None:
+    """Ties go to the lowest row, whichever part it is in."""
+    img = np.concatenate([IMG[:3]] * 14)
+    want = hnscore.pairs(img, TXT, 0.4, reference=R, **rules)
+    assert len(want.indices) > 50
+    assert_same(gpu, hnscore.pairs(gpu.put(img), gpu.put(TXT), 0.4, reference=gpu.put(R), **rules), want)
+
+
 @pytest.mark.usefixtures("small_parts")
 def test_pairs_one_part_after_the_other(gpu: Gpu) -> None:
     each = [hnscore.iter_pairs(put(IMG), put(TXT), 0.4) for put in (gpu.put, lambda x: x)]

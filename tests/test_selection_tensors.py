@@ -71,7 +71,7 @@ def exact(emb: Array, temperature: float | None, floor: Array, weights: Array | 
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["clustered", "opposite", "huge and tiny", "wide rows", "float64"])
+@pytest.mark.parametrize("kind", ["clustered", "opposite", "copies", "huge and tiny", "wide rows", "float64"])
 @pytest.mark.parametrize("temperature", [None, 0.003, 0.1, 0.4, 20.0])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_bounds_are_bounds(kind: str, temperature: float | None, weighted: bool) -> None:
@@ -80,6 +80,8 @@ def test_bounds_are_bounds(kind: str, temperature: float | None, weighted: bool)
     emb = EMB[:300].copy()
     if kind == "opposite":
         emb[1::2] = -emb[::2]
+    elif kind == "copies":  # whose cosines float32 rounds to one side, all of them
+        emb[:] = emb[0] * rng.uniform(0.5, 2, (300, 1))
     elif kind == "huge and tiny":
         emb *= 10.0 ** rng.integers(-30, 30, (300, 1)).astype(np.float32)
     elif kind == "wide rows":
@@ -89,7 +91,7 @@ def test_bounds_are_bounds(kind: str, temperature: float | None, weighted: bool)
     weights = rng.uniform(0, 1, 300) if weighted else None
     tensors = TensorPasses(to_tensor(emb), np.arange(300), weights, temperature)
     kernels = exact(emb, temperature, np.zeros(300), weights) if temperature else np.full(300, 300.0)
-    for floor in (np.zeros(300), rng.uniform(0, 1, 300), np.ones(300)):
+    for floor in (np.zeros(300), rng.uniform(0, 1, 300), np.full(300, 1 - 1e-9), np.ones(300)):
         bounds, gains = tensors.bounds(floor), exact(emb, temperature, floor, weights)
         assert (bounds >= gains).all()
         assert (bounds - gains <= 2.1 * np.expm1(tensors.error() + 2.0**-18) * kernels + 1e-30).all()

@@ -85,8 +85,8 @@ struct ReduceJob {
     bool integer;
     void* out;
     int* choice;  // what the sample of an earlier chunk said: see sample.h; null: this call asks anew
-    // Of recipe pairs, in two calls, by [chunk of columns][row]: how many pairs there are, with lists null;
-    // then the pairs themselves, of rows and columns in no order, each from its place in `lists` on.
+    // Of recipe pairs, in two calls, by [chunk of columns][row]: how many pairs there are, with lists null; then the
+    // pairs themselves in no order, each chunk from its place in `lists` on, those of a row one behind the other.
     int64_t* counts;
     const int64_t* begins;
     TopEntry* lists;

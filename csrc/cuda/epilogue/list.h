@@ -4,8 +4,8 @@
 
 namespace hnscore::gpu {
 
-// A count of the same pairs has left each row a place for those of each chunk of columns: one warp has all pairs of a
-// row in a chunk, and writes them there one after the other.
+// A count of the same pairs has left each row a place for those of each chunk of columns, one chunk behind the other.
+// One warp has all pairs of a row in the chunks of an item, and writes them there one after the other.
 template <int RM, int NB>
 class List {
   public:
@@ -15,7 +15,10 @@ class List {
 
     HNSCORE_DEVICE List(const Problem& p, int64_t part, int64_t first_row, Scratch& scratch)
         : p_(p), first_row_(first_row), own_(p, first_row), scratch_(scratch) {
-        begin(part * p.chunks_per_item);
+        const int64_t* const begins = p.begins + part * p.chunks_per_item * p.begins_pitch + first_row;
+        for (int i = lane(); i < 16 * RM; i += 32)
+            if (first_row + i < p.n_rows) scratch.next[i] = begins[i];
+        sync_warp();
     }
 
     HNSCORE_DEVICE void tile(float (&acc)[RM][NB][4], int64_t first_column) {
@@ -33,17 +36,9 @@ class List {
         });
     }
 
-    HNSCORE_DEVICE void flush(int64_t chunk) { begin(chunk + 1); }
+    HNSCORE_DEVICE void flush(int64_t) {}
 
   private:
-    HNSCORE_DEVICE void begin(int64_t chunk) {
-        sync_warp();
-        if (chunk < p_.chunks)
-            for (int i = lane(); i < 16 * RM; i += 32)
-                if (first_row_ + i < p_.n_rows) scratch_.next[i] = p_.begins[chunk * p_.begins_pitch + first_row_ + i];
-        sync_warp();
-    }
-
     const Problem& p_;
     const int64_t first_row_;
     const OwnRows<RM> own_;
