@@ -66,6 +66,19 @@ def test_small_cases_are_right_on_the_cpu(case: small.Case) -> None:
     small.check(case, devices.Cpu())
 
 
+def test_small_cases_see_a_wrong_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = hnscore.pairs
+
+    def one_less(*args: object, **options: object) -> object:
+        found = pairs(*args, **options)
+        found.similarities[7] = found.similarities.min() - 1
+        return found
+
+    monkeypatch.setattr(hnscore, "pairs", one_less)
+    with pytest.raises(AssertionError, match=r"scores are wrong, the first of image"):
+        small.check(small.Case((130, 300, 64), "fp32", "exact", "cosine", "pairs"), devices.Cpu())
+
+
 @pytest.mark.parametrize(
     ("sums", "factor"),
     [

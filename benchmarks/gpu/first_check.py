@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 from devices import NAMES, Cpu, device
+from small import hinge_of_pairs
 
 import hnscore
 
@@ -52,6 +53,8 @@ RULES = (
     Rule("Accurate<Hinge>", "exact", "hinge"),
     Rule("Top", "bf16", "top"),
     Rule("Top, decided", "exact", "top"),
+    Rule("List", "bf16", "pairs"),
+    Rule("List, decided", "exact", "pairs"),
 )
 
 
@@ -99,6 +102,7 @@ class Data:
             "similarity": torch.where(gap > 0, s, 0).sum(1),
             "exp": torch.where(gap > 0, torch.exp(gap / TEMPERATURE), 0).sum(1),
             "top": gap.topk(self.k).values.sum(1),
+            "pairs": gap.sum(1),
         }
 
 
@@ -113,7 +117,10 @@ def check(data: Data, rule: Rule, on: Cpu, repeats: int) -> str:
     img, txt, tau = on.put(data.img.to(dtype)), on.put(data.txt.to(dtype)), on.put(data.tau)
     right, first = data.right[rule.weight], None
     for repeat in range(repeats):
-        got = on.get(hnscore.score(img, txt, 0.0, reference=tau, similarity="dot", **options)).double()
+        if rule.weight == "pairs":
+            got = hinge_of_pairs(img, txt, tau, on, similarity="dot", precision=rule.precision)
+        else:
+            got = on.get(hnscore.score(img, txt, 0.0, reference=tau, similarity="dot", **options)).double()
         wrong = got != right
         if rule.weight == "exp":  # ex2 and float32 sums: 2^-22 of each weight, and once more for each of 20,000 sums
             wrong = ~((got - right).abs() <= right * 2.0**-18)

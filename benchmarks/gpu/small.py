@@ -62,6 +62,8 @@ def cases() -> Iterator[Case]:
         for sums in MORE_SUMS:
             yield Case(size, "fp16", "fp16", "dot", sums)
             yield Case(size, "fp32", "exact", "cosine", sums)
+        for dtype, precision in (("bf16", "bf16"), ("fp16", "fp16"), ("fp32", "exact"), ("fp32", "fp32")):
+            yield Case(size, dtype, precision, "cosine", "pairs")
         for method in ("cascade", "auto"):
             yield Case(size, "fp32", "exact", "cosine", "hinge", method)
         for kind in REFERENCES if size[0] > 1 else ():
@@ -91,15 +93,29 @@ def check(case: Case, on: Cpu) -> None:
         wrong = complaint(found, right - off, right + off, 0.0)
         assert not wrong, f"{case}: {wrong}"
         return
-    options = {**SUMS, **MORE_SUMS}[case.sums] | ({"k": min(K, n_txt)} if case.sums == "top" else {})
+    lists = case.sums == "pairs"
+    options = {} if lists else {**SUMS, **MORE_SUMS}[case.sums] | ({"k": min(K, n_txt)} if case.sums == "top" else {})
     options |= {"precision": case.precision, "similarity": case.similarity, "method": case.method}
     img, txt, reference = (on.put(v.to(on.home)) for v in (img, txt, tau))
-    scores = on.get(hnscore.score(img, txt, 0.0, reference=reference, **options)).cpu().double()
-    off = slack(case.dtype, case.precision, case.similarity, dim, case.sums)
-    bounds = between(s - tau, s, off, case.sums, TEMPERATURE, K)
+    if lists:
+        scores = hinge_of_pairs(img, txt, reference, on, **options).cpu()
+    else:
+        scores = on.get(hnscore.score(img, txt, 0.0, reference=reference, **options)).cpu().double()
+    weight = "hinge" if lists else case.sums
+    off = slack(case.dtype, case.precision, case.similarity, dim, weight)
+    bounds = between(s - tau, s, off, weight, TEMPERATURE, K)
     assert scores.shape == (n_img,), f"{case}: shape {tuple(scores.shape)}"
     wrong = complaint(scores, *bounds, ROUNDING)
     assert not wrong, f"{case}: {wrong}"
+
+
+def hinge_of_pairs(img: Any, txt: Any, tau: Any, on: Cpu, **options: Any) -> torch.Tensor:
+    """What the weights "hinge" of the listed pairs add up to."""
+    found = hnscore.pairs(img, txt, 0.0, reference=tau, dtype="float64", **options)
+    offsets, indices, similarities = (on.get(x) for x in found)
+    images = torch.repeat_interleave(torch.arange(len(offsets) - 1, device=offsets.device), offsets.diff())
+    sums = torch.zeros(len(offsets) - 1, dtype=torch.float64, device=offsets.device)
+    return sums.index_add(0, images, similarities - on.get(tau)[indices])
 
 
 def main() -> int:
