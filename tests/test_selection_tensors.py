@@ -63,6 +63,18 @@ def test_rows_of_any_kind(dtype: str) -> None:
     np.testing.assert_array_equal(got[0], want[0])
 
 
+def test_tensors_of_a_training_loop() -> None:
+    """Under autocast, and with a graph: neither changes a pass, and no graph grows."""
+    tensor = to_tensor(EMB).requires_grad_()
+    tensors = TensorPasses(tensor * 1, np.arange(900), None, 0.1)
+    floor = RNG.uniform(0, 0.5, 900)
+    want = TensorPasses(to_tensor(EMB), np.arange(900), None, 0.1).bounds(floor)
+    with torch.autocast("cpu", torch.bfloat16):
+        np.testing.assert_array_equal(tensors.bounds(floor), want)
+        np.testing.assert_array_equal(TensorPasses(tensor, np.arange(900), None, 0.1).bounds(floor), want)
+    assert not tensors._points.requires_grad
+
+
 def exact(emb: Array, temperature: float | None, floor: Array, weights: Array | None) -> Array:
     code = _core.DTYPES[emb.dtype.name]
     return _core.coverage_gains(

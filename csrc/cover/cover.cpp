@@ -36,8 +36,8 @@ class ExactKernels {
           n_threads_(n_threads) {}
 
     bool has(int64_t index) const { return kept_.contains(index); }
-    // Of some rows that it has not, those of `leader` stay. With points of the others a row's
-    // kernels are below the floor.
+    // Of some rows that it has not, those of `leader` stay. A row's kernels with points of the others are below the
+    // floor.
     void add(const std::vector<int64_t>& some, const std::vector<int64_t>& points, int64_t leader, const Poll& poll) {
         if (kept_.size() + some.size() > most_) drop(leader);
         std::vector<int64_t> rows;

@@ -143,8 +143,8 @@ def mine(  # noqa: PLR0913
     (array([[0.82896444, 0.04993762]]), array([[2, 3]]))
     """
     given = dict(locals())
-    if on_device(img_emb, txt_emb) and not isinstance(img_emb, Dataset):
-        if sampling == "random":
+    if on_device(img_emb, txt_emb):
+        if sampling == "random" or isinstance(img_emb, Dataset):
             return given_back(mine, given)
         from hnscore.mining.on_gpu import MineOnGpu
 

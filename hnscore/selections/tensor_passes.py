@@ -31,8 +31,8 @@ class TensorPasses:
         weights: NDArray[np.float64] | None,
         temperature: float | None,
     ) -> None:
-        self._emb, self._temperature = emb, temperature
-        self._points = unit_rows(emb[self._there(points)])
+        self._emb, self._temperature = emb.detach(), temperature
+        self._points = unit_rows(self._emb[self._there(points)])
         self._total = float(len(points) if weights is None else weights.sum())
         self._weights = None if weights is None else self._there(_rounded(weights, np.inf))
 
@@ -57,7 +57,9 @@ class TensorPasses:
         out = np.empty(n)
         step = max(1, _PAIRS // len(floor))
         for first in range(0, n, step):
-            k = unit_rows(self._emb[first : first + step]) @ self._points.T
+            rows = unit_rows(self._emb[first : first + step])
+            with torch.autocast(rows.device.type, enabled=False):  # which would multiply in half precision
+                k = rows @ self._points.T
             if self._temperature is None:
                 k.add_(error)
             else:
