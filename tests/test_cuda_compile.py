@@ -121,12 +121,14 @@ SPILLS = {
     # needs are kept there meanwhile; sm_100 takes most, and is left as it is.
     ("mma_kernel", "ExactCount"): (512, 0.04),
     ("mma_kernel", "Screen"): (512, 0.05),
+    ("mma_kernel", "List"): (256, 0.05),
     ("mma_kernel", "Top"): (512, 0.04),
     ("mma_kernel", "Rounded"): (32, 0.005),  # exp on sm_90, which has a better loop: 16 bytes, 5 of 1,100 instructions
     ("wgmma_kernel", "Top"): (64, 0.012),
     ("wgmma_kernel", "ExactCount"): (64, 0.018),  # the order of warpgroups, which a measurement may drop, costs 2 of 21
-    # Outside of the loop over the depth; Screen has most on sm_100.
+    # Outside of the loop over the depth; Screen and List have most on sm_100.
     ("simt_kernel", "Screen"): (256, 0),
+    ("simt_kernel", "List"): (256, 0),
     ("simt_kernel",): (64, 0),
     # Around calls of a division: once a row, and once a pair that is decided.
     ("pack_kernel",): (64, 0),
