@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tolerances import SMALLEST, U, assert_score
+from tolerances import assert_score
 
 import hnscore
 from hnscore import _core
@@ -192,25 +192,15 @@ WEIGHTS: dict[str, dict[str, Any]] = {name: {"temperature": 0.1} if name == "exp
 
 
 @pytest.mark.parametrize("weight", WEIGHTS)
-def test_sums_are_those_of_float64(target: str, weight: str) -> None:
-    """Not only next to the largest gap, as the contract allows, but every row next to its own sum.
-
-    Where survivors are decided by column (matrix tiles), those clear of their threshold keep their float32 product, and
-    the contract is what holds.
-    """
+def test_sums_are_within_the_contract(target: str, weight: str) -> None:
+    """Survivors that are clear of their threshold keep their float32 product: every row is next to its own sum."""
     x, t = concentrated(300, 500, 96, seed=2)
     r = np.nextafter(thresholds(x, t, 0.02), -np.inf)
     s = ref.decided_similarity(x, t, "cosine", r)
     for rules in ({}, {"aggregate": "mean"}, {"aggregate": "max"}, {"aggregate": "topk", "k": 4}):
         options: dict[str, Any] = {"reference": r, "weight": weight, **WEIGHTS[weight], **rules}
         got = hnscore.score(x, t, 0.05, method="cascade", **options)
-        want = ref.score_matrix(s, 0.05, **options)
-        if target.startswith("amx"):
-            assert_score(got, s, 1.0, 0.05, label=(weight, rules), **options)
-            continue
-        # Float64 similarities are off by 1e-14, gaps here by no more of themselves than that over 1e-8, both scores
-        # are rounded to float32.
-        np.testing.assert_allclose(got, want, rtol=2.1 * U + 1e-6 * 1e-2, atol=1e-14 * len(t) + SMALLEST)
+        assert_score(got, s, 1.0, 0.05, label=(weight, rules), **options)
 
 
 def test_same_bits_for_any_plan_threads_and_chunks(target: str) -> None:

@@ -67,22 +67,24 @@ void Encoder::finish(bool as_columns) {
             plan_.basis->panel_bytes, static_cast<int>(plan_.basis->panels), padded_depth(dim_),
             chunks_per_group(padded_depth(dim_)) * kChunk, scratch_.data(), projected_.data(), projected_pitch_);
     const auto bound = as_columns ? column_bound : row_bound;
+    const ScreenKernels& screen = format_.target->screen;
     for (int64_t r = 0; r < count_; ++r) {
         const auto at = static_cast<size_t>(r);
         const double norm = facts_[at].norm, slack = 0x1p-18 * norm * norm;
         double tail2 = slack;
         Code& code = first_code_[at];
         if (plan_.basis) {
-            code = format_.target->screen.encode(projected(r), first_depth_, first_.data() + r * first_bytes_);
+            code = screen.encode(projected(r), first_depth_, first_.data() + r * first_bytes_);
             // Each of the sums is off by at most `chain_units` of |x'| times its basis vector, together:
             const double lost = 1.02 * chain_units(dim_) * kUnit * norm * std::sqrt(static_cast<double>(first_depth_));
             const double on_basis = std::max(0.0, code.norm - lost);
             tail2 += std::max(0.0, norm * norm - on_basis * on_basis);
             code.error += static_cast<float>(lost * (1 + 0x1p-20));
         }
-        first_bound_[at] = {code.unit, bound(code, tail2, plan_.first), code.sum};
+        first_bound_[at] = {code.unit, bound(code, tail2, plan_.first), -screen.row_offset * code.sum};
         const Code& second = second_code_[at];
-        if (second_bytes_) second_bound_[at] = {second.unit, bound(second, slack, plan_.second), second.sum};
+        if (second_bytes_)
+            second_bound_[at] = {second.unit, bound(second, slack, plan_.second), -screen.second_offset * second.sum};
     }
 }
 
@@ -93,7 +95,6 @@ ColumnCodes::ColumnCodes(const Plan& plan, const Format& format, int64_t rows, i
       padded((rows + width - 1) / width * width),
       panel_bytes(static_cast<int64_t>(words) * width * 4),
       pitch(plan.refines(format) ? second_depth(dim) : 0),
-      offset(format.target->screen.row_offset != 0),
       panels(padded / width * panel_bytes),
       listed(padded * pitch) {
     const auto make = [&](Pass& pass) {
@@ -115,8 +116,8 @@ ColumnCodes::ColumnCodes(const Plan& plan, const Format& format, int64_t rows, i
 
 void ColumnCodes::store(Encoder& encoder, int64_t begin) {
     encoder.finish(true);
-    const auto set = [this](Pass& pass, int64_t j, const Bound& b) {
-        pass.init[j] = offset ? -128 * b.sum : 0;
+    const auto set = [](Pass& pass, int64_t j, const Bound& b) {
+        pass.init[j] = b.init;
         pass.unit[j] = b.unit;
         pass.bound[j] = static_cast<float>(b.bound / b.unit * (1 + 0x1p-20));
     };

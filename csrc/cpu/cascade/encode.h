@@ -44,7 +44,7 @@ struct Plan {
 struct Bound {
     float unit;    // a
     double bound;  // u or w
-    int32_t sum;
+    int32_t init;  // as a column's: what takes off the offset of the rows' codes
 };
 
 // Codes of up to a tile of rows. One per thread.
@@ -96,7 +96,6 @@ struct ColumnCodes {
     uint32_t words = 0;  // of a column in the first pass
     int64_t padded = 0;  // columns
     int64_t panel_bytes = 0, pitch = 0;
-    bool offset = false;  // the rows' codes are unsigned
     Buffer<char> panels;  // first pass: [panel][word][column]
     Buffer<char> listed;  // second pass: [column][pitch]
     struct Pass {

@@ -101,11 +101,11 @@ class Planner {
     // All values at low precision, no basis.
     void consider_values() {
         const ScreenKernels& screen = target_.screen;
-        kept_by_all_ = pairs_->share(2 * (screen.refines ? screen.second_error : screen.typical_error));
+        const double kept = pairs_->share(2 * screen.typical_error);
+        kept_by_all_ = screen.refines ? pairs_->share(2 * screen.second_error) : kept;
         if (screen.code_bytes == 4) return;
-        choice_.kept_first = choice_.kept_second = kept_by_all_;
-        best_ = rows_ * columns_ * (d_ * costs_.screen_dim + costs_.screen_pair + kept_by_all_ * exact_pair()) +
-                setting_up();
+        choice_.kept_first = choice_.kept_second = kept;
+        best_ = rows_ * columns_ * (d_ * costs_.screen_dim + costs_.screen_pair + kept * exact_pair()) + setting_up();
     }
 
     // A basis, if what it must leave out is not already above most thresholds, and if learning it can pay.

@@ -85,24 +85,19 @@ class RowCodes {
         const Bound& b = encoder_.first_bound(r);
         unit_[i] = scaled(b.unit, 0);
         bound_[i] = scaled(b.bound, 1);
-        const auto copy = [this](const char* from, int64_t count, char* to) {
-            for (int64_t k = 0; k < count; ++k) {
-                uint32_t word;
-                std::memcpy(&word, from + k * 4, 4);
-                word ^= screen_.row_offset;
-                std::memcpy(to + k * 4, &word, 4);
-            }
+        const auto copy = [](const char* from, int64_t bytes, uint8_t offset, char* to) {
+            for (int64_t k = 0; k < bytes; ++k) to[k] = static_cast<char>(from[k] + offset);
         };
         // [word / row_words][row][row_words]
         const int64_t rows = screen_.rows, words = screen_.row_words;
         char* tile = first_.data() + i / rows * tile_bytes_ + i % rows * words * 4;
         for (int64_t k = 0; k < codes_.words; k += words, tile += rows * words * 4)
-            copy(encoder_.first(r) + k * 4, words, tile);
+            copy(encoder_.first(r) + k * 4, words * 4, screen_.row_offset, tile);
         if (!codes_.pitch) return;
         const Bound& s = encoder_.second_bound(r);
         second_unit_[i] = scaled(s.unit, 0);
         second_bound_[i] = scaled(s.bound, 1);
-        copy(encoder_.second(r), codes_.pitch / 4, second_.data() + i * codes_.pitch);
+        copy(encoder_.second(r), codes_.pitch, screen_.second_offset, second_.data() + i * codes_.pitch);
     }
 
     double m_[32] = {};

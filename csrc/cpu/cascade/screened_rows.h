@@ -18,6 +18,7 @@ class ScreenedRows : public RowCodes {
         int64_t count;
     };
 
+    int tile_rows() const { return screen_.rows; }
     static int64_t panels_per_block(const Columns& columns) {
         const ColumnCodes& c = columns.codes;
         const int64_t column_bytes = c.pitch + int64_t{c.words} * 4;
@@ -34,7 +35,7 @@ class ScreenedRows : public RowCodes {
           waiting_(limits.top ? 0 : rows * kWaiting),
           waiting_count_(static_cast<size_t>(rows)) {}
 
-    // The first pass of `tiles` tiles of rows, at most kTiles, over a block of panels.
+    // The first pass of `tiles` tiles of rows of the screen, at most kTiles, over a block of panels.
     void run(int64_t first_tile, int64_t tiles, int64_t first_panel, int64_t panels, float* scratch) {
         ScreenBlock b = block(first_tile, tiles, first_panel, panels);
         first_column_ = first_panel * screen_.cols;

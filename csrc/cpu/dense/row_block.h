@@ -1,14 +1,10 @@
-// One thread's rows: packed, run against a block of columns, their open pairs decided, their results written.
+// One thread's rows: packed, run against a block of columns, their results written.
 #pragma once
 
 #include <cstring>
 #include <optional>
 
-#include "cpu/cascade/screened_panels.h"
-#include "cpu/cascade/screened_rows.h"
-#include "cpu/dense/row_sums.h"
-#include "cpu/dense/row_tops.h"
-#include "lists/listed_rows.h"
+#include "cpu/dense/open_pairs.h"
 
 namespace hnscore {
 
@@ -33,15 +29,14 @@ class RowBlock {
           col_sums_(kPanelsPerBlock * kernels_.cols),
           scratch_((3 + tiles * kernels_.scratch_per_tile) * kernels_.rows * kernels_.cols),
           scaled_(format_.operand().row_depth(columns_.dim)),
-          norm_(static_cast<size_t>(size_)) {
+          norm_(static_cast<size_t>(size_)),
+          open_(test_, sums_, tops_, listed_, norm_, state_.data(), screen != nullptr) {
         std::memset(scaled_.data(), 0, static_cast<size_t>(scaled_.bytes()));  // the padding of the depth stays 0
         std::memset(packed_.data(), 0, static_cast<size_t>(packed_.bytes()));  // nothing there may be NaN or subnormal
         for (int64_t c = 0; c < kPanelsPerBlock * kernels_.cols; ++c) col_sums_[c] = 0;
         if (job.lists) listed_.emplace(*job.lists, size_);
         if (screen && format_.target->screen.by_column) {
             panels_.emplace(*screen, columns_, size_);
-            column_ = Buffer<float>(ScreenedPanels::value_pitch(columns_.dim));
-            std::memset(column_.data(), 0, static_cast<size_t>(column_.bytes()));
         } else if (screen) {
             screened_.emplace(*screen, columns_, size_);
         }
@@ -50,7 +45,7 @@ class RowBlock {
     // Packs rows [first, first + count) of the call; false where some are bad. col_values: where the terms of columns
     // are added up, in a triangle.
     bool load(int64_t first, int64_t count, BadRows& bad, double* col_values) {
-        col_values_ = col_values;
+        open_.col_values = col_values_ = col_values;
         test_.first = first_ = first;
         count_ = count;
         bool good = true;
@@ -106,7 +101,7 @@ class RowBlock {
         for (int64_t i = 0; states > 0 && i < count_; ++i) sums_.merge(i, state_.data() + i * states);
         for (int64_t i = 0; listed_ && i < count_; ++i) {
             std::vector<int32_t>& found = listed_->found(i);
-            decide(i, {found.data(), static_cast<int64_t>(found.size())});
+            open_.decide_exactly(i, {found.data(), static_cast<int64_t>(found.size())});
             found.clear();
         }
         if (col_values_ == nullptr) return;
@@ -126,7 +121,7 @@ class RowBlock {
             if (panels_->has_least())
                 for (int64_t i = 0; i < count_; ++i) panels_->set_least(i, state_[i] / test_.m_of(i));
             panels_->run(p, count_);
-            decide_panel();
+            open_.decide_panel(*panels_);
             panels_->list(p, count_, test_.texts);
         }
     }
@@ -134,14 +129,15 @@ class RowBlock {
         ScreenedRows& s = *screened_;
         if (s.has_least())
             for (int64_t i = 0; i < count_; ++i) s.set_least(i, state_[i] / test_.m_of(i));
-        for (int64_t t = 0; t < tiles(); t += ScreenedRows::kTiles) {
-            const int64_t end = std::min(tiles(), t + ScreenedRows::kTiles);
+        const int64_t rows = s.tile_rows(), tiles = (count_ + rows - 1) / rows;
+        for (int64_t t = 0; t < tiles; t += ScreenedRows::kTiles) {
+            const int64_t end = std::min(tiles, t + ScreenedRows::kTiles);
             s.run(t, end - t, first_panel, panels, scratch_.data());
-            for (int64_t i = t * kernels_.rows; i < std::min(count_, end * kernels_.rows); ++i) {
+            for (int64_t i = t * rows; i < std::min(count_, end * rows); ++i) {
                 const ScreenedRows::List found = s.survivors_of(i);
                 if (s.wait(i, found)) continue;
                 decide_waiting(i);
-                decide(i, found);
+                open_.decide(i, found);
             }
         }
         if (s.all_waiting() < ScreenedRows::kEnough * count_) return;
@@ -152,7 +148,7 @@ class RowBlock {
     bool report() { return !listed_ || listed_->report(); }
 
     void finish() {
-        if (panels_) decide_panel();
+        if (panels_) open_.decide_panel(*panels_);
         for (int64_t i = 0; i < count_; ++i) {
             if (screened_) decide_waiting(i);
             if (panels_) sums_.add_sure(i, panels_->take_sure(i));
@@ -199,79 +195,13 @@ class RowBlock {
     }
     void add(int64_t i, int64_t j, float acc) {
         const double s = test_.similarity_of(i, j, acc);
-        if (test_.counts(i, j, s)) add_decided(i, j, s);
-    }
-    void add_decided(int64_t i, int64_t j, double s) {
-        if (listed_)
-            listed_->add(i, j, s);
-        else
-            sums_.add(i, j, s, col_values_);
+        if (test_.counts(i, j, s)) open_.add(i, j, s);
     }
 
     void decide_waiting(int64_t i) {
-        decide(i, screened_->waiting(i));
+        open_.decide(i, screened_->waiting(i));
         screened_->clear(i);
     }
-    void decide(int64_t i, const ScreenedRows::List& list) {
-        constexpr int64_t kBatch = 16, kAhead = 2;
-        double dots[kBatch];  // first all of them: a decision would wait for its sum, and the next sum for the decision
-        for (int64_t from = 0; from < list.count; from += kBatch) {
-            const int64_t to = std::min(list.count, from + kBatch);
-            for (int64_t c = from; c < to; ++c) {
-                if (c + kAhead < list.count) test_.texts.prefetch(list.columns[c + kAhead]);
-                dots[c - from] = test_.rows.dot(first_ + i, test_.texts, list.columns[c]);
-            }
-            for (int64_t c = from; c < to; ++c) settle(i, list.columns[c], dots[c - from]);
-        }
-    }
-    // The survivors of a panel, by float32 products; by float64 ones where those are too close to call.
-    void decide_panel() {
-        const double units = float_units(ScreenedPanels::value_pitch(columns_.dim)) * kUnit;
-        panels_->decide([&](int64_t j, const uint16_t* rows, int64_t count) {
-            const auto at = static_cast<size_t>(j);
-            const double norm = columns_.norm[at];
-            const bool plain = columns_.plain[at] && norm > 0;
-            if (plain) test_.texts.scaled(j, std::ilogb(norm), column_.data());
-            for (int64_t r = 0; r < count; r += 4) {
-                float dots[4];
-                if (plain) panels_->dots(column_.data(), rows, r, count, dots);
-                for (int64_t e = r; e < std::min(count, r + 4); ++e) {
-                    const int64_t i = rows[e];
-                    const double s = static_cast<double>(dots[e - r]) / (panels_->m(i) * columns_.m[at]);
-                    const double error = format_.cosine ? units : units * norm_[static_cast<size_t>(i)] * norm;
-                    if (!plain || !settle(i, j, s, error)) settle(i, j, test_.texts.dot(j, test_.rows, first_ + i));
-                }
-            }
-        });
-    }
-    // False where s, off by at most `error`, is too close to a threshold, or to the middle between two listed values.
-    bool settle(int64_t i, int64_t j, double s, double error) {
-        if (!test_.clear_of_limits(i, j, s, error)) return false;
-        if (!test_.counts(i, j, s)) return true;
-        if (listed_ && !listed_->is_settled(s, error)) return false;
-        if (is_top(job_.recipe))
-            state_[i] = tops_.push(i, j, s, error, true);
-        else
-            add_decided(i, j, s);
-        return true;
-    }
-    // A survivor, by its float64 dot product; by the exact similarity where that is too close to call.
-    void settle(int64_t i, int64_t j, double dot) {
-        const double norms = norm_[static_cast<size_t>(i)] * columns_.norm[static_cast<size_t>(j)];
-        double s = dot, error = static_cast<double>(columns_.dim + 24) * 0x1p-52;
-        if (format_.cosine)
-            s /= norms;
-        else
-            error = error * norms + static_cast<double>(columns_.dim) * 0x1p-1074;
-        if (settle(i, j, s, error)) return;
-        if (is_top(job_.recipe)) {
-            state_[i] = tops_.push(i, j, s, error, false);
-            return;
-        }
-        s = test_.exact_similarity(i, j);
-        if (test_.counts(i, j, s)) add_decided(i, j, s);
-    }
-
     const Job& job_;
     const Columns& columns_;
     const Format format_;
@@ -287,9 +217,9 @@ class RowBlock {
     Buffer<float> col_sums_, scratch_, scaled_;
     std::vector<double> norm_;  // |x|
     std::optional<ListedRows> listed_;
+    OpenPairs open_;
     std::optional<ScreenedRows> screened_;  // of a cascade, by its screen
     std::optional<ScreenedPanels> panels_;
-    Buffer<float> column_;  // values of one column
     TileBlock block_{};
     double* col_values_ = nullptr;
     int64_t first_ = 0, count_ = 0, first_column_ = 0;

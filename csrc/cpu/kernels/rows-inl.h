@@ -106,7 +106,9 @@ inline void dots_f32(const float* column, const float* const rows[4], const floa
 #pragma GCC unroll 4
                     for (int r = 0; r < kRowsAtOnce; ++r) {
                         if (v * kLanes % 16 == 0) __builtin_prefetch(next[r0 + r] + k + v * kLanes);
-                        sums[r][v] = Simd::fma(Simd::load(rows[r0 + r] + k + v * kLanes), t, sums[r][v]);
+                        Simd::F32 x;  // anywhere
+                        std::memcpy(&x, rows[r0 + r] + k + v * kLanes, sizeof x);
+                        sums[r][v] = Simd::fma(x, t, sums[r][v]);
                     }
                 }
 #pragma GCC unroll 4

@@ -163,6 +163,18 @@ void RowReader::scaled(int64_t row, int exponent, float* out) {
         format_.target->scale_row(values(row), view_.dim, exponent, round_bf16, out);
 }
 
+const float* RowReader::padded_floats(int64_t row, float* room) {
+    const char* p = address(row);
+    const bool aligned = reinterpret_cast<uintptr_t>(p) % alignof(float) == 0;
+    if (floats_ && view_.dtype == DType::f32 && view_.dim % 32 == 0 && aligned)
+        return reinterpret_cast<const float*>(p);
+    if (floats_)
+        format_.target->decode_row(p, view_.dim, view_.dtype, room);
+    else
+        format_.target->scale_row(values(row), view_.dim, 0, false, room);
+    return room;
+}
+
 double RowReader::exact_norm2(int64_t row) {
     if (row != norm2_row_) {
         const double* x = values(row);

@@ -56,6 +56,8 @@ class RowReader {
     void prefetch(int64_t row, int64_t most = 512) const;
     // x 2^-exponent as read() gives it; and where it lies in memory, if it is read from there.
     void scaled(int64_t row, int exponent, float* out);
+    // Its values as float32, then zeros to a multiple of 32: where they lie, or in `room`, which has the zeros.
+    const float* padded_floats(int64_t row, float* room);
     const char* in_place(int64_t row) const { return floats_ ? address(row) : nullptr; }
 
   private:

@@ -80,7 +80,8 @@ struct ScreenKernels {
     int row_words;        // rows are packed [depth / row_words][row][row_words], columns [depth][column], in words
     int code_bytes;       // of one code in the first pass; a word is 4 bytes
     int depth_step;       // codes of all values are padded to whole steps
-    uint32_t row_offset;  // added to every byte of the rows' words by exclusive or
+    // Added to every byte of the rows' codes, of each pass: products of bytes may want them unsigned.
+    uint8_t row_offset, second_offset;
     bool has_basis;       // the first pass may look at fewer values than all; else that is never cheaper
     bool refines;         // there is a second pass
     bool by_column;       // what survives is decided by column: cpu/cascade/screened_panels.h; else by row:

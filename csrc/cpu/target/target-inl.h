@@ -1,11 +1,11 @@
 // What every file in cpu/target/isa ends with: its row of the dispatch table.
 #pragma once
 
+#include "cpu/kernels/codes-inl.h"
 #include "cpu/kernels/cosine-inl.h"
 #include "cpu/kernels/cover-inl.h"
 #include "cpu/kernels/gaussians-inl.h"
 #include "cpu/kernels/rows-inl.h"
-#include "cpu/kernels/screen-inl.h"
 #include "cpu/kernels/tile-inl.h"
 
 namespace hnscore {

@@ -78,6 +78,7 @@ constexpr ScreenKernels kScreenKernels = {
     .code_bytes = 1,
     .depth_step = 64,
     .row_offset = 0,
+    .second_offset = 0,
     .has_basis = false,
     .refines = false,
     .by_column = true,

@@ -76,6 +76,7 @@ struct Simd {
     static inline void pin(F32& a) { __asm__ volatile("" : "+w"(a) : : "memory"); }  // is on a register here
     // Sums of products of 8-bit codes in [-127, 127], n a multiple of 64: four instructions for 16 of them.
     static constexpr double kCodeProduct = 4.0 / 16;
+    static constexpr int kCodeRows = 0;  // no tiles of codes
     static inline int32_t code_products(const int8_t* a, const int8_t* b, int64_t n) {
         int32x4_t sums[2] = {vdupq_n_s32(0), vdupq_n_s32(0)};
         for (int64_t k = 0; k < n; k += 16) {

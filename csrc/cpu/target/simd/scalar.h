@@ -69,6 +69,7 @@ struct Simd {
     static inline F32 masked(Mask m, F32 a) { return m ? a : F32{}; }
     static inline void pin(F32&) {}
     static constexpr double kCodeProduct = 1;
+    static constexpr int kCodeRows = 0;  // no tiles of codes
     static inline int32_t code_products(const int8_t* a, const int8_t* b, int64_t n) {
         int32_t sum = 0;
         for (int64_t k = 0; k < n; ++k) sum += a[k] * b[k];
