@@ -20,7 +20,10 @@
 #endif
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/auxv.h>
 #include <sys/syscall.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 namespace hnscore::system {
@@ -97,6 +100,24 @@ void exit_on_bus_error(const std::string& message) {
 }
 
 #endif
+
+bool has_dot_products() {
+#if !defined(__aarch64__)
+    return false;
+#elif defined(__linux__)
+    constexpr unsigned long kAsimdDp = 1 << 20;  // HWCAP_ASIMDDP
+    return (getauxval(AT_HWCAP) & kAsimdDp) != 0;
+#elif defined(__APPLE__)
+    int has = 0;
+    size_t size = sizeof has;
+    return sysctlbyname("hw.optional.arm.FEAT_DotProd", &has, &size, nullptr, 0) == 0 && has != 0;
+#elif defined(_WIN32)
+    constexpr DWORD kDotProducts = 43;  // PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE
+    return IsProcessorFeaturePresent(kDotProducts) != 0;
+#else
+    return false;
+#endif
+}
 
 // Linux gives the registers to processes that ask. Not asked before they are wanted: afterwards no thread of the
 // process can have a small stack for signals.

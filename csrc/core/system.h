@@ -24,6 +24,9 @@ int available_processors();
 // Windows has no such signal.
 void exit_on_bus_error(const std::string& message);
 
+// Whether an Arm processor has FEAT_DotProd, instructions for products of 8-bit numbers.
+bool has_dot_products();
+
 // Asks for AMX's registers, once; why they were refused, or empty.
 const std::string& request_matrix_registers();
 

@@ -1,8 +1,6 @@
-// Passes of the cascade by codes of whole numbers, on instruction sets that multiply bytes in pairs: all of a first
-// pass by 7-bit codes where there is one, and the second by 8-bit codes.
-//
-// Two neighbouring products go to one int16, so that four of a row's codes in [1, 127] with a column's in [-63, 63], at
-// most 4 x 127 x 63 = 32,004, need one widening to int32 only. Codes of 8 bits would need two: half as much again.
+// Passes of the cascade by codes of whole numbers: all of a first pass where the target has tiles of them, and the
+// second. What a tile is made of stands in the target's Simd (cpu/target/simd, cpu/target/isa/neondot.cpp): its shape,
+// the words of 4 codes of a row that are multiplied at once, the largest code, and what is added to a row's.
 #pragma once
 
 #include "cpu/kernels/screen-inl.h"
@@ -10,11 +8,10 @@
 namespace hnscore {
 namespace HNSCORE_NS {
 
-// Per two words of the depth and vector: 3 multiplications, 2 additions for 64 products, where float32 takes 8
-// multiply-adds; with kCodeVectors vectors a row, as many broadcasts.
 template <bool kTop, class S = Simd>
 void screen_codes(const ScreenBlock& b) {
-    constexpr int kTileRows = S::kCodeRows, kTileVectors = S::kCodeVectors, kWidth = kTileVectors * kLanes;
+    constexpr int kTileRows = S::kCodeRows, kTileVectors = S::kCodeVectors, kWords = S::kCodeWords;
+    constexpr int kWidth = kTileVectors * kLanes;
     using Codes = typename S::Codes;
     for (int j = 0; j < b.panels; ++j) {
         Codes init[kTileVectors];
@@ -27,22 +24,17 @@ void screen_codes(const ScreenBlock& b) {
                 for (int v = 0; v < kTileVectors; ++v) sum[r][v] = init[v];
             const char* rows = b.rows + i * b.tile_bytes;
             const char* cols = b.cols + j * b.panel_bytes;
-            for (int64_t k = 0; k < b.depth; k += 2) {
-                Codes first[kTileVectors], second[kTileVectors];
+            for (int64_t k = 0; k < b.depth; k += kWords) {
+                Codes columns[kWords][kTileVectors];
 #pragma GCC unroll 4
-                for (int v = 0; v < kTileVectors; ++v) {
-                    first[v] = S::load_codes(cols + v * kLanes * 4);
-                    second[v] = S::load_codes(cols + (kWidth + v * kLanes) * 4);
-                }
-                cols += 2 * kWidth * 4;
-#pragma GCC unroll 16
-                for (int r = 0; r < kTileRows; ++r) {
-                    const Codes word = S::broadcast_word(rows + r * 8), next = S::broadcast_word(rows + r * 8 + 4);
+                for (int w = 0; w < kWords; ++w)
 #pragma GCC unroll 4
                     for (int v = 0; v < kTileVectors; ++v)
-                        sum[r][v] = S::add_code_products(sum[r][v], word, first[v], next, second[v]);
-                }
-                rows += kTileRows * 8;
+                        columns[w][v] = S::load_codes(cols + (w * kWidth + v * kLanes) * 4);
+                cols += kWords * kWidth * 4;
+#pragma GCC unroll 16
+                for (int r = 0; r < kTileRows; ++r) S::add_code_products(sum[r], rows + r * kWords * 4, columns);
+                rows += kTileRows * kWords * 4;
             }
             Screen<kTop, kTileRows, kTileVectors>::apply(b, i, j, [&](int r, int v) { return S::to_f32(sum[r][v]); });
         }
@@ -150,11 +142,11 @@ constexpr ScreenKernels make_screen() {
     if constexpr (S::kCodeRows > 0) {
         screen.rows = S::kCodeRows;
         screen.cols = S::kCodeVectors * kLanes;
-        screen.row_words = 2;
+        screen.row_words = S::kCodeWords;
         screen.code_bytes = 1;
-        screen.row_offset = 64;
-        screen.typical_error = 0.0124f;
-        screen.encode = encode_codes<63>;
+        screen.row_offset = S::kCodeOffset;
+        screen.typical_error = 0.0062f * 127 / S::kLargestCode;
+        screen.encode = encode_codes<S::kLargestCode>;
         screen.sums = screen_codes<false>;
         screen.top = screen_codes<true>;
         screen.list = list_pairs<S::kCodeVectors * kLanes>;

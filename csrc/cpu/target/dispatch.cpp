@@ -43,6 +43,9 @@ extern const Burst kInt8Burst, kBf16Burst;
 namespace neon {
 extern const Target kTarget;
 }
+namespace neondot {
+extern const ScreenKernels kScreenCodes;
+}
 #endif
 
 namespace {
@@ -113,6 +116,14 @@ std::string missing_for_amx() {
     if (!lacking.text().empty()) return lacking.text();
     return processor::has_palette() ? "" : "the processor's matrix registers are smaller than 8 of 16 x 64 bytes";
 }
+#elif defined(__aarch64__)
+// neon with 8-bit screens.
+Target with_dot() {
+    Target target = neon::kTarget;
+    target.name = "neondot";
+    target.screen = neondot::kScreenCodes;
+    return target;
+}
 #endif
 
 const std::vector<Entry>& table() {
@@ -145,6 +156,8 @@ const std::vector<Entry>& table() {
                      lacking.text(), nothing, true, false});
 #elif defined(__aarch64__)
         t.push_back({neon::kTarget, "", nothing, false, false});
+        const char* const without = system::has_dot_products() ? "" : "the processor has no FEAT_DotProd (sdot)";
+        t.push_back({with_dot(), without, nothing, false, false});
 #endif
         return made;
     }();

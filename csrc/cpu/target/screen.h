@@ -76,16 +76,16 @@ struct ScreenCosts {
 };
 
 struct ScreenKernels {
-    int rows, cols;       // the tile
-    int row_words;        // rows are packed [depth / row_words][row][row_words], columns [depth][column], in words
-    int code_bytes;       // of one code in the first pass; a word is 4 bytes
-    int depth_step;       // codes of all values are padded to whole steps
+    int rows, cols;  // the tile
+    int row_words;   // rows are packed [depth / row_words][row][row_words], columns [depth][column], in words
+    int code_bytes;  // of one code in the first pass; a word is 4 bytes
+    int depth_step;  // codes of all values are padded to whole steps
     // Added to every byte of the rows' codes, of each pass: products of bytes may want them unsigned.
     uint8_t row_offset, second_offset;
-    bool has_basis;       // the first pass may look at fewer values than all; else that is never cheaper
-    bool refines;         // there is a second pass
-    bool by_column;       // what survives is decided by column: cpu/cascade/screened_panels.h; else by row:
-                          // cpu/cascade/screened_rows.h
+    bool has_basis;  // the first pass may look at fewer values than all; else that is never cheaper
+    bool refines;    // there is a second pass
+    bool by_column;  // what survives is decided by column: cpu/cascade/screened_panels.h; else by row:
+                     // cpu/cascade/screened_rows.h
     float typical_error, second_error;                       // |y - unit q| / |y| as the plan expects it, of each pass
     Code (*encode)(const float* y, int64_t n, void* codes);  // n: a multiple of 16
     Code (*encode_int8)(const float* y, int64_t n, void* codes);  // of the second pass

@@ -149,8 +149,8 @@ struct Target {
     // Plain dot products, in one order: off by at most (n + 8) * 2^-53 * |a| |b|.
     double (*dot)(const double* a, const double* b, int64_t n);
     double (*dot_f32)(const double* a, const void* b, int64_t n);  // of float32 values anywhere
-    // Of four rows with a column in float32, n a multiple of 32, the column aligned: off by at most float_units(n) 2^-24
-    // |a||b|. Meanwhile four more rows are fetched.
+    // Of four rows with a column in float32, n a multiple of 32, the column aligned: off by at most float_units(n)
+    // 2^-24 |a||b|. Meanwhile four more rows are fetched.
     void (*dots_f32)(const float* column, const float* const rows[4], const float* const next[4], int64_t n,
                      float out[4]);
     // |a factor_a - b factor_b|^2, every difference formed before it is squared.
