@@ -202,6 +202,7 @@ class RowBlock {
         open_.decide(i, screened_->waiting(i));
         screened_->clear(i);
     }
+
     const Job& job_;
     const Columns& columns_;
     const Format format_;
