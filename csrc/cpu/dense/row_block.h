@@ -45,7 +45,7 @@ class RowBlock {
     // Packs rows [first, first + count) of the call; false where some are bad. col_values: where the terms of columns
     // are added up, in a triangle.
     bool load(int64_t first, int64_t count, BadRows& bad, double* col_values) {
-        open_.col_values = col_values_ = col_values;
+        open_.col_values = col_values;
         test_.first = first_ = first;
         count_ = count;
         bool good = true;
@@ -104,9 +104,9 @@ class RowBlock {
             open_.decide_exactly(i, {found.data(), static_cast<int64_t>(found.size())});
             found.clear();
         }
-        if (col_values_ == nullptr) return;
+        if (open_.col_values == nullptr) return;
         for (int64_t c = 0; c < std::min(panels * kernels_.cols, columns_.rows - at); ++c) {
-            col_values_[at + c] += static_cast<double>(col_sums_[c]);
+            open_.col_values[at + c] += static_cast<double>(col_sums_[c]);
             col_sums_[c] = 0;
         }
     }
@@ -222,7 +222,6 @@ class RowBlock {
     std::optional<ScreenedRows> screened_;  // of a cascade, by its screen
     std::optional<ScreenedPanels> panels_;
     TileBlock block_{};
-    double* col_values_ = nullptr;
     int64_t first_ = 0, count_ = 0, first_column_ = 0;
 };
 

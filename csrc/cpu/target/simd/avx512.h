@@ -85,9 +85,10 @@ struct Simd {
         return _mm_cvtsi128_si32(_mm_add_epi32(half, _mm_shuffle_epi32(half, 0xb1)));
     }
     // Tiles of 7-bit codes (cpu/kernels/codes-inl.h): 10 x 2 sums and as many other registers as for avx2.
-    // vpmaddubsw adds two products to an int16: two words of a row's codes in [1, 127] with a column's in [-63, 63], at
-    // most 4 x 127 x 63 = 32,004, need one widening. Five instructions a vector, where float32 takes eight
-    // multiply-adds for its eight values and codes of 8 bits would take six.
+    //
+    // vpmaddubsw adds two products to an int16. Two words of a row's codes, up to 127, with a column's, up to 63, are
+    // at most 4 x 127 x 63 = 32,004 and need one widening: five instructions for the eight values of a vector, where
+    // float32 takes eight multiply-adds and codes of 8 bits would take six.
     using Codes = __m512i;
     static constexpr int kCodeRows = 10, kCodeVectors = 2, kCodeWords = 2, kCodeOffset = 64, kLargestCode = 63;
     static constexpr double kCodeTile = 1.3 / 64;  // ScreenCosts::screen_dim, reckoned from the instructions
